@@ -1,0 +1,3 @@
+from .released import load_released, released_arrays
+
+__all__ = ['load_released', 'released_arrays']

@@ -1,0 +1,106 @@
+from typing import Dict, Optional, Sequence, Union
+
+import torch
+from torch import Tensor, nn
+
+from mmaction.registry import MODELS
+from ..models.heads import ILATextHead
+from ..models.text import load_class_names
+from ..utils.checkpoint import StateDict, convert_released, released_sizes
+
+
+def load_released(state_dict: StateDict,
+                  variant: str,
+                  class_names: Optional[Union[str, Sequence[str]]] = None
+                  ) -> nn.Module:
+    """Build the model of a released ILA checkpoint and load its weights.
+
+    All sizes are read off the weights.
+
+    Args:
+        state_dict (dict[str, Tensor]): The entry ``model`` of a released
+            checkpoint.
+        variant (str): ``'k400'`` (text head) or ``'ssv2'`` (linear head).
+        class_names (str | Sequence[str], optional): Classes of the text head.
+            Defaults to those of Kinetics-400.
+
+    Returns:
+        nn.Module: ``ILARecognizer`` in evaluation mode. Called with videos it
+        returns its arrays, see :meth:`ILARecognizer._forward` and
+        :func:`released_arrays`.
+
+    Raises:
+        ValueError: The weights are not of that variant.
+    """
+    stems = dict(k400='separable', ssv2='dense')
+    if variant not in stems:
+        raise ValueError(
+            f"variant must be one of {list(stems)}, got '{variant}'")
+    marks = dict(
+        k400='prompts_visual_proj', ssv2='mit.classify_head.2.weight')
+    if marks[variant] not in state_dict:
+        raise ValueError(
+            f"no released '{variant}' weights: '{marks[variant]}' is missing; "
+            "give the checkpoint's entry 'model' and its own variant")
+    sizes = released_sizes(state_dict)
+    backbone = sizes['backbone']
+    in_channels = backbone['arch']['out_channels']
+    if variant == 'k400':
+        if class_names is None:
+            class_names = 'kinetics400'
+        cls_head = dict(
+            type='ILATextHead',
+            num_classes=len(load_class_names(class_names)),
+            in_channels=in_channels,
+            patch_channels=backbone['arch']['embed_dims'],
+            class_names=class_names,
+            text_encoder=sizes['text_encoder'])
+    else:
+        cls_head = dict(
+            type='ILALinearHead',
+            num_classes=len(state_dict[marks['ssv2']]),
+            in_channels=in_channels)
+    model = MODELS.build(
+        dict(
+            type='ILARecognizer',
+            backbone=dict(
+                type='ILAVisionTransformer',
+                form='released',
+                alignment=dict(predictor=dict(stem=stems[variant])),
+                **backbone),
+            neck=dict(
+                type='MultiframeIntegrationTransformer', **sizes['neck']),
+            cls_head=cls_head,
+            data_preprocessor=dict(
+                type='mmaction.ActionDataPreprocessor',
+                mean=[123.675, 116.28, 103.53],
+                std=[58.395, 57.12, 57.375],
+                format_shape='NCTHW')))
+    model.load_state_dict(convert_released(state_dict, stems[variant]))
+    return model.eval()
+
+
+@torch.no_grad()
+def released_arrays(model: nn.Module, video: Tensor) -> Dict[str, Tensor]:
+    """Compute what the released code computes, under its names.
+
+    Args:
+        model (nn.Module): From :func:`load_released`.
+        video (Tensor): Normalised videos, ``(B, T, 3, H, W)``.
+
+    Returns:
+        dict[str, Tensor]: ``logits`` (B, num_classes), ``video`` (B, E),
+        ``points`` (layers, B, T - 1, 4), ``cos_loss`` (layers,); the last
+        ``video`` and ``cos_loss`` again as ``*_disturbed``, with the masks
+        that are used in training; for K400 also ``tokens`` (num_classes, 77)
+        and ``text`` (num_classes, E). The released SSv2 code classifies
+        within its multi-frame transformer, so there ``video`` is ``logits``.
+    """
+    arrays = model(video)
+    disturbed = model(video, disturb=True)
+    if not isinstance(model.cls_head, ILATextHead):
+        for outputs in (arrays, disturbed):
+            outputs['video'] = outputs['logits']
+    for name in ('video', 'cos_loss'):
+        arrays[f'{name}_disturbed'] = disturbed[name]
+    return arrays

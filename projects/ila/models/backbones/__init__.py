@@ -1,0 +1,3 @@
+from .ila_vision_transformer import ILAVisionTransformer
+
+__all__ = ['ILAVisionTransformer']

@@ -1,0 +1,281 @@
+from typing import NamedTuple, Optional, Tuple
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from mmcv.cnn import ConvModule, DepthwiseSeparableConvModule
+from mmengine.model import BaseModule
+from torch import Tensor
+
+
+def soft_mask(points: Tensor,
+              size: Tuple[int, int],
+              radius: float = 0.25,
+              slope: float = 1.5,
+              disturbance: float = 0.) -> Tensor:
+    """Weight patches by their distance to an interactive point.
+
+    Along each axis the weight is 1 within ``radius`` of the point, then falls
+    by ``slope`` per unit of distance and never below 0; a patch's weight is
+    the product of both axes (paper, section 3.2). With a ``disturbance`` it
+    is the mean over the nine masks whose point is moved by ``-disturbance``,
+    0 or ``+disturbance`` along each axis. That mean is separable as well, so
+    the nine masks are never built.
+
+    Args:
+        points (Tensor): ``(..., 2)``, x and y. -1 and 1 are the centres of
+            the outermost patches.
+        size (tuple[int, int]): Height and width of the patch grid.
+        radius (float): Distance up to which the weight is 1, in grid units.
+        slope (float): Fall of the weight per grid unit beyond ``radius``.
+        disturbance (float): Displacement of the point, in grid units.
+
+    Returns:
+        Tensor: ``(..., H, W)``, in [0, 1].
+    """
+    offsets = points.new_tensor([-disturbance, 0., disturbance
+                                 ] if disturbance else [0.])
+
+    def axis_weight(centre: Tensor, length: int) -> Tensor:
+        grid = torch.linspace(
+            -1, 1, length, device=points.device,
+            dtype=points.dtype) if length > 1 else points.new_zeros(1)
+        distance = (grid - (centre[..., None] + offsets)[..., None]).abs()
+        return (1 - slope * (distance - radius)).clamp(0, 1).mean(-2)
+
+    height, width = size
+    return (axis_weight(points[..., 1], height)[..., :, None] *
+            axis_weight(points[..., 0], width)[..., None, :])
+
+
+def merge_neighbours(pairs: Tensor) -> Tensor:
+    """Turn values of frame pairs into values of frames.
+
+    Every frame but the first and the last belongs to two pairs; it takes the
+    mean of both.
+
+    Args:
+        pairs (Tensor): ``(B, T - 1, 2, ...)``; entry ``[:, t, 0]`` belongs to
+            frame ``t`` and ``[:, t, 1]`` to frame ``t + 1``.
+
+    Returns:
+        Tensor: ``(B, T, ...)``.
+    """
+    earlier, later = pairs.unbind(2)
+    return torch.cat(
+        [earlier[:, :1], (later[:, :-1] + earlier[:, 1:]) / 2, later[:, -1:]],
+        dim=1)
+
+
+def halve(x: Tensor) -> Tensor:
+    """Max-pool ``(N, C, H, W)`` by two; a side of one patch stays."""
+    return F.max_pool2d(x, [min(2, side) for side in x.shape[-2:]])
+
+
+class InteractivePointPredictor(BaseModule):
+    """Predict one interactive point in each frame of a pair.
+
+    Two stacks of light convolutions over the concatenated patch features of
+    both frames (paper, section 3.2): the first gives the pair's interaction
+    features, the second pools them into four numbers, ``limit * tanh(.)``.
+
+    Args:
+        embed_dims (int): Channels of one frame's patch features.
+        stem (str): First layer, ``'separable'`` (depthwise, then pointwise)
+            or ``'dense'``.
+        channels (int): Channels of the interaction features. Defaults to 128.
+        refine (bool): Whether two more convolutions, one in each stack,
+            work at full resolution, as in the released code.
+            Defaults to False.
+        limit (float): Largest coordinate of a point, in grid units.
+        norm_cfg (dict): Config of the normalisation layers.
+        init_cfg (dict, optional): Initialization config.
+    """
+
+    def __init__(self,
+                 embed_dims: int,
+                 stem: str = 'separable',
+                 channels: int = 128,
+                 refine: bool = False,
+                 limit: float = 0.75,
+                 norm_cfg: dict = dict(type='BN'),
+                 init_cfg: Optional[dict] = None) -> None:
+        super().__init__(init_cfg)
+        stems = dict(separable=DepthwiseSeparableConvModule, dense=ConvModule)
+        if stem not in stems:
+            raise ValueError(f"stem must be one of {list(stems)}, got '{stem}'"
+                             '; mend `alignment.predictor.stem`')
+        self.limit = limit
+        hidden = 128
+        # The released weights keep a bias before each normalisation.
+        conv_cfg = dict(kernel_size=3, padding=1, bias=True, norm_cfg=norm_cfg)
+        self.interaction = nn.Sequential(
+            stems[stem](2 * embed_dims, channels, **conv_cfg))
+        self.reduction = nn.Identity()
+        if refine:
+            self.interaction.append(ConvModule(channels, channels, **conv_cfg))
+            self.reduction = ConvModule(channels, hidden, **conv_cfg)
+        self.prediction = ConvModule(hidden if refine else channels, hidden,
+                                     **conv_cfg)
+        self.point = nn.Sequential(
+            nn.Conv2d(hidden, 64, 1, groups=2), nn.ReLU(),
+            nn.Conv2d(64, 4, 1, groups=2))
+
+    def forward(self, maps: Tensor) -> Tuple[Tensor, Tensor]:
+        """Predict the points of all neighbouring pairs.
+
+        Args:
+            maps (Tensor): Patch features, ``(B, T, C, H, W)``.
+
+        Returns:
+            tuple[Tensor, Tensor]: Interaction features
+            ``(B * (T - 1), channels, H, W)`` and points
+            ``(B, T - 1, 2, 2)``: per pair the earlier and the later frame,
+            each x and y.
+        """
+        batch, frames = maps.shape[:2]
+        pairs = torch.cat([maps[:, :-1], maps[:, 1:]], dim=2).flatten(0, 1)
+        interaction = self.interaction(pairs)
+        x = halve(self.reduction(interaction))
+        x = halve(self.prediction(x)).mean((2, 3), keepdim=True)
+        points = self.limit * self.point(x).tanh()
+        return interaction, points.view(batch, frames - 1, 2, 2)
+
+
+class AlignmentResult(NamedTuple):
+    """What the alignment finds in ``B`` videos of ``T`` frames.
+
+    Attributes:
+        interaction (Tensor): ``(B * (T - 1), channels, H, W)``.
+        points (Tensor): ``(B, T - 1, 2, 2)``, see
+            :class:`InteractivePointPredictor`.
+        masks (Tensor): ``(B, T - 1, 2, H, W)``, each pair's two soft masks.
+    """
+    interaction: Tensor
+    points: Tensor
+    masks: Tensor
+
+
+class ImplicitAlignment(BaseModule):
+    """Align neighbouring frames around interactive points.
+
+    Args:
+        embed_dims (int): Channels of the patch features.
+        predictor (dict): Arguments of :class:`InteractivePointPredictor`.
+        radius (float): See :func:`soft_mask`. Defaults to 0.25.
+        slope (float): See :func:`soft_mask`. Defaults to 1.5.
+        disturbance (float): See :func:`soft_mask`; used in training.
+            Defaults to 0.2.
+        init_cfg (dict, optional): Initialization config.
+    """
+
+    def __init__(self,
+                 embed_dims: int,
+                 predictor: dict = dict(),
+                 radius: float = 0.25,
+                 slope: float = 1.5,
+                 disturbance: float = 0.2,
+                 init_cfg: Optional[dict] = None) -> None:
+        super().__init__(init_cfg)
+        self.predictor = InteractivePointPredictor(embed_dims, **predictor)
+        self.radius = radius
+        self.slope = slope
+        self.disturbance = disturbance
+        # Lowered in the course of training by DisturbanceDecayHook.
+        self.disturbance_scale = 1.
+
+    def forward(self,
+                patches: Tensor,
+                disturb: Optional[bool] = None) -> AlignmentResult:
+        """Find the interactive points and their masks.
+
+        Args:
+            patches (Tensor): Patch features, ``(B, T, H, W, C)``.
+            disturb (bool, optional): Whether to disturb the masks. None
+                means in training only.
+
+        Returns:
+            AlignmentResult: The points and masks.
+        """
+        if disturb is None:
+            disturb = self.training
+        interaction, points = self.predictor(patches.permute(0, 1, 4, 2, 3))
+        # Half precision resolves a coordinate no better than a thousandth.
+        masks = soft_mask(
+            points.float(), patches.shape[2:4], self.radius, self.slope,
+            self.disturbance * self.disturbance_scale if disturb else 0.)
+        return AlignmentResult(interaction, points, masks.to(patches.dtype))
+
+    @staticmethod
+    def pool(patches: Tensor, masks: Tensor) -> Tensor:
+        """Average the aligned features of every pair over the patches.
+
+        Args:
+            patches (Tensor): ``(B, T, H, W, C)``.
+            masks (Tensor): ``(B, T - 1, 2, H, W)``.
+
+        Returns:
+            Tensor: ``(B, T - 1, 2, C)``.
+        """
+        weights = masks.flatten(3) / masks[0, 0, 0].numel()
+        features = patches.flatten(2, 3)
+        pooled = [
+            weights[:, :, i, None] @ features[:, i:i + weights.shape[1]]
+            for i in range(2)
+        ]
+        return torch.cat(pooled, dim=2)
+
+    @staticmethod
+    def loss(pooled: Tensor) -> Tensor:
+        """Cosine loss that pulls the aligned features of a pair together.
+
+        Args:
+            pooled (Tensor): ``(B, T - 1, 2, C)``, from :meth:`pool`.
+
+        Returns:
+            Tensor: Scalar, ``1 - cos`` averaged over the pairs.
+        """
+        earlier, later = pooled.float().unbind(2)
+        return 1 - F.cosine_similarity(earlier, later, dim=-1).mean()
+
+
+class ReleasedAlignment(ImplicitAlignment):
+    """The alignment of the authors' released code.
+
+    The predictor's interaction features become a second result: a temporal
+    convolution over the frames and a linear layer bring them to the block's
+    width.
+
+    Args:
+        embed_dims (int): Channels of the patch features.
+        predictor (dict): Arguments of :class:`InteractivePointPredictor`,
+            ``channels`` and ``refine`` excepted.
+        **kwargs: Arguments of :class:`ImplicitAlignment`.
+    """
+
+    def __init__(self, embed_dims: int, predictor: dict = dict(),
+                 **kwargs) -> None:
+        channels = 128
+        super().__init__(
+            embed_dims,
+            predictor=dict(channels=2 * channels, refine=True, **predictor),
+            **kwargs)
+        self.temporal_conv = nn.Conv3d(
+            channels, channels, (3, 1, 1), padding=(1, 0, 0))
+        self.temporal_fc = nn.Linear(channels, embed_dims)
+
+    def temporal_features(self, interaction: Tensor, batch: int) -> Tensor:
+        """Bring the interaction features of pairs to frames.
+
+        Args:
+            interaction (Tensor): ``(B * (T - 1), 2 * 128, H, W)``; the first
+                half of the channels belongs to the earlier frame.
+            batch (int): ``B``.
+
+        Returns:
+            Tensor: ``(B, T, H, W, C)``.
+        """
+        pairs = interaction.view(batch, -1, 2, interaction.shape[1] // 2,
+                                 *interaction.shape[2:])
+        maps = merge_neighbours(pairs).transpose(1, 2)
+        return self.temporal_fc(self.temporal_conv(maps).permute(0, 2, 3, 4, 1))

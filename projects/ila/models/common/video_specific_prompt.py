@@ -1,0 +1,81 @@
+import torch
+import torch.nn as nn
+from mmcv.cnn.bricks.transformer import FFN
+from mmengine.model import BaseModule
+from mmpretrain.models.utils import CrossMultiheadAttention
+from torch import Tensor
+
+
+class PromptDecoderLayer(BaseModule):
+    """Class texts attend to the patches of a video.
+
+    Args:
+        embed_dims (int): Channels of texts and patches.
+        num_heads (int): Attention heads.
+        drop_rate (float): Dropout in the MLP. Defaults to 0.
+    """
+
+    def __init__(self,
+                 embed_dims: int,
+                 num_heads: int,
+                 drop_rate: float = 0.) -> None:
+        super().__init__()
+        self.ln1 = nn.LayerNorm(embed_dims)
+        self.cross_attn = CrossMultiheadAttention(embed_dims, num_heads)
+        self.ln2 = nn.LayerNorm(embed_dims)
+        self.ffn = FFN(
+            embed_dims,
+            4 * embed_dims,
+            ffn_drop=drop_rate,
+            act_cfg=dict(type='mmpretrain.QuickGELU'))
+
+    def forward(self, text: Tensor, visual: Tensor) -> Tensor:
+        """Decode ``(B, K, E)`` texts over ``(B, L, E)`` patches."""
+        text = text + self.cross_attn(self.ln1(text), visual, visual)
+        return self.ffn(self.ln2(text), identity=text)
+
+
+class VideoSpecificPrompt(BaseModule):
+    """Prompts that fit the class texts to each video, as in X-CLIP.
+
+    Args:
+        embed_dims (int): Channels of the texts.
+        patch_channels (int): Channels of the backbone's patch features.
+        num_layers (int): Decoder layers. Defaults to 2.
+        drop_rate (float): Dropout in the MLPs. Defaults to 0.
+        scale (float): Initial weight of the prompts. Defaults to 1e-4.
+    """
+
+    def __init__(self,
+                 embed_dims: int,
+                 patch_channels: int,
+                 num_layers: int = 2,
+                 drop_rate: float = 0.,
+                 scale: float = 1e-4) -> None:
+        super().__init__()
+        self.patch_ln = nn.LayerNorm(patch_channels)
+        self.patch_proj = nn.Linear(patch_channels, embed_dims, bias=False)
+        self.ln = nn.LayerNorm(embed_dims)
+        self.layers = nn.ModuleList(
+            PromptDecoderLayer(embed_dims, max(embed_dims // 64, 1), drop_rate)
+            for _ in range(num_layers))
+        self.alpha = nn.Parameter(torch.full((embed_dims, ), scale))
+
+    def forward(self, text: Tensor, patches: Tensor) -> Tensor:
+        """Make the prompts.
+
+        Args:
+            text (Tensor): Class texts, ``(K, E)``.
+            patches (Tensor): Patch features of the backbone's last block,
+                ``(B, T, L, C)``.
+
+        Returns:
+            Tensor: ``(B, K, E)``, to be added to the texts.
+        """
+        # The projection is linear: averaging over the frames first gives the
+        # same at a T-th of the cost.
+        visual = self.ln(self.patch_proj(self.patch_ln(patches).mean(1)))
+        prompt = text.expand(len(patches), -1, -1)
+        for layer in self.layers:
+            prompt = layer(prompt, visual)
+        return self.alpha * prompt

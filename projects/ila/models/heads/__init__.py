@@ -1,0 +1,4 @@
+from .ila_linear_head import ILALinearHead
+from .ila_text_head import ILATextHead
+
+__all__ = ['ILALinearHead', 'ILATextHead']

@@ -1,0 +1,56 @@
+from typing import Optional, Tuple
+
+import torch.nn as nn
+import torch.nn.functional as F
+from torch import Tensor
+
+from mmaction.models.heads import BaseHead
+from mmaction.registry import MODELS
+
+
+@MODELS.register_module()
+class ILALinearHead(BaseHead):
+    """Linear classifier on the normalised video feature.
+
+    Args:
+        num_classes (int): Number of classes.
+        in_channels (int): Channels of the video feature.
+        dropout_ratio (float): Dropout before the linear layer.
+            Defaults to 0.5.
+        average_clips (str, optional): How the views of a video are averaged:
+            ``'prob'``, ``'score'`` or None. Defaults to ``'prob'``.
+        **kwargs: Arguments of MMAction2's ``BaseHead``.
+    """
+
+    def __init__(self,
+                 num_classes: int,
+                 in_channels: int,
+                 dropout_ratio: float = 0.5,
+                 average_clips: Optional[str] = 'prob',
+                 **kwargs) -> None:
+        super().__init__(
+            num_classes, in_channels, average_clips=average_clips, **kwargs)
+        self.ln = nn.LayerNorm(in_channels)
+        self.dropout = nn.Dropout(dropout_ratio)
+        self.fc = nn.Linear(in_channels, num_classes)
+
+    def init_weights(self) -> None:
+        """Initialise the linear layer."""
+        super().init_weights()
+        nn.init.normal_(self.fc.weight, std=0.01)
+        nn.init.zeros_(self.fc.bias)
+
+    def forward(self, feats: Tuple[Tensor, Tensor], **kwargs) -> Tensor:
+        """Classify videos.
+
+        Args:
+            feats (tuple[Tensor, Tensor]): Video features ``(B, E)``; patch
+                features, unused here.
+
+        Returns:
+            Tensor: Logits, ``(B, num_classes)``.
+        """
+        video, _ = feats
+        # The released weights expect the unit length: the norm's epsilon is
+        # not small beside a variance of 1 / E.
+        return self.fc(self.dropout(self.ln(F.normalize(video, dim=-1))))

@@ -1,0 +1,4 @@
+from .multiframe_integration_transformer import \
+    MultiframeIntegrationTransformer
+
+__all__ = ['MultiframeIntegrationTransformer']

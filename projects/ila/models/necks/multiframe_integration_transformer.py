@@ -1,0 +1,65 @@
+from typing import Optional, Tuple
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from mmengine.model import BaseModule, ModuleList
+from mmengine.model.weight_init import trunc_normal_
+from mmpretrain.models.backbones.vision_transformer import \
+    TransformerEncoderLayer
+from torch import Tensor
+
+from mmaction.registry import MODELS
+
+
+@MODELS.register_module()
+class MultiframeIntegrationTransformer(BaseModule):
+    """Light transformer over the frames' class tokens, as in X-CLIP.
+
+    Args:
+        embed_dims (int): Channels of the frame features.
+        num_frames (int): Frames of the position embedding; another number of
+            frames interpolates it. Defaults to 8.
+        num_layers (int): Encoder layers. Defaults to 1.
+        init_cfg (dict, optional): Initialization config.
+    """
+
+    def __init__(self,
+                 embed_dims: int,
+                 num_frames: int = 8,
+                 num_layers: int = 1,
+                 init_cfg: Optional[dict] = None) -> None:
+        super().__init__(init_cfg)
+        self.pos_embed = nn.Parameter(torch.zeros(1, num_frames, embed_dims))
+        self.layers = ModuleList(
+            TransformerEncoderLayer(
+                embed_dims,
+                num_heads=max(embed_dims // 64, 1),
+                feedforward_channels=4 * embed_dims,
+                act_cfg=dict(type='mmpretrain.QuickGELU'))
+            for _ in range(num_layers))
+
+    def init_weights(self) -> None:
+        """Initialise the layers and the position embedding."""
+        super().init_weights()
+        trunc_normal_(self.pos_embed, std=0.02)
+
+    def forward(self, x: Tensor, **kwargs) -> Tuple[Tensor, dict]:
+        """Integrate the frames.
+
+        Args:
+            x (Tensor): Frame features, ``(B, T, E)``.
+
+        Returns:
+            tuple[Tensor, dict]: Video features ``(B, E)`` and no losses, as
+            MMAction2 expects of a neck.
+        """
+        pos_embed = self.pos_embed
+        if x.shape[1] != pos_embed.shape[1]:
+            pos_embed = F.interpolate(
+                pos_embed.transpose(1, 2), size=x.shape[1],
+                mode='linear').transpose(1, 2)
+        out = x + pos_embed
+        for layer in self.layers:
+            out = layer(out)
+        return (out + x).mean(dim=1), dict()

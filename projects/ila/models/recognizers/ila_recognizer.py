@@ -1,0 +1,106 @@
+from typing import Optional
+
+import torch
+from torch import Tensor
+
+from mmaction.models.recognizers import BaseRecognizer
+from mmaction.registry import MODELS
+from mmaction.utils import OptSampleList
+from ..backbones.ila_vision_transformer import ILAFeatures
+from ..heads import ILATextHead
+
+
+@MODELS.register_module()
+class ILARecognizer(BaseRecognizer):
+    """Video recognizer with implicit learnable alignment.
+
+    Args:
+        backbone (dict): Config of ``ILAVisionTransformer``.
+        neck (dict): Config of ``MultiframeIntegrationTransformer``.
+        cls_head (dict): Config of ``ILATextHead`` or ``ILALinearHead``.
+        align_loss_weight (float): Weight of the alignment loss, which is
+            summed over the blocks. Defaults to 1.
+        test_cfg (dict, optional): ``max_testing_views`` (int) limits how many
+            views pass through the network at once.
+        **kwargs: Arguments of MMAction2's ``BaseRecognizer``.
+    """
+
+    def __init__(self,
+                 backbone: dict,
+                 neck: dict,
+                 cls_head: dict,
+                 align_loss_weight: float = 1.,
+                 **kwargs) -> None:
+        super().__init__(
+            backbone=backbone, neck=neck, cls_head=cls_head, **kwargs)
+        self.align_loss_weight = align_loss_weight
+
+    def extract_feat(self,
+                     inputs: Tensor,
+                     data_samples: OptSampleList = None,
+                     test_mode: bool = False) -> tuple:
+        """Extract the features that the head takes.
+
+        Args:
+            inputs (Tensor): ``(N, M, 3, T, H, W)``: N videos in M views
+                (clips x crops).
+            data_samples (list[:obj:`ActionDataSample`], optional): Unused.
+            test_mode (bool): Whether the alignment loss can be left out.
+
+        Returns:
+            tuple: Video features ``(N * M, E)`` with patch features
+            ``(N * M, T, L, C)``, and the head's keyword arguments, of which
+            ``loss_aux`` holds the alignment loss.
+        """
+        views = inputs.flatten(0, 1)
+        if test_mode:
+            limit = (self.test_cfg or {}).get('max_testing_views', len(views))
+            feats = [
+                self._video_feat(self.backbone(part, with_loss=False))
+                for part in views.split(limit)
+            ]
+            return tuple(torch.cat(part) for part in zip(*feats)), dict()
+        features = self.backbone(views)
+        loss_align = self.align_loss_weight * features.align_loss.sum()
+        return self._video_feat(features), dict(
+            loss_aux=dict(loss_align=loss_align))
+
+    def _video_feat(self, features: ILAFeatures) -> tuple:
+        video, _ = self.neck(features.frames)
+        return video, features.patches
+
+    def _forward(self, inputs: Tensor, disturb: Optional[bool] = None) -> dict:
+        """Give the arrays between and behind the parts of the network.
+
+        Args:
+            inputs (Tensor): Normalised videos, ``(B, T, 3, H, W)``, or
+                batches of views as the data preprocessor makes them,
+                ``(N, M, 3, T, H, W)`` with ``B = N * M``.
+            disturb (bool, optional): Whether to disturb the alignment's
+                masks. None means in training only.
+
+        Returns:
+            dict[str, Tensor]: ``logits`` (B, num_classes); ``video`` (B, E),
+            the neck's output; ``points`` (layers, B, T - 1, 4), x and y in
+            the earlier and in the later frame of each pair; ``cos_loss``
+            (layers,), not weighted; with a text head also ``tokens``
+            (num_classes, 77) and ``text`` (num_classes, E).
+        """
+        if inputs.dim() == 6:
+            views = inputs.flatten(0, 1)
+        elif inputs.dim() == 5 and inputs.shape[2] == 3:
+            views = inputs.transpose(1, 2)
+        else:
+            raise ValueError('expected videos (B, T, 3, H, W) or views '
+                             f'(N, M, 3, T, H, W), got {tuple(inputs.shape)}')
+        features = self.backbone(views, disturb=disturb)
+        feats = self._video_feat(features)
+        outputs = dict(
+            logits=self.cls_head(feats),
+            video=feats[0],
+            points=features.points.flatten(-2),
+            cos_loss=features.align_loss)
+        if isinstance(self.cls_head, ILATextHead):
+            outputs.update(
+                tokens=self.cls_head.tokens, text=self.cls_head.text_features)
+        return outputs

@@ -1,0 +1,38 @@
+import os
+from typing import List, Sequence, Union
+
+from mmengine.fileio import list_from_file
+
+
+def load_class_names(source: Union[str, Sequence[str]]) -> List[str]:
+    """Get class names in the order of their labels.
+
+    Args:
+        source (str | Sequence[str]): ``'kinetics400'``, a text file with one
+            name per line, or the names themselves.
+
+    Returns:
+        list[str]: The class names.
+
+    Raises:
+        ValueError: ``source`` is neither; or names are empty or repeated.
+    """
+    if source == 'kinetics400':
+        from torchvision.models.video import R3D_18_Weights
+        return R3D_18_Weights.KINETICS400_V1.meta['categories']
+    if isinstance(source, str):
+        if not os.path.isfile(source):
+            raise ValueError(
+                f"class_names '{source}' is neither 'kinetics400' nor a text "
+                'file with one class name per line')
+        names = list_from_file(source)
+    else:
+        names = source
+    names = [name.strip() for name in names]
+    if not all(names):
+        raise ValueError(f'class name {names.index("")} of {source} is empty; '
+                         'names are counted from 0')
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(f'class names {repeated} of {source} occur twice')
+    return names

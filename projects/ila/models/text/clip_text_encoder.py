@@ -1,0 +1,77 @@
+from typing import Optional, Sequence
+
+import torch
+from mmengine.model import BaseModule
+from mmpretrain.models.utils import QuickGELU
+from open_clip.tokenizer import tokenize
+from open_clip.transformer import TextTransformer
+from torch import Tensor
+
+from mmaction.registry import MODELS
+
+
+@MODELS.register_module()
+class CLIPTextEncoder(BaseModule):
+    """CLIP's text tower, frozen, through open_clip.
+
+    Args:
+        width (int): Channels of the tokens.
+        layers (int): Encoder layers. Defaults to 12.
+        out_channels (int): Size of CLIP's joint embedding.
+        context_length (int): Tokens of the longest text. Defaults to 77.
+        vocab_size (int): Size of the vocabulary. Defaults to 49408.
+        init_cfg (dict, optional): Initialization config.
+    """
+
+    def __init__(self,
+                 width: int,
+                 out_channels: int,
+                 layers: int = 12,
+                 context_length: int = 77,
+                 vocab_size: int = 49408,
+                 init_cfg: Optional[dict] = None) -> None:
+        super().__init__(init_cfg)
+        self.tower = TextTransformer(
+            context_length=context_length,
+            vocab_size=vocab_size,
+            width=width,
+            heads=max(width // 64, 1),
+            layers=layers,
+            output_dim=out_channels,
+            act_layer=QuickGELU)
+        self.requires_grad_(False)
+
+    def tokenize(self, texts: Sequence[str]) -> Tensor:
+        """Turn texts into tokens.
+
+        Args:
+            texts (Sequence[str]): ``K`` texts.
+
+        Returns:
+            Tensor: int64, ``(K, context_length)``, padded with zeros.
+        """
+        return tokenize(list(texts), self.tower.context_length)
+
+    @torch.no_grad()
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Encode tokens.
+
+        Args:
+            tokens (Tensor): int64, ``(K, context_length)``.
+
+        Returns:
+            Tensor: float32 features before normalisation,
+            ``(K, out_channels)``.
+        """
+        tower = self.tower
+        # The end-of-text token has the largest number. The mask is causal:
+        # what follows the longest text changes nothing, so it is left out.
+        end = tokens.argmax(dim=-1)
+        length = int(end.max()) + 1
+        with torch.autocast(tokens.device.type, enabled=False):
+            x = tower.token_embedding(tokens[:, :length])
+            x = tower.transformer(
+                x + tower.positional_embedding[:length],
+                attn_mask=tower.attn_mask[:length, :length])
+            x = x[torch.arange(len(x), device=x.device), end]
+            return tower.ln_final(x) @ tower.text_projection
