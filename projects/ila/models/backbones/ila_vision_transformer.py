@@ -9,7 +9,7 @@ from mmpretrain.models.backbones.vision_transformer import (
 from torch import Tensor
 
 from mmaction.registry import MODELS
-from ..common import ImplicitAlignment, ReleasedAlignment, merge_neighbours
+from ..common import ImplicitAlignment, ReleasedAlignment
 
 
 class ILAFeatures(NamedTuple):
@@ -65,14 +65,10 @@ class TokenAlignmentLayer(TransformerEncoderLayer):
             (scalar or None).
         """
         patches = x[:, 1:].unflatten(1, grid[1:]).unflatten(0, (-1, grid[0]))
-        aligned = self.alignment(patches, disturb)
-        pooled = self.alignment.pool(patches, aligned.masks)
-        mutual = merge_neighbours(pooled).flatten(0, 1)[:, None]
-        tokens = torch.cat([x, mutual], dim=1)
+        mutual, points, loss = self.alignment(patches, disturb, with_loss)
+        tokens = torch.cat([x, mutual.flatten(0, 1)[:, None]], dim=1)
         x = x + self.attn(self.ln1(tokens))[:, :-1]
-        x = self.ffn(self.ln2(x), identity=x)
-        loss = self.alignment.loss(pooled) if with_loss else None
-        return x, aligned.points, loss
+        return self.ffn(self.ln2(x), identity=x), points, loss
 
 
 class ReleasedAlignmentLayer(TransformerEncoderLayer):
@@ -112,27 +108,20 @@ class ReleasedAlignmentLayer(TransformerEncoderLayer):
                 ) -> Tuple[Tensor, Tensor, Optional[Tensor]]:
         """Run the layer; see :meth:`TokenAlignmentLayer.forward`."""
         message = self.message_ln(self.message_fc(x))
-        class_token = message[:, :1]
         patches = message[:, 1:].unflatten(1, grid[1:]).unflatten(
             0, (-1, grid[0]))
-        aligned = self.alignment(patches, disturb)
-        masks = merge_neighbours(aligned.masks)
-        temporal = self.alignment.temporal_features(aligned.interaction,
-                                                    len(patches))
+        aligned, temporal, points, loss = self.alignment(
+            patches, disturb, with_loss)
 
         def with_class_token(features: Tensor) -> Tensor:
             tokens = features.flatten(2, 3).flatten(0, 1)
-            return torch.cat([class_token, tokens], dim=1)
+            return torch.cat([message[:, :1], tokens], dim=1)
 
         x = (
             x + self.temporal_skip_fc(with_class_token(temporal)) +
-            self.temporal_skip_align_fc(
-                with_class_token(patches * masks[..., None])))
+            self.temporal_skip_align_fc(with_class_token(aligned)))
         x = x + self.attn(self.ln1(x))
-        x = self.ffn(self.ln2(x), identity=x)
-        loss = self.alignment.loss(
-            self.alignment.pool(patches, aligned.masks)) if with_loss else None
-        return x, aligned.points, loss
+        return self.ffn(self.ln2(x), identity=x), points, loss
 
 
 @MODELS.register_module()

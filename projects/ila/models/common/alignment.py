@@ -1,4 +1,4 @@
-from typing import NamedTuple, Optional, Tuple
+from typing import Optional, Tuple
 
 import torch
 import torch.nn as nn
@@ -142,20 +142,6 @@ class InteractivePointPredictor(BaseModule):
         return interaction, points.view(batch, frames - 1, 2, 2)
 
 
-class AlignmentResult(NamedTuple):
-    """What the alignment finds in ``B`` videos of ``T`` frames.
-
-    Attributes:
-        interaction (Tensor): ``(B * (T - 1), channels, H, W)``.
-        points (Tensor): ``(B, T - 1, 2, 2)``, see
-            :class:`InteractivePointPredictor`.
-        masks (Tensor): ``(B, T - 1, 2, H, W)``, each pair's two soft masks.
-    """
-    interaction: Tensor
-    points: Tensor
-    masks: Tensor
-
-
 class ImplicitAlignment(BaseModule):
     """Align neighbouring frames around interactive points.
 
@@ -184,10 +170,9 @@ class ImplicitAlignment(BaseModule):
         # Lowered in the course of training by DisturbanceDecayHook.
         self.disturbance_scale = 1.
 
-    def forward(self,
-                patches: Tensor,
-                disturb: Optional[bool] = None) -> AlignmentResult:
-        """Find the interactive points and their masks.
+    def align(self, patches: Tensor, disturb: Optional[bool] = None
+              ) -> Tuple[Tensor, Tensor, Tensor]:
+        """Find the interactive points and the masks around them.
 
         Args:
             patches (Tensor): Patch features, ``(B, T, H, W, C)``.
@@ -195,7 +180,9 @@ class ImplicitAlignment(BaseModule):
                 means in training only.
 
         Returns:
-            AlignmentResult: The points and masks.
+            tuple[Tensor, Tensor, Tensor]: Interaction features and points of
+            the pairs, see :class:`InteractivePointPredictor`, and their soft
+            masks, ``(B, T - 1, 2, H, W)``.
         """
         if disturb is None:
             disturb = self.training
@@ -204,7 +191,7 @@ class ImplicitAlignment(BaseModule):
         masks = soft_mask(
             points.float(), patches.shape[2:4], self.radius, self.slope,
             self.disturbance * self.disturbance_scale if disturb else 0.)
-        return AlignmentResult(interaction, points, masks.to(patches.dtype))
+        return interaction, points, masks.to(patches.dtype)
 
     @staticmethod
     def pool(patches: Tensor, masks: Tensor) -> Tensor:
@@ -238,6 +225,27 @@ class ImplicitAlignment(BaseModule):
         earlier, later = pooled.float().unbind(2)
         return 1 - F.cosine_similarity(earlier, later, dim=-1).mean()
 
+    def forward(self,
+                patches: Tensor,
+                disturb: Optional[bool] = None,
+                with_loss: bool = True
+                ) -> Tuple[Tensor, Tensor, Optional[Tensor]]:
+        """Align the frames and pool them (paper, section 3.3).
+
+        Args:
+            patches (Tensor): Patch features, ``(B, T, H, W, C)``.
+            disturb (bool, optional): See :meth:`align`.
+            with_loss (bool): Whether to compute the alignment loss.
+
+        Returns:
+            tuple: Mutual-information tokens ``(B, T, C)``, points
+            ``(B, T - 1, 2, 2)`` and the loss (scalar or None).
+        """
+        _, points, masks = self.align(patches, disturb)
+        pooled = self.pool(patches, masks)
+        loss = self.loss(pooled) if with_loss else None
+        return merge_neighbours(pooled), points, loss
+
 
 class ReleasedAlignment(ImplicitAlignment):
     """The alignment of the authors' released code.
@@ -264,18 +272,28 @@ class ReleasedAlignment(ImplicitAlignment):
             channels, channels, (3, 1, 1), padding=(1, 0, 0))
         self.temporal_fc = nn.Linear(channels, embed_dims)
 
-    def temporal_features(self, interaction: Tensor, batch: int) -> Tensor:
-        """Bring the interaction features of pairs to frames.
+    def forward(self,
+                patches: Tensor,
+                disturb: Optional[bool] = None,
+                with_loss: bool = True
+                ) -> Tuple[Tensor, Tensor, Tensor, Optional[Tensor]]:
+        """Align the frames.
 
         Args:
-            interaction (Tensor): ``(B * (T - 1), 2 * 128, H, W)``; the first
-                half of the channels belongs to the earlier frame.
-            batch (int): ``B``.
+            patches (Tensor): Patch features, ``(B, T, H, W, C)``.
+            disturb (bool, optional): See :meth:`ImplicitAlignment.align`.
+            with_loss (bool): Whether to compute the alignment loss.
 
         Returns:
-            Tensor: ``(B, T, H, W, C)``.
+            tuple: Aligned and temporal features, both ``(B, T, H, W, C)``,
+            points ``(B, T - 1, 2, 2)`` and the loss (scalar or None).
         """
-        pairs = interaction.view(batch, -1, 2, interaction.shape[1] // 2,
-                                 *interaction.shape[2:])
-        maps = merge_neighbours(pairs).transpose(1, 2)
-        return self.temporal_fc(self.temporal_conv(maps).permute(0, 2, 3, 4, 1))
+        interaction, points, masks = self.align(patches, disturb)
+        aligned = patches * merge_neighbours(masks)[..., None]
+        # Half of the channels belongs to each frame of the pair.
+        pairs = interaction.unflatten(1, (2, -1)).unflatten(
+            0, points.shape[:2])
+        maps = self.temporal_conv(merge_neighbours(pairs).transpose(1, 2))
+        temporal = self.temporal_fc(maps.permute(0, 2, 3, 4, 1))
+        loss = self.loss(self.pool(patches, masks)) if with_loss else None
+        return aligned, temporal, points, loss

@@ -1,0 +1,150 @@
+"""Count an ILA model's multiply-accumulates (MACs) and parameters."""
+import argparse
+import os
+import sys
+from collections import Counter
+from typing import Tuple
+
+sys.path.insert(
+    0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..'))
+
+import torch  # noqa: E402
+from mmengine.config import Config, DictAction  # noqa: E402
+from mmengine.registry import init_default_scope  # noqa: E402
+from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
+
+import projects.ila  # noqa: E402,F401
+from mmaction.registry import MODELS  # noqa: E402
+from mmaction.structures import ActionDataSample  # noqa: E402
+
+# GMACs per view in the paper's table 1: (arch, image size, frames).
+PUBLISHED = {
+    ('clip-b/16', 224, 16): 295,
+    ('clip-l/14', 224, 8): 673,
+    ('clip-l/14', 336, 16): 3130,
+}
+FORMS = ('token', 'released')
+PARTS = ('patch embedding', 'blocks', 'alignment', 'neck', 'head')
+# Modules of a block that a plain CLIP block lacks.
+ALIGNMENT = {
+    'alignment', 'message_fc', 'message_ln', 'temporal_skip_fc',
+    'temporal_skip_align_fc'
+}
+
+
+def part_of(name: str) -> str:
+    """Find the part that a parameter or module belongs to.
+
+    Args:
+        name (str): Its name within an ``ILARecognizer``.
+
+    Returns:
+        str: One of ``PARTS``.
+    """
+    if ALIGNMENT & set(name.split('.')):
+        return 'alignment'
+    if name.startswith('backbone.layers.'):
+        return 'blocks'
+    if name.startswith(('backbone.ln1.', 'backbone.proj', 'neck.')):
+        return 'neck'
+    return 'head' if name.startswith('cls_head') else 'patch embedding'
+
+
+def count(model_cfg: dict, frames: int,
+          size: Tuple[int, int]) -> Tuple[Counter, Counter]:
+    """Count the MACs and parameters of each part for one view.
+
+    All matrix products and convolutions of a prediction are counted, those
+    within the attention too. A text tower is frozen and does not run per
+    video: it counts by its parameters only.
+
+    Args:
+        model_cfg (dict): Config of an ``ILARecognizer``.
+        frames (int): Number of frames.
+        size (tuple[int, int]): Height and width in pixels.
+
+    Returns:
+        tuple[Counter, Counter]: MACs and parameters by part.
+    """
+    # Nothing is computed on the meta device, so the largest model is quick.
+    with torch.device('meta'):
+        model = MODELS.build(model_cfg).eval()
+        views = torch.empty(1, 1, 3, frames, *size)
+        if hasattr(model.cls_head, 'text_encoder'):
+            model.cls_head._text_features = torch.empty(
+                model.cls_head.num_classes, model.cls_head.in_channels)
+        counter = FlopCounterMode(display=False)
+        with torch.no_grad(), counter:
+            model(views, [ActionDataSample()], mode='predict')
+
+    macs, parameters = Counter(), Counter()
+    for name, flops in counter.get_flop_counts().items():
+        root, _, name = name.partition('.')
+        if root == 'Global':
+            continue
+        # A module's count holds those of its children.
+        flops = sum(flops.values())
+        macs[part_of(name)] += flops // 2
+        parent = name.rpartition('.')[0]
+        if name:
+            macs[part_of(parent)] -= flops // 2
+    for name, parameter in model.named_parameters():
+        parameters[part_of(name)] += parameter.numel()
+    return macs, parameters
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file of the model')
+    parser.add_argument(
+        '--shape',
+        type=int,
+        nargs=3,
+        metavar=('T', 'H', 'W'),
+        help='frames, height and width; those of the config by default')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='override settings of the config, as key=value')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    if not os.path.isfile(args.config):
+        sys.exit(f"error: config '{args.config}' does not exist")
+    cfg = Config.fromfile(args.config)
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    init_default_scope(cfg.get('default_scope', 'mmaction'))
+    backbone = cfg.model.backbone
+    frames, *size = args.shape or (cfg.model.neck.num_frames, backbone.img_size,
+                                   backbone.img_size)
+
+    columns = []
+    for form in FORMS:
+        backbone.form = form
+        columns += count(cfg.model, frames, size)
+    print(f'{os.path.basename(args.config)}: one view of {frames} x '
+          f'{size[0]} x {size[1]}')
+    print(f"{'':17}" + ''.join(f'{form + unit:>19}' for form in FORMS
+                               for unit in (' GMACs', ' Mparams')))
+
+    def print_row(name: str, values: list) -> None:
+        print(f'{name:17}' + ''.join(f'{value / scale:19.2f}'
+                                     for value, scale in zip(
+                                         values, (1e9, 1e6) * len(FORMS))))
+
+    for part in PARTS:
+        print_row(part, [column[part] for column in columns])
+    print_row('total', [sum(column.values()) for column in columns])
+    published = PUBLISHED.get((backbone.arch, size[0], frames))
+    if published and size[0] == size[1]:
+        ratio = sum(columns[0].values()) / 1e9 / published
+        print(f'published (paper, table 1): {published} GMACs; the token form '
+              f'takes {ratio:.3f} of it')
+
+
+if __name__ == '__main__':
+    main()
