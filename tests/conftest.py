@@ -1,0 +1,16 @@
+import sys
+from pathlib import Path
+
+import pytest
+from mmengine.registry import DefaultScope
+
+import projects.ila  # noqa: F401
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(autouse=True)
+def mmaction_scope():
+    """Resolve components in MMAction2's registries, as its Runner does."""
+    with DefaultScope.overwrite_default_scope('mmaction'):
+        yield

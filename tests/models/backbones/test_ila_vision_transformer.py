@@ -1,0 +1,220 @@
+import itertools
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from mmaction.registry import MODELS
+
+ARCH = dict(
+    embed_dims=32,
+    num_layers=2,
+    num_heads=2,
+    feedforward_channels=64,
+    patch_size=8,
+    out_channels=16)
+
+
+def build(img_size=32, **kwargs):
+    torch.manual_seed(0)
+    model = MODELS.build(
+        dict(
+            type='ILAVisionTransformer', arch=ARCH, img_size=img_size,
+            **kwargs))
+    model.init_weights()
+    model.eval()
+    return model
+
+
+def norm(x, weights, name):
+    return F.layer_norm(x, x.shape[-1:], weights[f'{name}.weight'],
+                        weights[f'{name}.bias'])
+
+
+def linear(x, weights, name):
+    return x @ weights[f'{name}.weight'].T + weights[f'{name}.bias']
+
+
+def conv(x, weights, name, groups=1):
+    """Convolution, batch normalisation of running statistics and ReLU."""
+    x = F.conv2d(
+        x[None],
+        weights[f'{name}.conv.weight'],
+        weights[f'{name}.conv.bias'],
+        padding=weights[f'{name}.conv.weight'].shape[-1] // 2,
+        groups=groups)[0]
+    scale = weights[f'{name}.bn.weight'] / torch.sqrt(
+        weights[f'{name}.bn.running_var'] + 1e-5)
+    x = x - weights[f'{name}.bn.running_mean'][:, None, None]
+    return F.relu(x * scale[:, None, None] +
+                  weights[f'{name}.bn.bias'][:, None, None])
+
+
+def token_layer_by_loop(x, weights, grid):
+    """The paper's block for one video, ``(T, 1 + H * W, C)``, in loops."""
+    frames, height, width = grid
+    channels = x.shape[-1]
+    mutual = [[] for _ in range(frames)]
+    for t in range(frames - 1):
+        pair = torch.cat([
+            frame[1:].T.reshape(channels, height, width)
+            for frame in (x[t], x[t + 1])
+        ])
+        predictor = 'alignment.predictor'
+        y = conv(pair, weights, f'{predictor}.interaction.0.depthwise_conv',
+                 len(pair))
+        y = conv(y, weights, f'{predictor}.interaction.0.pointwise_conv')
+        y = F.max_pool2d(y, 2)
+        y = F.max_pool2d(
+            conv(y, weights, f'{predictor}.prediction'), 2).mean((1, 2))
+        halves = []
+        for i in range(2):  # two groups of channels: 64 in, 32 out each
+            halves.append(
+                weights[f'{predictor}.point.0.weight'][32 * i:32 * i + 32, :,
+                                                       0, 0] @ y[64 * i:64 * i
+                                                                 + 64])
+        y = F.relu(torch.cat(halves) + weights[f'{predictor}.point.0.bias'])
+        last = weights[f'{predictor}.point.2.weight'][..., 0, 0]
+        point = torch.cat([last[:2] @ y[:32], last[2:] @ y[32:]])
+        point = 0.75 * torch.tanh(point + weights[f'{predictor}.point.2.bias'])
+        for i in range(2):
+            pooled = torch.zeros(channels)
+            for row, column in itertools.product(range(height), range(width)):
+                weight = 1.
+                for at, length, centre in ((column, width, point[2 * i]),
+                                           (row, height, point[2 * i + 1])):
+                    distance = abs(-1 + 2 * at / (length - 1) - centre)
+                    weight *= max(0., 1 - 1.5 * max(0., distance - 0.25))
+                pooled += weight * x[t + i, 1 + row * width + column]
+            mutual[t + i].append(pooled / (height * width))
+
+    out = []
+    for t in range(frames):
+        token = sum(mutual[t]) / len(mutual[t])
+        y = norm(torch.cat([x[t], token[None]]), weights, 'ln1')
+        query, key, value = linear(y, weights, 'attn.qkv').chunk(3, dim=-1)
+        heads = []
+        for h in range(ARCH['num_heads']):
+            part = slice(h * 16, h * 16 + 16)
+            scores = query[:, part] @ key[:, part].T / 4
+            heads.append(scores.softmax(-1) @ value[:, part])
+        y = x[t] + linear(torch.cat(heads, -1), weights, 'attn.proj')[:-1]
+        z = linear(norm(y, weights, 'ln2'), weights, 'ffn.layers.0.0')
+        z = z * torch.sigmoid(1.702 * z)
+        out.append(y + linear(z, weights, 'ffn.layers.1'))
+    return torch.stack(out)
+
+
+@torch.no_grad()
+def test_token_layer_equals_loops():
+    layer = build().layers[0]
+    for name, parameter in layer.named_parameters():
+        if name.endswith('bias'):
+            parameter.normal_(std=0.1)
+        elif 'point' in name:  # initial points are all but central
+            parameter.normal_()
+    for module in layer.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+    grid = (4, 4, 6)
+    x = torch.randn(2 * 4, 1 + 4 * 6, 32)
+    out, points, _ = layer(x, grid)
+    assert points.abs().max() > 0.3
+    weights = layer.state_dict()
+    for video in range(2):
+        part = slice(4 * video, 4 * video + 4)
+        torch.testing.assert_close(out[part],
+                                   token_layer_by_loop(x[part], weights, grid))
+
+
+@torch.no_grad()
+def test_released_form_starts_as_plain_clip():
+    """The zero-initialised linear layers leave CLIP's features alone."""
+    model = build(form='released')
+    video = torch.randn(1, 3, 3, 32, 32)
+    x = model.patch_embed(video[0].transpose(0, 1))[0]
+    x = torch.cat([model.cls_token.expand(3, -1, -1), x], 1)
+    x = model.pre_norm(x + model.pos_embed)
+    for layer in model.layers:
+        x = x + layer.attn(layer.ln1(x))
+        x = layer.ffn(layer.ln2(x), identity=x)
+    torch.testing.assert_close(
+        model(video).frames[0], model.proj(model.ln1(x[:, 0])))
+
+
+@pytest.mark.parametrize('form', ['token', 'released'])
+@pytest.mark.parametrize('frames, height, width', [(2, 32, 32), (5, 24, 48),
+                                                   (3, 8, 16)])
+def test_shapes_of_any_input(form, frames, height, width):
+    model = build(form=form)
+    patches = height * width // 64
+    out = model(torch.randn(2, 3, frames, height, width))
+    assert out.frames.shape == (2, frames, 16)
+    assert out.patches.shape == (2, frames, patches, 32)
+    assert out.points.shape == (2, 2, frames - 1, 2, 2)
+    assert out.align_loss.shape == (2, )
+
+
+def test_position_embedding_is_interpolated_on_load():
+    small, large = build(img_size=32), build(img_size=64)
+    large.load_state_dict(small.state_dict())
+    grid = small.pos_embed[0, 1:].T.reshape(1, 32, 4, 4)
+    expected = F.interpolate(grid, size=(8, 8), mode='bicubic')
+    torch.testing.assert_close(large.pos_embed[0, 1:],
+                               expected[0].flatten(1).T)
+
+
+def test_freeze_clip_leaves_the_alignment():
+    model = build(form='released', freeze_clip=True)
+    trained = {
+        name.split('.')[2] if name.startswith('layers') else name
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad
+    }
+    assert trained == {
+        'alignment', 'message_fc', 'message_ln', 'temporal_skip_fc',
+        'temporal_skip_align_fc'
+    }
+    assert all(parameter.requires_grad
+               for parameter in build(form='released').parameters())
+
+
+def test_disturbance_scale_reaches_all_layers():
+    model = build()
+    model.set_disturbance_scale(0.5)
+    assert [layer.alignment.disturbance_scale
+            for layer in model.layers] == [0.5, 0.5]
+
+
+@pytest.mark.parametrize('arch, layers, params', [('clip-b/32', 12, 87.8),
+                                                  ('clip-b/16', 12, 86.2),
+                                                  ('clip-l/14', 24, 304.)])
+def test_named_archs_have_clips_size(arch, layers, params):
+    """Millions of parameters of CLIP's image towers, as open_clip has them."""
+    with torch.device('meta'):
+        model = MODELS.build(dict(type='ILAVisionTransformer', arch=arch))
+    assert len(model.layers) == layers
+    clip = sum(parameter.numel()
+               for name, parameter in model.named_parameters()
+               if 'alignment' not in name)
+    assert clip / 1e6 == pytest.approx(params, abs=0.1)
+
+
+@pytest.mark.parametrize('kwargs, message', [
+    (dict(arch='clip-b/8'), "unknown arch 'clip-b/8'.*clip-b/16"),
+    (dict(arch=dict(embed_dims=32)), r"lacks \['feedforward_channels'"),
+    (dict(arch=ARCH, form='both'), "form must be one of .* got 'both'"),
+])
+def test_bad_settings(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        MODELS.build(dict(type='ILAVisionTransformer', **kwargs))
+
+
+@pytest.mark.parametrize('shape, message', [
+    ((1, 3, 1, 32, 32), 'pairs of frames, got videos of 1; mend `clip_len`'),
+    ((1, 3, 2, 30, 32), 'do not divide an input of 30 x 32; mend the crop'),
+])
+def test_bad_input(shape, message):
+    with pytest.raises(ValueError, match=message):
+        build()(torch.randn(shape))

@@ -1,0 +1,136 @@
+import math
+
+import pytest
+import torch
+
+from mmaction.registry import MODELS
+from mmaction.structures import ActionDataSample
+
+NAMES = ['turn left', 'turn right', 'grow']
+
+
+def text_head(**kwargs):
+    torch.manual_seed(0)
+    cfg = dict(
+        type='ILATextHead',
+        num_classes=3,
+        in_channels=16,
+        patch_channels=24,
+        class_names=NAMES,
+        text_encoder=dict(layers=1),
+        prompt=dict(scale=0.1))
+    return MODELS.build({**cfg, **kwargs}).eval()
+
+
+def features(batch):
+    return torch.randn(batch, 16), torch.randn(batch, 4, 6, 24)
+
+
+def test_text_head_is_scaled_cosine_of_video_and_prompted_text():
+    head = text_head()
+    video, patches = features(2)
+    text = head.text_features
+    logits = head((video, patches))
+    for i in range(2):
+        prompted = text + head.prompt(text, patches[i:i + 1])[0]
+        for k in range(3):
+            cosine = video[i] @ prompted[k] / (
+                video[i].norm() * prompted[k].norm())
+            assert logits[i, k].item() == pytest.approx(
+                cosine.item() / 0.07, abs=1e-4)
+
+
+def test_prompts_without_weight_are_zero_shot_clip():
+    head = text_head(prompt=dict(scale=0.))
+    video, patches = features(2)
+    cosine = torch.cosine_similarity(video[:, None], head.text_features, -1)
+    torch.testing.assert_close(head((video, patches)), cosine / 0.07)
+
+
+def test_prompt_equals_loops():
+    torch.manual_seed(0)
+    prompt = text_head().prompt
+    text, patches = torch.randn(3, 16), torch.randn(2, 4, 6, 24)
+    out = prompt(text, patches)
+    for b in range(2):
+        visual = torch.stack([
+            torch.stack([
+                prompt.patch_proj(prompt.patch_ln(patches[b, t, p]))
+                for t in range(4)
+            ]).mean(0) for p in range(6)
+        ])
+        visual, query = prompt.ln(visual), text
+        for layer in prompt.layers:
+            attn = layer.cross_attn
+            weights = attn.q(layer.ln1(query)) @ attn.k(visual).T / 4
+            query = query + attn.proj(weights.softmax(-1) @ attn.v(visual))
+            hidden = layer.ffn.layers[0][0](layer.ln2(query))
+            query = query + layer.ffn.layers[1](
+                hidden * torch.sigmoid(1.702 * hidden))
+        torch.testing.assert_close(out[b], prompt.alpha * query)
+
+
+def test_text_features_are_computed_once_per_weights(monkeypatch):
+    head, other = text_head(), text_head()
+    torch.nn.init.normal_(other.text_encoder.tower.text_projection)
+    calls = []
+    tower = head.text_encoder.tower.transformer
+    tower.register_forward_hook(lambda *args: calls.append(1))
+    head(features(2)), head(features(2))
+    assert len(calls) == 1
+    head.load_state_dict(other.state_dict())
+    assert torch.equal(head.text_features, other.text_features)
+    assert len(calls) == 2
+
+
+def test_text_tower_is_frozen_and_learns_no_gradient():
+    head = text_head().train()
+    head(features(2)).sum().backward()
+    for name, parameter in head.named_parameters():
+        frozen = name.startswith('text_encoder')
+        assert parameter.requires_grad != frozen, name
+        assert (parameter.grad is None) == frozen, name
+
+
+def test_text_encoder_ignores_what_follows_the_text():
+    """The whole tower of open_clip on all 77 tokens gives the same."""
+    encoder = text_head().text_encoder
+    tokens = encoder.tokenize(NAMES)
+    assert tokens.shape == (3, 77)
+    torch.testing.assert_close(encoder(tokens), encoder.tower(tokens))
+
+
+def test_number_of_class_names_must_fit():
+    with pytest.raises(ValueError, match='are 3 .* `num_classes` is 4'):
+        text_head(num_classes=4)
+
+
+def test_linear_head_closed_form():
+    torch.manual_seed(0)
+    head = MODELS.build(
+        dict(type='ILALinearHead', num_classes=5, in_channels=16)).eval()
+    head.init_weights()
+    torch.nn.init.normal_(head.ln.weight)
+    torch.nn.init.normal_(head.ln.bias)
+    video = torch.randn(3, 16)
+    unit = video / video.norm(dim=1, keepdim=True)
+    centred = unit - unit.mean(1, keepdim=True)
+    normed = centred / (centred.square().mean(1, keepdim=True) + 1e-5).sqrt()
+    expected = (normed * head.ln.weight + head.ln.bias) @ head.fc.weight.T
+    torch.testing.assert_close(head((video, None)), expected + head.fc.bias)
+
+
+@pytest.mark.parametrize('build', [
+    text_head, lambda: MODELS.build(
+        dict(type='ILALinearHead', num_classes=3, in_channels=16)).eval()
+])
+def test_views_are_averaged_as_probabilities(build):
+    head = build()
+    feats = features(2 * 4)
+    samples = head.predict(feats, [ActionDataSample() for _ in range(2)])
+    scores = head(feats).softmax(-1)
+    for i, sample in enumerate(samples):
+        expected = scores[4 * i:4 * i + 4].mean(0)
+        torch.testing.assert_close(sample.pred_score, expected)
+        assert sample.pred_label.item() == expected.argmax()
+        assert math.isclose(sample.pred_score.sum().item(), 1, rel_tol=1e-5)

@@ -1,0 +1,57 @@
+import torch
+import torch.nn.functional as F
+
+from mmaction.registry import MODELS
+
+
+def build(**kwargs):
+    torch.manual_seed(0)
+    neck = MODELS.build(
+        dict(type='MultiframeIntegrationTransformer', embed_dims=32, **kwargs))
+    neck.init_weights()
+    return neck.eval()
+
+
+def test_equals_torch_encoder():
+    """torch's pre-norm encoder layer, QuickGELU, plus the residual mean."""
+    neck = build(num_frames=5, num_layers=2)
+    x = torch.randn(3, 5, 32)
+    expected = x + neck.pos_embed
+    for layer in neck.layers:
+        reference = torch.nn.TransformerEncoderLayer(
+            32,
+            1,
+            128,
+            dropout=0.,
+            activation=lambda z: z * torch.sigmoid(1.702 * z),
+            batch_first=True,
+            norm_first=True)
+        names = {
+            'self_attn.in_proj_': layer.attn.qkv,
+            'self_attn.out_proj.': layer.attn.proj,
+            'linear1.': layer.ffn.layers[0][0],
+            'linear2.': layer.ffn.layers[1],
+            'norm1.': layer.ln1,
+            'norm2.': layer.ln2
+        }
+        reference.load_state_dict({
+            f'{name}{kind}': getattr(module, kind)
+            for name, module in names.items() for kind in ('weight', 'bias')
+        })
+        expected = reference(expected)
+    out, losses = neck(x)
+    torch.testing.assert_close(out, (expected + x).mean(1))
+    assert losses == {}
+
+
+def test_other_number_of_frames_interpolates_positions():
+    neck = build(num_frames=4)
+    longer = build(num_frames=8)
+    longer.load_state_dict({
+        **neck.state_dict(), 'pos_embed':
+        F.interpolate(
+            neck.pos_embed.transpose(1, 2), size=8,
+            mode='linear').transpose(1, 2)
+    })
+    x = torch.randn(2, 8, 32)
+    torch.testing.assert_close(neck(x)[0], longer(x)[0])

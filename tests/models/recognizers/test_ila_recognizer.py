@@ -1,0 +1,133 @@
+import copy
+
+import pytest
+import torch
+
+from mmaction.registry import MODELS
+from mmaction.structures import ActionDataSample
+from projects.ila.models.common import ImplicitAlignment
+
+CONFIG = dict(
+    type='ILARecognizer',
+    backbone=dict(
+        type='ILAVisionTransformer',
+        arch=dict(
+            embed_dims=32,
+            num_layers=2,
+            num_heads=2,
+            feedforward_channels=64,
+            patch_size=8,
+            out_channels=16),
+        img_size=32),
+    neck=dict(
+        type='MultiframeIntegrationTransformer', embed_dims=16, num_frames=4),
+    cls_head=dict(type='ILALinearHead', num_classes=5, in_channels=16),
+    data_preprocessor=dict(
+        type='ActionDataPreprocessor',
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        format_shape='NCTHW'))
+
+
+def build(form='token', **kwargs):
+    torch.manual_seed(0)
+    config = copy.deepcopy(CONFIG)
+    config['backbone']['form'] = form
+    model = MODELS.build({**config, **kwargs})
+    model.init_weights()
+    return model
+
+
+def samples(labels):
+    return [ActionDataSample().set_gt_label(label) for label in labels]
+
+
+@pytest.mark.parametrize('form', ['token', 'released'])
+def test_loss_has_its_own_weighted_alignment_term(form):
+    model = build(form, align_loss_weight=0.5).eval()
+    inputs = torch.randn(2, 1, 3, 4, 32, 32)
+    losses = model(inputs, samples([1, 3]), mode='loss')
+    per_block = model(inputs)['cos_loss']
+    assert per_block.shape == (2, )
+    torch.testing.assert_close(losses['loss_align'], 0.5 * per_block.sum())
+    assert {'loss_cls', 'loss_align', 'top1_acc', 'top5_acc'} == set(losses)
+    total, log = model.parse_losses(losses)
+    torch.testing.assert_close(total,
+                               losses['loss_cls'] + losses['loss_align'])
+    assert 'loss_align' in log
+
+
+@pytest.mark.parametrize('form', ['token', 'released'])
+def test_every_trained_parameter_gets_a_gradient(form):
+    model = build(form)
+    losses = model(
+        torch.randn(2, 1, 3, 4, 32, 32), samples([1, 3]), mode='loss')
+    model.parse_losses(losses)[0].backward()
+    unused = [
+        name for name, parameter in model.named_parameters()
+        if parameter.grad is None
+    ]
+    assert unused == []
+
+
+def test_views_of_a_batch_are_averaged_as_probabilities():
+    model = build().eval()
+    inputs = torch.randn(2, 6, 3, 4, 32, 32)
+    with torch.no_grad():
+        results = model(inputs, samples([0, 1]), mode='predict')
+        for video, result in zip(inputs, results):
+            scores = [
+                model(view[None, None])['logits'].softmax(-1)[0]
+                for view in video
+            ]
+            torch.testing.assert_close(result.pred_score,
+                                       torch.stack(scores).mean(0))
+
+
+def test_max_testing_views_changes_nothing_but_memory():
+    inputs = torch.randn(1, 5, 3, 4, 32, 32)
+    whole, parts = build().eval(), build(
+        test_cfg=dict(max_testing_views=2)).eval()
+    sizes = []
+    parts.backbone.register_forward_pre_hook(
+        lambda module, args: sizes.append(len(args[0])))
+    with torch.no_grad():
+        expected = whole(inputs, samples([0]), mode='predict')[0]
+        result = parts(inputs, samples([0]), mode='predict')[0]
+    assert sizes == [2, 2, 1]
+    torch.testing.assert_close(result.pred_score, expected.pred_score)
+
+
+@pytest.mark.parametrize('form', ['token', 'released'])
+def test_prediction_computes_no_alignment_loss(form, monkeypatch):
+    model = build(form).eval()
+    calls = []
+    monkeypatch.setattr(ImplicitAlignment, 'loss', calls.append)
+    with torch.no_grad():
+        model(
+            torch.randn(1, 1, 3, 4, 32, 32), samples([0]), mode='predict')
+    assert not calls
+
+
+def test_frames_of_one_video_do_not_touch_another():
+    model = build().eval()
+    inputs = torch.randn(2, 1, 3, 4, 32, 32)
+    changed = inputs.clone()
+    changed[1] += 1
+    with torch.no_grad():
+        first, second = model(inputs), model(changed)
+    assert torch.equal(first['logits'][0], second['logits'][0])
+    assert not torch.equal(first['logits'][1], second['logits'][1])
+
+
+def test_order_of_frames_matters():
+    model = build().eval()
+    video = torch.randn(1, 4, 3, 32, 32)
+    with torch.no_grad():
+        forward, backward = model(video), model(video.flip(1))
+    assert not torch.allclose(forward['logits'], backward['logits'])
+
+
+def test_other_shapes_are_refused():
+    with pytest.raises(ValueError, match=r'got \(1, 3, 4, 32, 32\)'):
+        build()(torch.randn(1, 3, 4, 32, 32))
