@@ -1,0 +1,27 @@
+from pathlib import Path
+
+from setuptools import find_namespace_packages, setup
+
+ROOT = Path(__file__).parent
+
+
+def parse_requirements(name):
+    """Read a file of ``requirements/`` without its comments."""
+    lines = (ROOT / 'requirements' / name).read_text().splitlines()
+    requirements = (line.partition('#')[0].strip() for line in lines)
+    return [requirement for requirement in requirements if requirement]
+
+
+setup(
+    name='mmaction2-ila',
+    version='1.0.0',
+    description='ILA (Implicit Learnable Alignment, ICCV 2023) for MMAction2',
+    license='Apache-2.0',
+    packages=find_namespace_packages(include=['projects.ila*']),
+    python_requires='>=3.10',
+    # mmcv or mmcv-lite has to be there too, see requirements/mminstall.txt.
+    install_requires=parse_requirements('runtime.txt'),
+    extras_require={
+        'optional': parse_requirements('optional.txt'),
+        'tests': parse_requirements('tests.txt'),
+    })
