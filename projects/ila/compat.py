@@ -1,0 +1,167 @@
+"""Repairs for installs that MMAction2 1.2.0 does not work on as it is.
+
+Each repair looks first whether it is needed, so that a healthy install stays
+as it is.
+"""
+import importlib
+import pickle
+import sys
+import warnings
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import find_spec, module_from_spec
+from pathlib import Path
+from typing import Any, Callable, Sequence
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+from mmengine.registry import Registry
+from mmengine.utils import digit_version
+
+import mmaction
+from mmaction.registry import MODELS
+
+
+def apply() -> None:
+    """Make MMAction2 importable and MMEngine's checkpoints loadable.
+
+    It has to run before ``mmaction.models`` is imported and may run again.
+    """
+    import_mmcv_quietly()
+    provide_drn()
+    for package in ('mmpretrain', 'mmaction'):
+        leave_out_broken_multimodal(package)
+    allow_runner_checkpoints()
+
+
+def import_mmcv_quietly() -> None:
+    """Import mmcv-lite without its advice to install the full mmcv.
+
+    Nothing in this project uses the compiled operators of the full mmcv.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            'ignore', message='Fail to import ``MultiScaleDeformableAttention')
+        importlib.import_module('mmcv.cnn.bricks.transformer')
+
+
+def provide_drn() -> None:
+    """Stand in for ``mmaction.models.localizers.drn`` where it is missing.
+
+    The package of MMAction2 1.2.0 on PyPI was built without that folder, which
+    ``mmaction.models`` imports.
+    """
+    name = 'mmaction.models.localizers.drn'
+    # `find_spec(name)` would import `mmaction.models`, which fails.
+    localizers = [
+        str(Path(root, 'models', 'localizers')) for root in mmaction.__path__
+    ]
+    if name in sys.modules or PathFinder.find_spec(name, localizers):
+        return
+    package, module = (
+        module_from_spec(ModuleSpec(full_name, loader=None, is_package=True))
+        for full_name in (name, f'{name}.drn'))
+    package.drn = module
+    module.DRN = _placeholder(
+        'DRN', 'the installed mmaction2 was packaged without '
+        'mmaction/models/localizers/drn. Please install MMAction2 from its '
+        'git repository to use DRN')
+    MODELS.register_module(name='DRN', module=module.DRN)
+    sys.modules.update({name: package, f'{name}.drn': module})
+
+
+def leave_out_broken_multimodal(package: str) -> None:
+    """Leave the multimodal models out of a package if they break its import.
+
+    They need names that later releases of transformers have no more. Where
+    their import fails, placeholders are registered instead, as the package
+    does itself where transformers is not installed.
+
+    Args:
+        package (str): ``'mmaction'`` or ``'mmpretrain'``.
+    """
+    if find_spec(package) is None:
+        return
+    dependency = importlib.import_module(f'{package}.utils.dependency')
+    if not dependency.WITH_MULTIMODAL:
+        return
+    try:
+        importlib.import_module(f'{package}.models')
+        return
+    except Exception as error:  # The kind depends on transformers' release.
+        reason = (f'{package}.models.multimodal does not work with the '
+                  f'installed transformers ({error}). Please install an older '
+                  'release of transformers to use it')
+
+    # What was registered before the failure is in the placeholders' way.
+    for registry in vars(
+            importlib.import_module(f'{package}.registry')).values():
+        if isinstance(registry, Registry):
+            for name, module in list(registry.module_dict.items()):
+                if module.__module__.startswith(
+                        f'{package}.models.multimodal'):
+                    del registry.module_dict[name]
+
+    def register_placeholders(names: Sequence[str],
+                              registry: Registry) -> None:
+        for name in names:
+            registry.register_module(
+                name=name, module=_placeholder(name, reason))
+
+    healthy = dict(vars(dependency))
+    dependency.WITH_MULTIMODAL = False
+    dependency.register_multimodal_placeholder = register_placeholders
+    try:
+        importlib.import_module(f'{package}.models')
+    finally:
+        vars(dependency).update(healthy)
+
+
+def allow_runner_checkpoints() -> None:
+    """Let ``torch.load`` read the checkpoints of MMEngine's ``Runner``.
+
+    Since 2.6, ``torch.load`` refuses every type that is not on its list of
+    safe ones. This adds those that a ``Runner`` saves beside tensors: the
+    history of the logged values and NumPy's numbers and arrays. None of them
+    can run code from the file.
+    """
+    if digit_version(torch.__version__) < digit_version('2.6.0'):
+        return
+    reconstruct = np.empty(0).__reduce__()[0]
+    scalar = np.float64(0).__reduce__()[0]
+    safe = [HistoryBuffer, np.ndarray, np.dtype]
+    safe += [
+        type(np.dtype(name))
+        for name in ('float64', 'float32', 'int64', 'int32')
+    ]
+    # A checkpoint may come from NumPy 1 as well as from NumPy 2.
+    for core in ('numpy.core', 'numpy._core'):
+        safe += [(reconstruct, f'{core}.multiarray._reconstruct'),
+                 (scalar, f'{core}.multiarray.scalar')]
+    # Pickle refers to the methods in a HistoryBuffer through `getattr`, which
+    # must not be allowed as it is: it reaches everything.
+    safe.append((_get_statistic, 'builtins.getattr'))
+    torch.serialization.add_safe_globals(safe)
+
+
+def _get_statistic(owner: Any, name: str) -> Callable:
+    """Stand in for ``getattr`` in checkpoints.
+
+    Raises:
+        pickle.UnpicklingError: If anything but a built-in statistic of
+            :class:`HistoryBuffer` is asked for.
+    """
+    if owner is HistoryBuffer and name in ('min', 'max', 'current', 'mean'):
+        return getattr(HistoryBuffer, name)
+    raise pickle.UnpicklingError(
+        f'The checkpoint asks for the attribute {name!r} of {owner!r}, which '
+        'is not allowed while loading weights.')
+
+
+def _placeholder(name: str, reason: str) -> Callable:
+    """Make a model that only tells why it is not available."""
+
+    def refuse(*args, **kwargs):
+        raise ImportError(f'{name} is not available: {reason}.')
+
+    return refuse
