@@ -1,0 +1,332 @@
+import importlib.util
+import os
+import pickle
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+TOOLS = Path(__file__).parents[2] / 'tools'
+
+TOY_MODULE = '''
+import torch
+from mmaction.registry import DATASETS, METRICS, MODELS
+from mmengine.evaluator import BaseMetric
+from mmengine.model import BaseModel
+
+
+@DATASETS.register_module()
+class ToyDataset(torch.utils.data.Dataset):
+    """The numbers 0, 1, 2 and 3."""
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return dict(x=torch.tensor([float(index)]))
+
+
+@MODELS.register_module()
+class ToyModel(BaseModel):
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, x, mode='tensor'):
+        out = self.weight * x
+        if mode == 'loss':
+            return dict(loss=out.mean())
+        return [dict(x=i.item(), out=o.item()) for i, o in zip(x, out)]
+
+
+@METRICS.register_module()
+class ToyMetric(BaseMetric):
+
+    def process(self, data_batch, data_samples):
+        self.results.extend(data_samples)
+
+    def compute_metrics(self, results):
+        return dict(size=len(results))
+'''
+
+TOY_CONFIG = '''
+custom_imports = dict(imports=['toy'])
+default_scope = 'mmaction'
+model = dict(type='ToyModel')
+train_dataloader = dict(
+    batch_size=2,
+    dataset=dict(type='ToyDataset'),
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    collate_fn=dict(type='default_collate'))
+test_dataloader = train_dataloader
+optim_wrapper = dict(optimizer=dict(type='SGD', lr=1.0))
+train_cfg = dict(by_epoch=True, max_epochs=1)
+test_cfg = dict()
+test_evaluator = dict(type='ToyMetric')
+env_cfg = dict(dist_cfg=dict(backend='nccl'))
+'''
+
+
+@pytest.fixture
+def toy_config(tmp_path):
+    (tmp_path / 'toy.py').write_text(TOY_MODULE)
+    config = tmp_path / 'toy_config.py'
+    config.write_text(TOY_CONFIG)
+    return config
+
+
+@pytest.fixture
+def load_tool(monkeypatch):
+    """Load ``tools/NAME.py`` as a module that sees the given arguments."""
+
+    def load(name, *arguments):
+        monkeypatch.syspath_prepend(str(TOOLS))
+        monkeypatch.setenv('LOCAL_RANK', '0')
+        monkeypatch.setattr(sys, 'argv', [name, *map(str, arguments)])
+        spec = importlib.util.spec_from_file_location(f'ila_{name}',
+                                                      TOOLS / f'{name}.py')
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
+def launch(script, *arguments, **environment):
+    """Run a launcher with additional environment variables."""
+    return subprocess.run([TOOLS / script, *map(str, arguments)],
+                          env=dict(os.environ, **environment),
+                          capture_output=True,
+                          text=True)
+
+
+def make_recorder(path):
+    """Make a program that prints each of its arguments on a line."""
+    path.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    path.chmod(0o755)
+    return path
+
+
+@pytest.mark.skipif(
+    torch.cuda.is_available(), reason='two processes need two GPUs')
+def test_dist_train_and_dist_test_on_cpu(toy_config, tmp_path, monkeypatch):
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = str(free.getsockname()[1])
+    environment = dict(
+        PYTHON=sys.executable,
+        PYTHONPATH=str(tmp_path),
+        PORT=port,
+        OMP_NUM_THREADS='1')
+    monkeypatch.chdir(tmp_path)
+
+    trained = launch('dist_train.sh', 'toy_config.py', 2, **environment)
+    assert trained.returncode == 0, trained.stderr
+    checkpoint = tmp_path / 'work_dirs' / 'toy_config' / 'epoch_1.pth'
+    # One step on the loss mean(weight * x) over the batches of both
+    # processes. A single one would see two batches, two that don't
+    # communicate would end at different weights.
+    weight = torch.load(checkpoint, weights_only=False)['state_dict']['weight']
+    assert weight.item() == -(0 + 1 + 2 + 3) / 4
+
+    tested = launch('dist_test.sh', 'toy_config.py', checkpoint, 2, '--dump',
+                    'predictions.pkl', **environment)
+    assert tested.returncode == 0, tested.stderr
+    predictions = pickle.loads((tmp_path / 'predictions.pkl').read_bytes())
+    assert predictions == [dict(x=x, out=-1.5 * x) for x in range(4)]
+
+
+@pytest.mark.parametrize('script, arguments, tool_arguments', [
+    ('dist_train.sh', ['a b.py', '3', '--amp', '--seed', '1'],
+     ['train.py', 'a b.py', '--launcher', 'pytorch', '--amp', '--seed', '1']),
+    ('dist_test.sh', ['a b.py', 'c.pth', '3', '--dump', 'd.pkl'], [
+        'test.py', 'a b.py', 'c.pth', '--launcher', 'pytorch', '--dump',
+        'd.pkl'
+    ]),
+])
+def test_dist_scripts_pass_environment_to_torchrun(script, arguments,
+                                                   tool_arguments, tmp_path):
+    recorder = make_recorder(tmp_path / 'recorder')
+    tool, *tool_arguments = tool_arguments
+
+    default = launch(script, *arguments, PYTHON=str(recorder))
+    given = launch(
+        script,
+        *arguments,
+        PYTHON=str(recorder),
+        NNODES='2',
+        NODE_RANK='1',
+        MASTER_ADDR='10.0.0.1',
+        PORT='1234')
+
+    for process, addresses in (
+        (default, [
+            '--nnodes=1', '--node_rank=0', '--master_addr=127.0.0.1',
+            '--master_port=29500'
+        ]),
+        (given, [
+            '--nnodes=2', '--node_rank=1', '--master_addr=10.0.0.1',
+            '--master_port=1234'
+        ]),
+    ):
+        assert process.stdout.splitlines() == [
+            '-m', 'torch.distributed.run', *addresses, '--nproc_per_node=3',
+            str(TOOLS / tool), *tool_arguments
+        ]
+
+
+@pytest.mark.parametrize('environment, gpus, gpus_per_node, cpus, extra', [
+    ({}, 8, 8, 5, []),
+    (dict(GPUS='4'), 4, 4, 5, []),
+    (dict(
+        GPUS='16',
+        GPUS_PER_NODE='2',
+        CPUS_PER_TASK='3',
+        SRUN_ARGS='--quotatype=spot --time=1'), 16, 2, 3,
+     ['--quotatype=spot', '--time=1']),
+])
+@pytest.mark.parametrize('script, arguments, command', [
+    ('slurm_train.sh', ['a b.py', '--amp'],
+     ['train.py', 'a b.py', '--launcher=slurm', '--amp']),
+    ('slurm_test.sh', ['a b.py', 'c.pth', '--dump', 'd.pkl'],
+     ['test.py', 'a b.py', 'c.pth', '--launcher=slurm', '--dump', 'd.pkl']),
+])
+def test_slurm_scripts_build_srun_command(script, arguments, command,
+                                          environment, gpus, gpus_per_node,
+                                          cpus, extra, tmp_path):
+    make_recorder(tmp_path / 'srun')
+    path = os.pathsep.join([str(tmp_path), os.environ['PATH']])
+    process = launch(
+        script,
+        'partition',
+        'job',
+        *arguments,
+        PATH=path,
+        PYTHON='some python',
+        **environment)
+    tool, *tool_arguments = command
+    assert process.stdout.splitlines() == [
+        '-p', 'partition', '--job-name=job', f'--gres=gpu:{gpus_per_node}',
+        f'--ntasks={gpus}', f'--ntasks-per-node={gpus_per_node}',
+        f'--cpus-per-task={cpus}', '--kill-on-bad-exit=1', *extra,
+        'some python', '-u',
+        str(TOOLS / tool), *tool_arguments
+    ]
+
+
+@pytest.mark.parametrize('script, arguments', [
+    ('dist_train.sh', ['config.py']),
+    ('dist_train.sh', ['config.py', '0']),
+    ('dist_train.sh', ['config.py', '--amp']),
+    ('dist_test.sh', ['config.py', 'checkpoint.pth']),
+    ('dist_test.sh', ['config.py', '2', 'checkpoint.pth']),
+    ('slurm_train.sh', ['partition', 'job']),
+    ('slurm_test.sh', ['partition', 'job', 'config.py']),
+])
+def test_launchers_refuse_bad_arguments(script, arguments, tmp_path):
+    recorder = make_recorder(tmp_path / 'srun')
+    process = launch(
+        script,
+        *arguments,
+        PYTHON=str(recorder),
+        PATH=f'{tmp_path}:/usr/bin:/bin')
+    assert process.returncode == 2
+    assert process.stdout == ''
+    assert process.stderr.startswith('Usage: ')
+    assert script in process.stderr
+
+
+def test_tools_name_missing_files(load_tool, toy_config, tmp_path,
+                                  monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    missing = tmp_path / 'missing'
+    for tool, arguments in (
+        ('train', [missing]),
+        ('train', [toy_config, '--resume', missing]),
+        ('train', [toy_config, '--cfg-options', f'load_from={missing}']),
+        ('test', [missing, missing]),
+        ('test', [toy_config, missing]),
+    ):
+        with pytest.raises(SystemExit, match=f'not found: {missing}'):
+            load_tool(tool, *arguments).main()
+
+
+def test_train_names_missing_base_config(load_tool, tmp_path):
+    config = tmp_path / 'config.py'
+    config.write_text("_base_ = 'missing_base.py'")
+    with pytest.raises(SystemExit, match='config.py: .*missing_base.py'):
+        load_tool('train', config).main()
+
+
+def test_test_names_unreadable_checkpoint(load_tool, toy_config, tmp_path,
+                                          monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    checkpoint = tmp_path / 'cut.pth'
+    torch.save(dict(state_dict=dict(weight=torch.zeros(999))), checkpoint)
+    checkpoint.write_bytes(checkpoint.read_bytes()[:2000])
+    with pytest.raises(SystemExit, match=f'can not be read: {checkpoint}'):
+        load_tool('test', toy_config, checkpoint).main()
+
+
+def test_test_refuses_dump_of_other_format(load_tool, toy_config):
+    with pytest.raises(SystemExit, match='--dump result.json: .*pickle'):
+        load_tool('test', toy_config, 'a.pth', '--dump', 'result.json').main()
+
+
+@pytest.mark.skipif(
+    torch.cuda.is_available(), reason='mixed precision works with a GPU')
+def test_train_refuses_amp_without_gpu(load_tool, toy_config, tmp_path,
+                                       monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(SystemExit, match='needs a GPU'):
+        load_tool('train', toy_config, '--amp').main()
+
+
+def test_train_names_missing_base_batch_size(load_tool, toy_config, tmp_path,
+                                             monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(SystemExit, match=f'{toy_config}: .*auto_scale_lr'):
+        load_tool('train', toy_config, '--auto-scale-lr').main()
+
+
+class Recorder:
+    """Stands in for the runner and keeps its config."""
+
+    def __init__(self, cfg):
+        Recorder.cfg = cfg
+
+    def train(self):
+        pass
+
+
+@pytest.mark.parametrize('wrapper, flags, expected', [
+    ('OptionalAmpOptimWrapper', ['--amp'], 'OptionalAmpOptimWrapper'),
+    ('OptimWrapper', ['--amp'], 'AmpOptimWrapper'),
+    ('OptimWrapper', [], 'OptimWrapper'),
+])
+def test_train_amp_selects_optim_wrapper(load_tool, toy_config, tmp_path,
+                                         monkeypatch, wrapper, flags,
+                                         expected):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    toy_config.write_text(TOY_CONFIG + f"optim_wrapper['type'] = '{wrapper}'")
+    train = load_tool('train', toy_config, *flags)
+    monkeypatch.setattr(train, 'get_device', lambda: 'cuda')
+    monkeypatch.setattr(train, 'build_runner', Recorder)
+    train.main()
+    assert Recorder.cfg.optim_wrapper.type == expected
+
+
+@pytest.mark.parametrize('randomness', ['', 'randomness = dict(seed=1)'])
+def test_train_seed_goes_before_config(load_tool, toy_config, tmp_path,
+                                       monkeypatch, randomness):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    toy_config.write_text(TOY_CONFIG + randomness)
+    train = load_tool('train', toy_config, '--seed', 7, '--deterministic')
+    monkeypatch.setattr(train, 'build_runner', Recorder)
+    train.main()
+    assert Recorder.cfg.randomness.seed == 7
+    assert Recorder.cfg.randomness.deterministic is True

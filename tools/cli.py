@@ -1,0 +1,105 @@
+"""What ``train.py`` and ``test.py`` share."""
+import runpy
+import sys
+from argparse import Namespace
+from pathlib import Path
+from typing import Any, Dict
+
+import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.runner import Runner
+
+import mmaction
+from mmaction.registry import RUNNERS
+
+
+def load_mmaction_tool(name: str) -> Dict[str, Any]:
+    """Load one of MMAction2's own tools without running it.
+
+    Args:
+        name (str): File name in MMAction2's ``tools/``.
+
+    Returns:
+        dict: The functions of the tool by name.
+    """
+    package = Path(mmaction.__file__).parent
+    # A release ships its tools in `.mim`, a clone has them beside the package.
+    for folder in (package / '.mim' / 'tools', package.parent / 'tools'):
+        if (folder / name).is_file():
+            return runpy.run_path(str(folder / name))
+    sys.exit(f'MMAction2 in {package} has no tools/{name}. Please install it '
+             'again: pip install --force-reinstall --no-deps mmaction2')
+
+
+def load_config(path: str) -> Config:
+    """Load a config, with ILA registered whatever its custom imports are."""
+    check_file(path, 'Config')
+    # From this repository, whatever the working directory is.
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    import projects.ila  # noqa: F401
+    try:
+        return Config.fromfile(path)
+    except FileNotFoundError as error:
+        sys.exit(f'{path}: {error}')
+
+
+def merge_args(tool: Dict[str, Any], cfg: Config, args: Namespace) -> Config:
+    """Merge the command line into the config.
+
+    Args:
+        tool (dict): What :func:`load_mmaction_tool` returns.
+        cfg (Config): The config.
+        args (Namespace): What the tool's ``parse_args`` returns.
+    """
+    try:
+        return tool['merge_args'](cfg, args)
+    except AssertionError as error:
+        sys.exit(f'{args.config}: {error}')
+
+
+def check_file(path: str, kind: str) -> None:
+    """Exit if a local file is missing."""
+    if '://' not in path and not Path(path).is_file():
+        sys.exit(f'{kind} file not found: {path}. Please check its path, '
+                 f'which is taken from {Path.cwd()}')
+
+
+def check_checkpoint(path: str) -> None:
+    """Exit if a local checkpoint is missing or can not be read."""
+    check_file(path, 'Checkpoint')
+    if '://' in path:
+        return
+    try:
+        torch.load(path, map_location='cpu')
+    except Exception as error:  # Its type depends on what is broken.
+        sys.exit(f'Checkpoint file can not be read: {path}. Please save or '
+                 f'download it again. ({error})')
+
+
+def build_runner(cfg: Config) -> Runner:
+    """Build the runner for the devices that this machine has."""
+    if get_device() == 'cpu':
+        prepare_for_cpu(cfg)
+    if 'runner_type' in cfg:
+        return RUNNERS.build(cfg)
+    return Runner.from_cfg(cfg)
+
+
+def prepare_for_cpu(cfg: Config) -> None:
+    """Let the processes of a distributed run work without GPUs.
+
+    MMEngine would select a GPU for each of them and wrap the model for it.
+    """
+    cfg.merge_from_dict({'env_cfg.dist_cfg.backend': 'gloo'})
+    if cfg.launcher == 'none':
+        return
+    if cfg.launcher != 'pytorch':
+        sys.exit(f'--launcher {cfg.launcher} needs GPUs, and there are none. '
+                 'Please use --launcher pytorch')
+    wrapper = cfg.get('model_wrapper_cfg') or dict(
+        type='MMDistributedDataParallel',
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False))
+    cfg.model_wrapper_cfg = dict(wrapper, device_ids=None)
+    torch.distributed.init_process_group('gloo')

@@ -1,0 +1,30 @@
+"""Test a recognizer, with the arguments of MMAction2's ``tools/test.py``."""
+import sys
+from pathlib import Path
+
+from cli import (build_runner, check_checkpoint, load_config,
+                 load_mmaction_tool, merge_args)
+
+
+def main() -> None:
+    tool = load_mmaction_tool('test.py')
+    args = tool['parse_args']()
+    if args.dump and not args.dump.endswith(('.pkl', '.pickle')):
+        sys.exit(f'--dump {args.dump}: predictions are saved as a pickle '
+                 'file. Please end its name with .pkl or .pickle')
+    cfg = load_config(args.config)
+    check_checkpoint(args.checkpoint)
+
+    cfg = merge_args(tool, cfg, args)
+    cfg.launcher = args.launcher
+    if args.cfg_options is not None:
+        cfg.merge_from_dict(args.cfg_options)
+    default_work_dir = Path('work_dirs', Path(args.config).stem)
+    cfg.work_dir = args.work_dir or cfg.get('work_dir', str(default_work_dir))
+    cfg.load_from = args.checkpoint
+
+    build_runner(cfg).test()
+
+
+if __name__ == '__main__':
+    main()
