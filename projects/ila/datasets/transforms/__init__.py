@@ -1,0 +1,3 @@
+from .loading import SafeDecordDecode, SafeDecordInit
+
+__all__ = ['SafeDecordDecode', 'SafeDecordInit']
