@@ -1,0 +1,4 @@
+from .hooks import DisturbanceDecayHook
+from .optimizers import OptionalAmpOptimWrapper
+
+__all__ = ['DisturbanceDecayHook', 'OptionalAmpOptimWrapper']

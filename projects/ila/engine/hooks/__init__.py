@@ -1,0 +1,3 @@
+from .disturbance_decay_hook import DisturbanceDecayHook
+
+__all__ = ['DisturbanceDecayHook']
