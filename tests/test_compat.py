@@ -7,6 +7,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -278,7 +279,7 @@ def train(work_dir, by_epoch, end, resume=False):
     runner = Runner(
         model=ToyModel(),
         work_dir=str(work_dir),
-        experiment_name=f'{work_dir}_{resume}',
+        experiment_name=uuid4().hex,
         train_dataloader=dict(
             batch_size=2,
             dataset=ToyDataset(),
