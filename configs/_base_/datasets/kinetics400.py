@@ -1,0 +1,98 @@
+data_root = 'data/kinetics400/'
+num_frames = 8
+crop_size = 224
+
+train_pipeline = [
+    dict(type='SafeDecordInit'),
+    dict(type='UniformSample', clip_len=num_frames),
+    dict(type='SafeDecordDecode'),
+    dict(type='Resize', scale=(-1, 256)),
+    dict(
+        type='MultiScaleCrop',
+        input_size=crop_size,
+        scales=(1, 0.875, 0.75, 0.66),
+        random_crop=False,
+        max_wh_scale_gap=1),
+    dict(type='Resize', scale=(crop_size, crop_size), keep_ratio=False),
+    dict(type='Flip', flip_ratio=0.5),
+    # Torchvision takes the frames as one batch and treats all of them alike.
+    dict(
+        type='RandomApply',
+        transforms=[
+            dict(
+                type='TorchVisionWrapper',
+                op='ColorJitter',
+                brightness=0.4,
+                contrast=0.4,
+                saturation=0.2,
+                hue=0.1)
+        ],
+        prob=0.8),
+    dict(type='TorchVisionWrapper', op='RandomGrayscale', p=0.2),
+    dict(
+        type='TorchVisionWrapper',
+        op='RandomErasing',
+        p=0.25,
+        value=(124, 116, 104)),
+    dict(type='FormatShape', input_format='NCTHW'),
+    dict(type='PackActionInputs')
+]
+val_pipeline = [
+    dict(type='SafeDecordInit'),
+    dict(type='UniformSample', clip_len=num_frames, test_mode=True),
+    dict(type='SafeDecordDecode'),
+    dict(type='Resize', scale=(-1, 256)),
+    dict(type='CenterCrop', crop_size=crop_size),
+    dict(type='FormatShape', input_format='NCTHW'),
+    dict(type='PackActionInputs')
+]
+test_pipeline = [
+    dict(type='SafeDecordInit'),
+    dict(
+        type='UniformSample', clip_len=num_frames, num_clips=4,
+        test_mode=True),
+    dict(type='SafeDecordDecode'),
+    dict(type='Resize', scale=(-1, crop_size)),
+    dict(type='ThreeCrop', crop_size=crop_size),
+    dict(type='FormatShape', input_format='NCTHW'),
+    dict(type='PackActionInputs')
+]
+
+train_dataloader = dict(
+    batch_size=8,
+    num_workers=8,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    dataset=dict(
+        type='ILAVideoDataset',
+        ann_file=data_root + 'kinetics400_train_list_videos.txt',
+        data_prefix=dict(video=data_root + 'videos_train'),
+        num_classes=400,
+        pipeline=train_pipeline))
+val_dataloader = dict(
+    batch_size=8,
+    num_workers=8,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='ILAVideoDataset',
+        ann_file=data_root + 'kinetics400_val_list_videos.txt',
+        data_prefix=dict(video=data_root + 'videos_val'),
+        num_classes=400,
+        test_mode=True,
+        pipeline=val_pipeline))
+test_dataloader = dict(
+    batch_size=1,
+    num_workers=8,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='ILAVideoDataset',
+        ann_file=data_root + 'kinetics400_val_list_videos.txt',
+        data_prefix=dict(video=data_root + 'videos_val'),
+        num_classes=400,
+        test_mode=True,
+        pipeline=test_pipeline))
+
+val_evaluator = dict(type='AccMetric')
+test_evaluator = val_evaluator

@@ -1,0 +1,34 @@
+num_classes = 400
+
+model = dict(
+    type='ILARecognizer',
+    backbone=dict(
+        type='ILAVisionTransformer',
+        arch='clip-b/16',
+        img_size=224,
+        form='token'),
+    neck=dict(
+        type='MultiframeIntegrationTransformer',
+        embed_dims=512,
+        num_frames=8,
+        num_layers=1),
+    cls_head=dict(
+        type='ILATextHead',
+        num_classes=num_classes,
+        in_channels=512,
+        patch_channels=768,
+        class_names='kinetics400',
+        label_smooth_eps=0.1,
+        average_clips='prob'),
+    data_preprocessor=dict(
+        type='ActionDataPreprocessor',
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        format_shape='NCTHW',
+        blending=dict(
+            type='RandomBatchAugment',
+            augments=[
+                dict(type='MixupBlending', num_classes=num_classes, alpha=0.8),
+                dict(type='CutmixBlending', num_classes=num_classes, alpha=1.)
+            ],
+            probs=[0.5, 0.5])))

@@ -1,0 +1,3 @@
+_base_ = ['ila_vitb16.py']
+
+model = dict(backbone=dict(arch='clip-b/32'))

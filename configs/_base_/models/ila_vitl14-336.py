@@ -1,0 +1,3 @@
+_base_ = ['ila_vitl14.py']
+
+model = dict(backbone=dict(img_size=336))

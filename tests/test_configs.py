@@ -1,0 +1,239 @@
+import math
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from videos import write_video
+
+from mmaction.registry import (DATASETS, HOOKS, MODELS, PARAM_SCHEDULERS,
+                               TRANSFORMS)
+from mmaction.structures import ActionDataSample
+
+CONFIGS = Path(__file__).parents[1] / 'configs'
+LEAVES = sorted(
+    str(path.relative_to(CONFIGS))
+    for path in CONFIGS.rglob('ila_vit*_k400.py'))
+NORMS = (torch.nn.LayerNorm, torch.nn.modules.batchnorm._BatchNorm)
+
+
+@pytest.fixture
+def cfg():
+    return Config.fromfile(CONFIGS / 'ila_vitb16_k400.py')
+
+
+def build_model(model_cfg):
+    """Build the network without memory for its weights."""
+    model_cfg.pop('data_preprocessor')
+    with torch.device('meta'):
+        return MODELS.build(model_cfg)
+
+
+@pytest.mark.parametrize('name', LEAVES)
+def test_parts_fit_together(name):
+    cfg = Config.fromfile(CONFIGS / name)
+    # Runner writes a config out, tools read it again.
+    again = Config.fromstring(cfg.pretty_text, '.py')
+    assert again._cfg_dict == cfg._cfg_dict
+
+    img_size = cfg.model.backbone.img_size
+    for split in ('train', 'val', 'test'):
+        dataset = cfg[f'{split}_dataloader'].dataset
+        assert dataset.num_classes == cfg.model.cls_head.num_classes
+        assert dataset.pipeline[1].clip_len == cfg.model.neck.num_frames
+    model = build_model(cfg.model).eval()
+    # The text tower's result, which needs real tokens.
+    model.cls_head._text_features = torch.empty(
+        400, cfg.model.cls_head.in_channels, device='meta')
+    frames = torch.empty(2, 1, 3, 8, img_size, img_size, device='meta')
+    assert model(frames)['logits'].shape == (2, 400)
+
+
+def test_sizes():
+    sizes = dict()
+    for name in LEAVES:
+        backbone = Config.fromfile(CONFIGS / name).model.backbone
+        sizes[name] = backbone.arch, backbone.img_size, backbone.form
+    assert sizes == {
+        'ila_vitb16_k400.py': ('clip-b/16', 224, 'token'),
+        'ila_vitb32_k400.py': ('clip-b/32', 224, 'token'),
+        'ila_vitl14_k400.py': ('clip-l/14', 224, 'token'),
+        'ila_vitl14-336_k400.py': ('clip-l/14', 336, 'token'),
+        'released/ila_vitb16_k400.py': ('clip-b/16', 224, 'released'),
+    }
+
+
+@pytest.fixture(scope='module')
+def root(tmp_path_factory):
+    """A working directory with one video in the place of Kinetics-400."""
+    root = tmp_path_factory.mktemp('root')
+    data = root / 'data' / 'kinetics400'
+    for split in ('train', 'val'):
+        (data / f'videos_{split}').mkdir(parents=True)
+        write_video(data / f'videos_{split}' / 'a.mp4', 30, (320, 240))
+        (data / f'kinetics400_{split}_list_videos.txt').write_text('a.mp4 399')
+    return root
+
+
+@pytest.mark.parametrize('name', ['vitb16', 'vitl14-336'])
+@pytest.mark.parametrize('split, views', [('train', 1), ('val', 1),
+                                          ('test', 12)])
+def test_pipelines(root, monkeypatch, name, split, views):
+    monkeypatch.chdir(root)
+    cfg = Config.fromfile(CONFIGS / f'ila_{name}_k400.py')
+    size = cfg.model.backbone.img_size
+    sample = DATASETS.build(cfg[f'{split}_dataloader'].dataset)[0]
+    assert sample['inputs'].shape == (views, 3, 8, size, size)
+    assert sample['inputs'].dtype == torch.uint8
+    assert sample['data_samples'].gt_label.item() == 399
+
+
+def test_frames_of_a_clip_are_augmented_alike(cfg):
+    """What is drawn at random is drawn once per clip, not once per frame."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+    frame = np.random.randint(0, 256, (40, 32, 3), np.uint8)
+    drawn = dict()
+    for transform_cfg in cfg.train_pipeline[3:-2]:
+        transform = TRANSFORMS.build(transform_cfg)
+        results = set()
+        for _ in range(40):
+            imgs = transform(
+                dict(
+                    imgs=[frame.copy() for _ in range(8)],
+                    img_shape=frame.shape[:2],
+                    modality='RGB'))['imgs']
+            assert all((img == imgs[0]).all() for img in imgs)
+            results.add(np.asarray(imgs[0]).tobytes())
+        name = transform_cfg.get('op', transform_cfg.type)
+        # Distinct results, and whether the frame itself is one of them.
+        drawn[name] = len(results), frame.tobytes() in results
+    assert drawn.pop('Resize') == (1, False)
+    assert drawn['Flip'] == drawn['RandomGrayscale'] == (2, True)
+    for name in ('RandomApply', 'RandomErasing'):
+        assert drawn[name][0] > 3 and drawn[name][1]
+    assert drawn['MultiScaleCrop'][0] > 3
+    assert len(drawn) == 5
+
+
+def test_erased_area_has_the_mean_colour(cfg):
+    torch.manual_seed(0)
+    erase, = (
+        transform for transform in cfg.train_pipeline
+        if transform.get('op') == 'RandomErasing')
+    erase = TRANSFORMS.build(dict(erase, p=1.))
+    image = np.concatenate(
+        erase(dict(imgs=[np.zeros((40, 32, 3), np.uint8)] * 8))['imgs'])
+    colours = np.unique(image.reshape(-1, 3), axis=0)
+    # The mean that is subtracted afterwards, so that little is left of it.
+    mean = np.round(cfg.model.data_preprocessor.mean)
+    np.testing.assert_array_equal(colours, [[0, 0, 0], mean])
+
+
+def test_preprocessor(cfg):
+    np.random.seed(0)
+    preprocessor = MODELS.build(cfg.model.data_preprocessor)
+    inputs = torch.randint(0, 256, (2, 1, 3, 8, 16, 16), dtype=torch.uint8)
+
+    data = dict(
+        inputs=list(inputs),
+        data_samples=[ActionDataSample().set_gt_label(i) for i in (0, 399)])
+    out = preprocessor(data, training=False)['inputs']
+    mean = torch.tensor([123.675, 116.28, 103.53]).view(3, 1, 1, 1)
+    std = torch.tensor([58.395, 57.12, 57.375]).view(3, 1, 1, 1)
+    torch.testing.assert_close(out, (inputs - mean) / std)
+    for sample in preprocessor(data, training=True)['data_samples']:
+        label = sample.gt_label
+        assert label.shape == (400, )
+        torch.testing.assert_close(label[0] + label[399], torch.tensor(1.))
+
+
+def expected_group(name, module):
+    """Learning rate and weight decay of a parameter, by its place."""
+    parts = name.split('.')
+    if 'alignment' in parts:
+        lr, decay = 5e-4, 1e-2
+    elif parts[0] == 'neck':
+        lr, decay = 4e-4, 3e-3
+    elif parts[0] == 'cls_head' or parts[-2] in ('temporal_skip_fc',
+                                                 'temporal_skip_align_fc',
+                                                 'message_fc', 'message_ln'):
+        lr, decay = 8e-5, 1e-3
+    else:
+        lr, decay = 8e-6, 1e-3
+    return lr, 0. if isinstance(module, NORMS) or 'bias' in name else decay
+
+
+@pytest.mark.parametrize('form, num_groups', [('token', 8), ('released', 8)])
+def test_optimizer_groups(cfg, form, num_groups):
+    cfg.model.backbone.form = form
+    model = build_model(cfg.model)
+    optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    optimizer = optim_wrapper.optimizer
+    assert type(optimizer) is torch.optim.AdamW
+    groups = {
+        parameter:
+        (group['lr'], group['weight_decay'], group['betas'], group['eps'])
+        for group in optimizer.param_groups
+        for parameter in group['params']
+    }
+    seen = set()
+    for prefix, module in model.named_modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if not parameter.requires_grad:
+                continue
+            lr, decay, betas, eps = groups.pop(parameter)
+            assert (lr, decay) == pytest.approx(
+                expected_group(f'{prefix}.{name}', module)), f'{prefix}.{name}'
+            assert (betas, eps) == ((0.9, 0.98), 1e-8)
+            seen.add((round(lr, 9), round(decay, 9)))
+    assert len(seen) == num_groups
+    assert not any(parameter.requires_grad for parameter in groups)
+
+
+def test_batch_size(cfg):
+    clips = 8 * cfg.train_dataloader.batch_size
+    optim_wrapper = build_optim_wrapper(
+        torch.nn.Linear(1, 1), cfg.optim_wrapper)
+    assert clips * optim_wrapper._accumulative_counts == 256
+    # MMEngine compares this with the GPUs' clips, without accumulation.
+    assert cfg.auto_scale_lr == dict(enable=False, base_batch_size=clips)
+
+
+def test_schedule(cfg):
+    """Linear from 1 % over 5 epochs, then a half cosine to 1 % at 50."""
+    epoch, rates = 10, [8e-6, 5e-4]
+    optimizer = torch.optim.SGD([
+        dict(params=[torch.nn.Parameter(torch.zeros(1))], lr=lr)
+        for lr in rates
+    ])
+    schedulers = [
+        PARAM_SCHEDULERS.build(
+            scheduler,
+            default_args=dict(optimizer=optimizer, epoch_length=epoch))
+        for scheduler in cfg.param_scheduler
+    ]
+    assert cfg.train_cfg.max_epochs == 50
+    for step in range(50 * epoch):
+        if step < 5 * epoch:
+            factor = 0.01 + 0.99 * step / (5 * epoch - 1)
+        else:
+            progress = (step - 5 * epoch) / (45 * epoch)
+            factor = 0.01 + 0.99 * (1 + math.cos(math.pi * progress)) / 2
+        assert [group['lr'] for group in optimizer.param_groups
+                ] == pytest.approx([lr * factor for lr in rates]), step
+        optimizer.step()
+        for scheduler in schedulers:
+            assert not scheduler.by_epoch
+            scheduler.step()
+    assert factor == pytest.approx(0.01, rel=1e-2)
+
+
+def test_hooks(cfg):
+    hook, = (HOOKS.build(hook) for hook in cfg.custom_hooks)
+    assert type(hook).__name__ == 'DisturbanceDecayHook'
+    assert (hook.begin, hook.factor) == (30, 0.5)
