@@ -1,4 +1,7 @@
-from .checkpoint import (clip_sizes, convert_clip, convert_released,
-                         released_sizes)
+from .checkpoint import (check_weights, clip_sizes, convert_clip,
+                         convert_released, released_sizes)
 
-__all__ = ['clip_sizes', 'convert_clip', 'convert_released', 'released_sizes']
+__all__ = [
+    'check_weights', 'clip_sizes', 'convert_clip', 'convert_released',
+    'released_sizes'
+]

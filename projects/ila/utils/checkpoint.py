@@ -2,7 +2,7 @@
 import re
 from typing import Dict
 
-from torch import Tensor
+from torch import Tensor, nn
 
 StateDict = Dict[str, Tensor]
 
@@ -185,3 +185,49 @@ def released_sizes(state_dict: StateDict) -> dict:
             embed_dims=embed_dims,
             num_frames=num_frames,
             num_layers=_count_blocks(state_dict, 'mit.resblocks.')))
+
+
+def check_weights(model: nn.Module,
+                  state_dict: StateDict,
+                  partial: bool = True) -> None:
+    """Refuse weights that would leave parts of an ILA model as they are.
+
+    MMEngine skips weights whose name or shape does not fit and only logs it.
+
+    Args:
+        model (nn.Module): An ``ILARecognizer``.
+        state_dict (dict[str, Tensor]): The weights.
+        partial (bool): Whether weights of plain CLIP and another head are
+            fine, as at the start of a training. Defaults to True.
+
+    Raises:
+        ValueError: The weights are of another form or size, or, unless
+            ``partial``, of another head or incomplete.
+    """
+    if any('.alignment.' in name for name in state_dict):
+        form = 'released' if any('.message_fc.' in name
+                                 for name in state_dict) else 'token'
+        if form != model.backbone.form:
+            raise ValueError(
+                f"the weights have ILA's form '{form}', the model has "
+                f"'{model.backbone.form}'; mend `model.backbone.form`")
+    elif partial:
+        return
+    own = model.state_dict()
+    parts = ('backbone.', 'neck.') if partial else ('', )
+    for name in own.keys() & state_dict.keys():
+        # Position embeddings are interpolated.
+        if (name.startswith(parts) and not name.endswith('pos_embed')
+                and own[name].shape != state_dict[name].shape):
+            raise ValueError(
+                f"the weights' '{name}' is {tuple(state_dict[name].shape)}, "
+                f"the model's {tuple(own[name].shape)}; mend `arch` and the "
+                'sizes of `model`, or take the weights of that size')
+    if not partial and own.keys() ^ state_dict.keys():
+        missing = sorted(own.keys() - state_dict.keys())
+        left_over = sorted(state_dict.keys() - own.keys())
+        raise ValueError(
+            f'the weights lack {len(missing)} entries of the model '
+            f'({", ".join(missing[:3]) or "none"}) and have '
+            f'{len(left_over)} others ({", ".join(left_over[:3]) or "none"}); '
+            'take the config that the weights were trained with')

@@ -1,3 +1,4 @@
 from .loading import SafeDecordDecode, SafeDecordInit
+from .shuffle import ShuffleFrames
 
-__all__ = ['SafeDecordDecode', 'SafeDecordInit']
+__all__ = ['SafeDecordDecode', 'SafeDecordInit', 'ShuffleFrames']

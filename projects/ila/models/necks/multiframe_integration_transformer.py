@@ -12,6 +12,15 @@ from torch import Tensor
 from mmaction.registry import MODELS
 
 
+def resize_positions(pos_embed: Tensor, num_frames: int) -> Tensor:
+    """Interpolate ``(1, T, E)`` position embeddings to ``num_frames``."""
+    if pos_embed.shape[1] == num_frames:
+        return pos_embed
+    return F.interpolate(
+        pos_embed.transpose(1, 2), size=num_frames,
+        mode='linear').transpose(1, 2)
+
+
 @MODELS.register_module()
 class MultiframeIntegrationTransformer(BaseModule):
     """Light transformer over the frames' class tokens, as in X-CLIP.
@@ -31,6 +40,7 @@ class MultiframeIntegrationTransformer(BaseModule):
                  init_cfg: Optional[dict] = None) -> None:
         super().__init__(init_cfg)
         self.pos_embed = nn.Parameter(torch.zeros(1, num_frames, embed_dims))
+        self._register_load_state_dict_pre_hook(self._resize_loaded_pos_embed)
         self.layers = ModuleList(
             TransformerEncoderLayer(
                 embed_dims,
@@ -44,6 +54,13 @@ class MultiframeIntegrationTransformer(BaseModule):
         super().init_weights()
         trunc_normal_(self.pos_embed, std=0.02)
 
+    def _resize_loaded_pos_embed(self, state_dict: dict, prefix: str,
+                                 *args) -> None:
+        name = f'{prefix}pos_embed'
+        if name in state_dict:
+            state_dict[name] = resize_positions(state_dict[name],
+                                                self.pos_embed.shape[1])
+
     def forward(self, x: Tensor, **kwargs) -> Tuple[Tensor, dict]:
         """Integrate the frames.
 
@@ -54,12 +71,7 @@ class MultiframeIntegrationTransformer(BaseModule):
             tuple[Tensor, dict]: Video features ``(B, E)`` and no losses, as
             MMAction2 expects of a neck.
         """
-        pos_embed = self.pos_embed
-        if x.shape[1] != pos_embed.shape[1]:
-            pos_embed = F.interpolate(
-                pos_embed.transpose(1, 2), size=x.shape[1],
-                mode='linear').transpose(1, 2)
-        out = x + pos_embed
+        out = x + resize_positions(self.pos_embed, x.shape[1])
         for layer in self.layers:
             out = layer(out)
         return (out + x).mean(dim=1), dict()

@@ -6,6 +6,7 @@ from torch import Tensor
 from mmaction.models.recognizers import BaseRecognizer
 from mmaction.registry import MODELS
 from mmaction.utils import OptSampleList
+from ...utils.checkpoint import check_weights
 from ..backbones.ila_vision_transformer import ILAFeatures
 from ..heads import ILATextHead
 
@@ -34,6 +35,8 @@ class ILARecognizer(BaseRecognizer):
         super().__init__(
             backbone=backbone, neck=neck, cls_head=cls_head, **kwargs)
         self.align_loss_weight = align_loss_weight
+        self._register_load_state_dict_pre_hook(
+            lambda state_dict, *args: check_weights(self, state_dict))
 
     def extract_feat(self,
                      inputs: Tensor,

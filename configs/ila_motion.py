@@ -1,0 +1,117 @@
+_base_ = ['_base_/default_runtime.py']
+
+# Generated videos, see projects/ila/datasets/motion_videos.py.
+data_root = 'data/motion'
+data_settings = dict(seed=0, num_frames=24, size=72)
+work_dir = 'work_dirs/ila_motion'
+num_frames = 8
+num_classes = 10
+crop_size = 64
+
+model = dict(
+    type='ILARecognizer',
+    backbone=dict(
+        type='ILAVisionTransformer',
+        arch=dict(
+            embed_dims=128,
+            num_layers=4,
+            num_heads=4,
+            feedforward_channels=512,
+            patch_size=16,
+            out_channels=128),
+        img_size=crop_size,
+        form='token'),
+    neck=dict(
+        type='MultiframeIntegrationTransformer',
+        embed_dims=128,
+        num_frames=num_frames),
+    cls_head=dict(
+        type='ILALinearHead',
+        num_classes=num_classes,
+        in_channels=128,
+        dropout_ratio=0.),
+    align_loss_weight=0.1,
+    data_preprocessor=dict(
+        type='ActionDataPreprocessor',
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        format_shape='NCTHW'))
+
+# Mirrored, most motions are those of another class.
+train_pipeline = [
+    dict(type='SafeDecordInit'),
+    dict(type='UniformSample', clip_len=num_frames),
+    dict(type='SafeDecordDecode'),
+    dict(type='RandomCrop', size=crop_size),
+    dict(type='FormatShape', input_format='NCTHW'),
+    dict(type='PackActionInputs')
+]
+val_pipeline = [
+    dict(type='SafeDecordInit'),
+    dict(type='UniformSample', clip_len=num_frames, test_mode=True),
+    dict(type='SafeDecordDecode'),
+    dict(type='CenterCrop', crop_size=crop_size),
+    dict(type='FormatShape', input_format='NCTHW'),
+    dict(type='PackActionInputs')
+]
+test_pipeline = [
+    dict(type='SafeDecordInit'),
+    dict(
+        type='UniformSample', clip_len=num_frames, num_clips=2,
+        test_mode=True),
+    dict(type='SafeDecordDecode'),
+    dict(type='Resize', scale=(crop_size, crop_size)),
+    dict(type='FormatShape', input_format='NCTHW'),
+    dict(type='PackActionInputs')
+]
+
+dataset = dict(
+    type='ILAVideoDataset',
+    data_prefix=dict(video=f'{data_root}/videos'),
+    num_classes=num_classes)
+train_dataloader = dict(
+    batch_size=32,
+    num_workers=1,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    dataset=dict(
+        **dataset, ann_file=f'{data_root}/train.txt',
+        pipeline=train_pipeline))
+val_dataloader = dict(
+    batch_size=50,
+    num_workers=1,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        **dataset,
+        ann_file=f'{data_root}/val.txt',
+        test_mode=True,
+        pipeline=val_pipeline))
+test_dataloader = dict(
+    batch_size=25,
+    num_workers=1,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        **dataset,
+        ann_file=f'{data_root}/val.txt',
+        test_mode=True,
+        pipeline=test_pipeline))
+val_evaluator = dict(type='AccMetric')
+test_evaluator = val_evaluator
+
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=12, val_interval=3)
+val_cfg = dict(type='ValLoop')
+test_cfg = dict(type='TestLoop')
+optim_wrapper = dict(
+    optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.98), weight_decay=0.05),
+    paramwise_cfg=dict(norm_decay_mult=0., bias_decay_mult=0.),
+    clip_grad=dict(max_norm=1.))
+param_scheduler = [
+    dict(
+        type='OneCycleLR',
+        eta_max=1e-3,
+        total_steps=12,
+        by_epoch=True,
+        convert_to_iter_based=True)
+]
+default_hooks = dict(checkpoint=dict(max_keep_ckpts=1))

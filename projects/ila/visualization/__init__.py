@@ -1,0 +1,3 @@
+from .alignment import draw_alignment
+
+__all__ = ['draw_alignment']
