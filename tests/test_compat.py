@@ -52,8 +52,12 @@ def mmaction_copy(tmp_path):
 @pytest.fixture
 def bare_transformers(tmp_path):
     """A release of transformers that lacks what MMAction2 needs of it."""
-    (tmp_path / 'transformers').mkdir()
-    (tmp_path / 'transformers' / '__init__.py').touch()
+    package = tmp_path / 'transformers'
+    package.mkdir()
+    # All that torch 2.1 needs of it.
+    (package / '__init__.py').write_text('from . import configuration_utils')
+    configuration = package / 'configuration_utils.py'
+    configuration.write_text('class PretrainedConfig: pass')
     info = tmp_path / 'transformers-9.0.0.dist-info'
     info.mkdir()
     (info / 'METADATA').write_text(
@@ -329,6 +333,12 @@ def test_runner_resumes(tmp_path, strict_torch_load, by_epoch):
             resumed.message_hub.get_scalar('train/loss').data,
             whole.message_hub.get_scalar('train/loss').data):
         np.testing.assert_array_equal(own, other)
+
+
+def test_torch_that_reads_everything_is_left_alone(monkeypatch):
+    monkeypatch.setattr(torch, '__version__', '2.5.1')
+    monkeypatch.setattr(torch.serialization, 'add_safe_globals', None, False)
+    compat.allow_runner_checkpoints()
 
 
 @needs_strict_torch
