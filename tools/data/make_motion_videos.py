@@ -1,0 +1,38 @@
+"""Generate videos whose classes differ in motion alone."""
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from projects.ila.datasets.motion_videos import make_dataset  # noqa: E402
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('root', help='folder of the data set')
+    parser.add_argument(
+        '--train', type=int, default=2000, help='number of training videos')
+    parser.add_argument(
+        '--val', type=int, default=400, help='number of held-out videos')
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument(
+        '--size', type=int, default=112, help='height and width in pixels')
+    parser.add_argument(
+        '--frames', type=int, default=24, help='number of frames of a video')
+    parser.add_argument(
+        '--workers', type=int, default=2, help='number of processes')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    try:
+        make_dataset(args.root, args.train, args.val, args.seed, args.frames,
+                     args.size, args.workers)
+    except (ValueError, OSError, RuntimeError) as error:
+        sys.exit(str(error))
+
+
+if __name__ == '__main__':
+    main()
