@@ -72,8 +72,8 @@ _RING_RATIO = 4  # of the sizes of neighbouring rings
 _SHAPES = ((0, 1), (3, 1), (4, 1), (5, 1), (5, 2), (6, 2))
 
 # Least and greatest RGB of the halves.
-_WARM = ((220, 60, 20), (255, 190, 90))
-_COOL = ((20, 60, 220), (90, 190, 255))
+_WARM = ((220, 170, 20), (255, 230, 90))
+_COOL = ((20, 170, 220), (90, 230, 255))
 
 _JITTER = 1  # pixels
 _FPS = 24
@@ -170,15 +170,20 @@ class _Look:
 
         gauge = np.maximum(self.gauge(u, v), np.float32(1e-3))
         phase = np.log(gauge) / np.float32(np.log(_RING_RATIO))
-        phase -= states[:, 3, None, None].astype(np.float32)
+        phase = 2 * np.pi * (phase - states[:, 3, None, None])
+        phase = phase.astype(np.float32)
         # The rings would become infinitely fine towards the centre.
-        ring = np.sin(2 * np.pi * phase) * np.clip(6 * gauge - 0.6, 0, 2)
-        ring = np.clip(ring + 0.5, 0, 1)[..., None]
+        contrast = np.clip(6 * gauge - 0.6, 0, 2)
+        dark, green = (
+            np.clip(wave(phase) * contrast + 0.5, 0, 1)
+            for wave in (np.sin, np.cos))
         half = np.clip(u * self.radius + 0.5, 0, 1)[..., None]
         cover = np.clip((1 - gauge) * self.radius + 0.5, 0, 1)[..., None]
 
         color = self.cool + (self.warm - self.cool) * half
-        color *= 1 - np.float32(0.85) * ring
+        # One edge of a ring differs from the other, as its halves do.
+        color[..., 1] *= 0.15 + 0.85 * green
+        color *= 1 - 0.85 * dark[..., None]
         where = (np.arange(len(frames))[:, None, None],
                  (corners[:, 1, None] + offsets)[:, :, None] % size,
                  (corners[:, 0, None] + offsets)[:, None, :] % size)
