@@ -170,8 +170,8 @@ class _Look:
 
         gauge = np.maximum(self.gauge(u, v), np.float32(1e-3))
         phase = np.log(gauge) / np.float32(np.log(_RING_RATIO))
-        phase = 2 * np.pi * (phase - states[:, 3, None, None])
-        phase = phase.astype(np.float32)
+        phase -= states[:, 3, None, None].astype(np.float32)
+        phase *= 2 * np.pi
         # The rings would become infinitely fine towards the centre.
         contrast = np.clip(6 * gauge - 0.6, 0, 2)
         dark, green = (
@@ -181,7 +181,8 @@ class _Look:
         cover = np.clip((1 - gauge) * self.radius + 0.5, 0, 1)[..., None]
 
         color = self.cool + (self.warm - self.cool) * half
-        # One edge of a ring differs from the other, as its halves do.
+        # Brightness and green a quarter of a period apart: the colour of the
+        # whole target takes another course as rings grow than as they shrink.
         color[..., 1] *= 0.15 + 0.85 * green
         color *= 1 - 0.85 * dark[..., None]
         where = (np.arange(len(frames))[:, None, None],
