@@ -5,13 +5,17 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any, Dict
 
-import torch
-from mmengine.config import Config
-from mmengine.device import get_device
-from mmengine.runner import Runner
+# This repository's `projects`, whatever the working directory is.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import mmaction
-from mmaction.registry import RUNNERS
+import torch  # noqa: E402
+from mmengine.config import Config  # noqa: E402
+from mmengine.device import get_device  # noqa: E402
+from mmengine.runner import Runner  # noqa: E402
+
+import mmaction  # noqa: E402
+import projects.ila  # noqa: E402,F401
+from mmaction.registry import RUNNERS  # noqa: E402
 
 
 def load_mmaction_tool(name: str) -> Dict[str, Any]:
@@ -35,9 +39,6 @@ def load_mmaction_tool(name: str) -> Dict[str, Any]:
 def load_config(path: str) -> Config:
     """Load a config, with ILA registered whatever its custom imports are."""
     check_file(path, 'Config')
-    # From this repository, whatever the working directory is.
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-    import projects.ila  # noqa: F401
     try:
         return Config.fromfile(path)
     except FileNotFoundError as error:
@@ -65,13 +66,17 @@ def check_file(path: str, kind: str) -> None:
                  f'which is taken from {Path.cwd()}')
 
 
-def check_checkpoint(path: str) -> None:
-    """Exit if a local checkpoint is missing or can not be read."""
+def check_checkpoint(path: str) -> Dict[str, Any]:
+    """Exit if a local checkpoint is missing or can not be read.
+
+    Returns:
+        dict: What it holds; nothing where it is not a local file.
+    """
     check_file(path, 'Checkpoint')
     if '://' in path:
-        return
+        return dict()
     try:
-        torch.load(path, map_location='cpu')
+        return torch.load(path, map_location='cpu')
     except Exception as error:  # Its type depends on what is broken.
         sys.exit(f'Checkpoint file can not be read: {path}. Please save or '
                  f'download it again. ({error})')

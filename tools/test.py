@@ -4,6 +4,23 @@ from pathlib import Path
 
 from cli import (build_runner, check_checkpoint, load_config,
                  load_mmaction_tool, merge_args)
+from mmengine.model import is_model_wrapper
+from torch import nn
+
+from mmaction.registry import MODELS
+from projects.ila.utils import check_weights
+
+
+def check_fits(model: nn.Module, checkpoint: dict, path: str) -> None:
+    """Exit if a checkpoint does not hold exactly an ILA model's weights."""
+    if is_model_wrapper(model):
+        model = model.module
+    if not isinstance(model, MODELS.get('ILARecognizer')):
+        return
+    try:
+        check_weights(model, checkpoint.get('state_dict', checkpoint), False)
+    except ValueError as error:
+        sys.exit(f'{path}: {error}')
 
 
 def main() -> None:
@@ -13,7 +30,7 @@ def main() -> None:
         sys.exit(f'--dump {args.dump}: predictions are saved as a pickle '
                  'file. Please end its name with .pkl or .pickle')
     cfg = load_config(args.config)
-    check_checkpoint(args.checkpoint)
+    checkpoint = check_checkpoint(args.checkpoint)
 
     cfg = merge_args(tool, cfg, args)
     cfg.launcher = args.launcher
@@ -23,7 +40,10 @@ def main() -> None:
     cfg.work_dir = args.work_dir or cfg.get('work_dir', str(default_work_dir))
     cfg.load_from = args.checkpoint
 
-    build_runner(cfg).test()
+    runner = build_runner(cfg)
+    if checkpoint:
+        check_fits(runner.model, checkpoint, args.checkpoint)
+    runner.test()
 
 
 if __name__ == '__main__':

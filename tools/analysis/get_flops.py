@@ -43,11 +43,12 @@ def part_of(name: str) -> str:
     """
     if ALIGNMENT & set(name.split('.')):
         return 'alignment'
+    name += '.'
     if name.startswith('backbone.layers.'):
         return 'blocks'
-    if name.startswith(('backbone.ln1.', 'backbone.proj', 'neck.')):
+    if name.startswith(('backbone.ln1.', 'backbone.proj.', 'neck.')):
         return 'neck'
-    return 'head' if name.startswith('cls_head') else 'patch embedding'
+    return 'head' if name.startswith('cls_head.') else 'patch embedding'
 
 
 def count(model_cfg: dict, frames: int,
@@ -66,6 +67,8 @@ def count(model_cfg: dict, frames: int,
     Returns:
         tuple[Counter, Counter]: MACs and parameters by part.
     """
+    # Blending is not for prediction and needs real numbers.
+    model_cfg = {**model_cfg, 'data_preprocessor': None}
     # Nothing is computed on the meta device, so the largest model is quick.
     with torch.device('meta'):
         model = MODELS.build(model_cfg).eval()

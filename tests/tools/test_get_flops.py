@@ -1,0 +1,86 @@
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def get_flops(config, *args, cwd=ROOT):
+    result = subprocess.run(
+        [
+            sys.executable, ROOT / 'tools/analysis/get_flops.py',
+            ROOT / config, *args
+        ],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        env={
+            **os.environ, 'PYTHONWARNINGS': 'ignore'
+        })
+    assert result.returncode == 0, result.stderr
+    rows = re.findall(r'^([a-z ]+?) +([\d.]+) +([\d.]+) +([\d.]+) +([\d.]+)$',
+                      result.stdout, re.M)
+    return {name: [float(x) for x in row] for name, *row in rows}, result
+
+
+def token_form_macs(width, layers, patches, frames, embed, classes):
+    """Count by hand, for patches on a square grid."""
+    side = int(patches**0.5)
+    tokens = patches + 2  # class token and mutual-information token
+    attention = tokens * 4 * width**2 + 2 * tokens**2 * width
+    mlp = (patches + 1) * 8 * width**2
+    pooled = (side // 2)**2
+    predictor = (
+        patches * (9 * 2 * width + 2 * width * 128) +
+        pooled * 9 * 128 * 128 + 32 * 128 + 4 * 32)
+    pool = 2 * patches * width
+    text = classes * 2 * (2 + 8) * embed**2
+    visual = patches * (width * embed + 2 * 2 * embed**2)
+    cross = 2 * 2 * classes * patches * embed + classes * embed
+    neck = frames * (width * embed + 12 * embed**2) + 2 * frames**2 * embed
+    return {
+        'blocks': frames * layers * (attention + mlp),
+        'alignment': (frames - 1) * layers * (predictor + pool),
+        'neck': neck,
+        'head': text + visual + cross
+    }
+
+
+def test_counts_equal_closed_form(tmp_path):
+    """Attention's own products are counted; any working directory is fine."""
+    rows, result = get_flops('configs/ila_vitb16_k400.py', cwd=tmp_path)
+    expected = token_form_macs(768, 12, 196, 8, 512, 400)
+    expected['patch embedding'] = 8 * 196 * 3 * 16 * 16 * 768
+    for part, macs in expected.items():
+        assert rows[part][0] == pytest.approx(macs / 1e9, abs=0.006), part
+    assert rows['total'][0] == pytest.approx(
+        sum(expected.values()) / 1e9, abs=0.01)
+    assert 'published' not in result.stdout
+
+
+@pytest.mark.parametrize('config, options, published', [
+    ('ila_vitb16_k400.py', ['--shape', '16', '224', '224'], 295),
+    ('ila_vitl14_k400.py', [], 673),
+    ('ila_vitl14-336_k400.py', ['--shape', '16', '336', '336'], 3130),
+])
+def test_token_form_is_within_3_percent_of_the_paper(config, options,
+                                                     published):
+    rows, result = get_flops(f'configs/{config}', *options)
+    assert f'{published} GMACs' in result.stdout
+    assert rows['total'][0] == pytest.approx(published, rel=0.03)
+    assert rows['total'][2] > 1.2 * published  # the released form
+
+
+def test_missing_config():
+    result = subprocess.run(
+        [
+            sys.executable, ROOT / 'tools/analysis/get_flops.py', 'none.py'
+        ],
+        capture_output=True,
+        text=True)
+    assert result.returncode == 1
+    assert "config 'none.py' does not exist" in result.stderr

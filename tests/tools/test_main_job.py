@@ -1,0 +1,114 @@
+"""The commands of the README on small data, with a small model."""
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from videos import write_video
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = f'''
+_base_ = ['{ROOT}/configs/ila_vitb16_k400.py']
+model = dict(
+    backbone=dict(
+        form='FORM',
+        arch=dict(
+            _delete_=True,
+            embed_dims=64,
+            num_layers=2,
+            num_heads=1,
+            feedforward_channels=64,
+            patch_size=32,
+            out_channels=512)),
+    cls_head=dict(patch_channels=64, text_encoder=dict(layers=1)))
+train_cfg = dict(max_epochs=1)
+train_dataloader = dict(num_workers=1)
+val_dataloader = dict(num_workers=1)
+test_dataloader = dict(num_workers=1)
+'''
+
+
+def run(*command):
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
+    environment['PYTHON'] = sys.executable
+    return subprocess.run(
+        list(map(str, command)),
+        capture_output=True,
+        text=True,
+        env=environment)
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    """A working directory with Kinetics-400 in the smallest size."""
+    folder = tmp_path_factory.mktemp('main_job')
+    data = folder / 'data/kinetics400'
+    for split, labels in (('train', [0, 399, 5, 7]), ('val', [3, 399])):
+        (data / f'videos_{split}').mkdir(parents=True)
+        lines = []
+        for index, label in enumerate(labels):
+            write_video(data / f'videos_{split}/{index} a.mp4', 20, (80, 60))
+            lines.append(f'{index} a.mp4 {label}\n')
+        (data / f'kinetics400_{split}_list_videos.txt').write_text(
+            ''.join(lines))
+    for form in ('token', 'released'):
+        (folder / f'ila_{form}.py').write_text(CONFIG.replace('FORM', form))
+    before = os.getcwd()
+    os.chdir(folder)
+    yield folder
+    os.chdir(before)
+
+
+@pytest.fixture(scope='module')
+def checkpoint(folder):
+    result = run(
+        'bash', ROOT / 'tools/dist_train.sh', 'ila_token.py', 2, '--cfg-options',
+        'optim_wrapper.optimizer.lr=1e-3')
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert 'loss_align' in result.stdout
+    return folder / 'work_dirs/ila_token/epoch_1.pth'
+
+
+def test_dist_train_with_two_processes(checkpoint):
+    assert checkpoint.is_file()
+    weights = torch.load(checkpoint, weights_only=True)['state_dict']
+    frozen = weights['cls_head.text_encoder.tower.ln_final.weight']
+    assert torch.equal(frozen, torch.ones_like(frozen))
+    trained = weights['backbone.layers.0.alignment.predictor.prediction.bn.'
+                      'num_batches_tracked']
+    assert trained.item() == 1
+
+
+def test_test_dumps_averaged_views(checkpoint, folder):
+    result = run(sys.executable, ROOT / 'tools/test.py', 'ila_token.py',
+                 checkpoint, '--dump', 'out.pkl')
+    assert result.returncode == 0, result.stderr[-3000:]
+    with open(folder / 'out.pkl', 'rb') as file:
+        results = pickle.load(file)
+    assert [int(entry['gt_label']) for entry in results] == [3, 399]
+    for entry in results:
+        assert entry['pred_score'].shape == (400, )
+        torch.testing.assert_close(entry['pred_score'].sum(),
+                                   torch.tensor(1.))
+
+
+def test_test_refuses_a_checkpoint_of_the_other_form(checkpoint):
+    result = run(sys.executable, ROOT / 'tools/test.py', 'ila_released.py',
+                 checkpoint)
+    assert result.returncode == 1
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith(f'{checkpoint}: the weights have ILA')
+    assert last.endswith('mend `model.backbone.form`')
+
+
+def test_training_refuses_a_label_outside_the_classes(folder):
+    bad = folder / 'bad.txt'
+    bad.write_text('0 a.mp4 400\n')
+    result = run(sys.executable, ROOT / 'tools/train.py', 'ila_token.py',
+                 '--cfg-options', f'train_dataloader.dataset.ann_file={bad}')
+    assert result.returncode != 0
+    assert f'{bad}:1: label 400 is not in [0, 400)' in result.stderr
+    assert 'Epoch(train)' not in result.stdout

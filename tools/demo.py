@@ -1,0 +1,127 @@
+"""Show ILA's main job on generated videos: train, test, count and draw."""
+import argparse
+import pickle
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from mmengine.config import Config  # noqa: E402
+from mmengine.dataset import pseudo_collate  # noqa: E402
+from mmengine.registry import init_default_scope  # noqa: E402
+from mmengine.runner import load_checkpoint  # noqa: E402
+
+import projects.ila  # noqa: E402,F401
+from mmaction.evaluation import top_k_accuracy  # noqa: E402
+from mmaction.registry import DATASETS, MODELS  # noqa: E402
+from projects.ila.datasets.motion_videos import (CLASSES,  # noqa: E402
+                                                 make_dataset)
+from projects.ila.visualization import draw_alignment  # noqa: E402
+
+CONFIG = 'configs/ila_motion.py'
+SHUFFLED_CONFIG = 'configs/ila_motion_shuffled.py'
+
+
+def run(*command: str) -> None:
+    """Run a command of the README in the repository's root."""
+    print('\n$ python ' + ' '.join(command), flush=True)
+    subprocess.run([sys.executable, *command], check=True, cwd=ROOT)
+
+
+def check_dump(path: Path, ann_file: Path) -> np.ndarray:
+    """Check the predictions of ``tools/test.py --dump``.
+
+    Args:
+        path (Path): The dump.
+        ann_file (Path): Annotation file of the tested videos.
+
+    Returns:
+        np.ndarray: Top-1 and top-5 accuracy.
+
+    Raises:
+        SystemExit: The dump is not one probability distribution per video,
+            in the order of the annotation file.
+    """
+    labels = [int(line.split()[-1]) for line in open(ann_file)]
+    with open(path, 'rb') as file:
+        results = pickle.load(file)
+    if [int(result['gt_label']) for result in results] != labels:
+        sys.exit(f'{path}: the labels are not those of {ann_file}')
+    scores = np.stack([result['pred_score'].numpy() for result in results])
+    if scores.shape != (len(labels), len(CLASSES)):
+        sys.exit(f'{path}: the scores are {scores.shape}, not '
+                 f'{(len(labels), len(CLASSES))}; were views averaged?')
+    if not np.allclose(scores.sum(1), 1, atol=1e-4):
+        sys.exit(f'{path}: the scores of a video do not add up to 1')
+    return top_k_accuracy(scores, labels, (1, 5))
+
+
+def draw(checkpoint: Path, path: Path) -> None:
+    """Draw a test video's frames, interactive points and masks."""
+    cfg = Config.fromfile(ROOT / CONFIG)
+    init_default_scope('mmaction')
+    model = MODELS.build(cfg.model)
+    load_checkpoint(model, str(checkpoint), map_location='cpu')
+    model.eval()
+    sample = DATASETS.build(cfg.val_dataloader.dataset)[0]
+    inputs = model.data_preprocessor(pseudo_collate([sample]))['inputs']
+    with torch.no_grad():
+        points = model(inputs)['points'][:, 0].unflatten(-1, (2, 2))
+    figure = draw_alignment(sample['inputs'][0].permute(1, 2, 3, 0).numpy(),
+                            points.numpy())
+    figure.savefig(path, dpi=120)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        '--train', type=int, default=3000, help='number of training videos')
+    parser.add_argument(
+        '--val', type=int, default=400, help='number of held-out videos')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        default=[],
+        help='settings for training, as key=value')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = Config.fromfile(ROOT / CONFIG)
+    data, work_dir = ROOT / cfg.data_root, ROOT / cfg.work_dir
+    start = time.time()
+    make_dataset(data, args.train, args.val, **cfg.data_settings)
+    options = ['--cfg-options', *args.cfg_options] if args.cfg_options else []
+    run('tools/train.py', CONFIG, *options)
+
+    checkpoint = Path((work_dir / 'last_checkpoint').read_text())
+    accuracies = []
+    for config in (CONFIG, SHUFFLED_CONFIG):
+        dump = work_dir / f'{Path(config).stem}.pkl'
+        run('tools/test.py', config, str(checkpoint.relative_to(ROOT)),
+            '--dump', str(dump.relative_to(ROOT)))
+        accuracies.append(check_dump(dump, data / 'val.txt'))
+    run('tools/analysis/get_flops.py', CONFIG)
+    picture = work_dir / 'alignment.png'
+    draw(checkpoint, picture)
+
+    chance = 100 / len(CLASSES)
+    print(f'\n{args.val} held-out videos, {len(CLASSES)} classes'
+          f"\n{'':28}{'top-1':>8}{'top-5':>8}"
+          f"\n{'ILA, several views':28}{100 * accuracies[0][0]:7.1f}%"
+          f'{100 * accuracies[0][1]:7.1f}%'
+          f"\n{'the same, frames shuffled':28}{100 * accuracies[1][0]:7.1f}%"
+          f'{100 * accuracies[1][1]:7.1f}%'
+          f"\n{'chance':28}{chance:7.1f}%{5 * chance:7.1f}%"
+          f'\npicture of points and masks: {picture.relative_to(ROOT)}'
+          f'\ntime: {(time.time() - start) / 60:.1f} min')
+
+
+if __name__ == '__main__':
+    main()
