@@ -2,7 +2,7 @@ _base_ = ['_base_/default_runtime.py']
 
 # Generated videos, see projects/ila/datasets/motion_videos.py.
 data_root = 'data/motion'
-data_settings = dict(seed=0, num_frames=24, size=72)
+data_settings = dict(seed=0, num_frames=24, size=64)
 work_dir = 'work_dirs/ila_motion'
 num_frames = 8
 num_classes = 10
@@ -13,24 +13,29 @@ model = dict(
     backbone=dict(
         type='ILAVisionTransformer',
         arch=dict(
-            embed_dims=128,
-            num_layers=4,
-            num_heads=4,
-            feedforward_channels=512,
+            embed_dims=96,
+            num_layers=1,
+            num_heads=3,
+            feedforward_channels=384,
             patch_size=16,
-            out_channels=128),
+            out_channels=64),
         img_size=crop_size,
-        form='token'),
+        form='token',
+        # Without CLIP's weights: a sharp mask and a clear readout of where it
+        # lies, so that the predictor learns from the first epochs on.
+        alignment=dict(radius=0.),
+        coordinate_init=20.),
     neck=dict(
         type='MultiframeIntegrationTransformer',
-        embed_dims=128,
+        embed_dims=64,
         num_frames=num_frames),
     cls_head=dict(
         type='ILALinearHead',
         num_classes=num_classes,
-        in_channels=128,
-        dropout_ratio=0.),
-    align_loss_weight=0.1,
+        in_channels=64,
+        dropout_ratio=0.,
+        init_std=0.1),
+    align_loss_weight=0.01,
     data_preprocessor=dict(
         type='ActionDataPreprocessor',
         mean=[123.675, 116.28, 103.53],
@@ -42,6 +47,7 @@ train_pipeline = [
     dict(type='SafeDecordInit'),
     dict(type='UniformSample', clip_len=num_frames),
     dict(type='SafeDecordDecode'),
+    dict(type='Resize', scale=(72, 72)),
     dict(type='RandomCrop', size=crop_size),
     dict(type='FormatShape', input_format='NCTHW'),
     dict(type='PackActionInputs')
@@ -50,6 +56,7 @@ val_pipeline = [
     dict(type='SafeDecordInit'),
     dict(type='UniformSample', clip_len=num_frames, test_mode=True),
     dict(type='SafeDecordDecode'),
+    dict(type='Resize', scale=(72, 72)),
     dict(type='CenterCrop', crop_size=crop_size),
     dict(type='FormatShape', input_format='NCTHW'),
     dict(type='PackActionInputs')
@@ -57,10 +64,11 @@ val_pipeline = [
 test_pipeline = [
     dict(type='SafeDecordInit'),
     dict(
-        type='UniformSample', clip_len=num_frames, num_clips=2,
+        type='UniformSample', clip_len=num_frames, num_clips=4,
         test_mode=True),
     dict(type='SafeDecordDecode'),
-    dict(type='Resize', scale=(crop_size, crop_size)),
+    dict(type='Resize', scale=(72, 72)),
+    dict(type='CenterCrop', crop_size=crop_size),
     dict(type='FormatShape', input_format='NCTHW'),
     dict(type='PackActionInputs')
 ]
@@ -75,8 +83,7 @@ train_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
-        **dataset, ann_file=f'{data_root}/train.txt',
-        pipeline=train_pipeline))
+        **dataset, ann_file=f'{data_root}/train.txt', pipeline=train_pipeline))
 val_dataloader = dict(
     batch_size=50,
     num_workers=1,
@@ -99,18 +106,35 @@ test_dataloader = dict(
 val_evaluator = dict(type='AccMetric')
 test_evaluator = val_evaluator
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=12, val_interval=3)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=14, val_interval=2)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(
-    optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.98), weight_decay=0.05),
-    paramwise_cfg=dict(norm_decay_mult=0., bias_decay_mult=0.),
-    clip_grad=dict(max_norm=1.))
+    constructor='SwinOptimWrapperConstructor',
+    optimizer=dict(
+        type='AdamW', lr=1.5e-4, betas=(0.9, 0.98), weight_decay=0.05),
+    paramwise_cfg={
+        '.alignment.': dict(lr_mult=20.),
+        'ln1.weight': dict(decay_mult=0.),
+        'ln2.weight': dict(decay_mult=0.),
+        'ln.weight': dict(decay_mult=0.),
+        'norm.weight': dict(decay_mult=0.),
+        'bn.weight': dict(decay_mult=0.),
+        'bias': dict(decay_mult=0.),
+    })
 param_scheduler = [
     dict(
-        type='OneCycleLR',
-        eta_max=1e-3,
-        total_steps=12,
+        type='LinearLR',
+        start_factor=0.01,
+        begin=0,
+        end=1,
+        by_epoch=True,
+        convert_to_iter_based=True),
+    dict(
+        type='CosineAnnealingLR',
+        eta_min_ratio=0.01,
+        begin=1,
+        end=14,
         by_epoch=True,
         convert_to_iter_based=True)
 ]

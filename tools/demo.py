@@ -19,8 +19,7 @@ from mmengine.runner import load_checkpoint  # noqa: E402
 import projects.ila  # noqa: E402,F401
 from mmaction.evaluation import top_k_accuracy  # noqa: E402
 from mmaction.registry import DATASETS, MODELS  # noqa: E402
-from projects.ila.datasets.motion_videos import (CLASSES,  # noqa: E402
-                                                 make_dataset)
+from projects.ila.datasets import motion_videos  # noqa: E402
 from projects.ila.visualization import draw_alignment  # noqa: E402
 
 CONFIG = 'configs/ila_motion.py'
@@ -53,9 +52,11 @@ def check_dump(path: Path, ann_file: Path) -> np.ndarray:
     if [int(result['gt_label']) for result in results] != labels:
         sys.exit(f'{path}: the labels are not those of {ann_file}')
     scores = np.stack([result['pred_score'].numpy() for result in results])
-    if scores.shape != (len(labels), len(CLASSES)):
-        sys.exit(f'{path}: the scores are {scores.shape}, not '
-                 f'{(len(labels), len(CLASSES))}; were views averaged?')
+    if scores.shape != (len(labels), len(motion_videos.CLASSES)):
+        sys.exit(
+            f'{path}: the scores are {scores.shape}, not '
+            f'{(len(labels), len(motion_videos.CLASSES))}; were views averaged?'
+        )
     if not np.allclose(scores.sum(1), 1, atol=1e-4):
         sys.exit(f'{path}: the scores of a video do not add up to 1')
     return top_k_accuracy(scores, labels, (1, 5))
@@ -80,7 +81,7 @@ def draw(checkpoint: Path, path: Path) -> None:
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        '--train', type=int, default=3000, help='number of training videos')
+        '--train', type=int, default=6000, help='number of training videos')
     parser.add_argument(
         '--val', type=int, default=400, help='number of held-out videos')
     parser.add_argument(
@@ -96,7 +97,7 @@ def main() -> None:
     cfg = Config.fromfile(ROOT / CONFIG)
     data, work_dir = ROOT / cfg.data_root, ROOT / cfg.work_dir
     start = time.time()
-    make_dataset(data, args.train, args.val, **cfg.data_settings)
+    motion_videos.make_dataset(data, args.train, args.val, **cfg.data_settings)
     options = ['--cfg-options', *args.cfg_options] if args.cfg_options else []
     run('tools/train.py', CONFIG, *options)
 
@@ -111,8 +112,8 @@ def main() -> None:
     picture = work_dir / 'alignment.png'
     draw(checkpoint, picture)
 
-    chance = 100 / len(CLASSES)
-    print(f'\n{args.val} held-out videos, {len(CLASSES)} classes'
+    chance = 100 / len(motion_videos.CLASSES)
+    print(f'\n{args.val} held-out videos, {len(motion_videos.CLASSES)} classes'
           f"\n{'':28}{'top-1':>8}{'top-5':>8}"
           f"\n{'ILA, several views':28}{100 * accuracies[0][0]:7.1f}%"
           f'{100 * accuracies[0][1]:7.1f}%'

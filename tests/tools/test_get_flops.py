@@ -10,17 +10,16 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def get_flops(config, *args, cwd=ROOT):
-    result = subprocess.run(
-        [
-            sys.executable, ROOT / 'tools/analysis/get_flops.py',
-            ROOT / config, *args
-        ],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        env={
-            **os.environ, 'PYTHONWARNINGS': 'ignore'
-        })
+    result = subprocess.run([
+        sys.executable, ROOT / 'tools/analysis/get_flops.py', ROOT / config,
+        *args
+    ],
+                            cwd=cwd,
+                            capture_output=True,
+                            text=True,
+                            env={
+                                **os.environ, 'PYTHONWARNINGS': 'ignore'
+                            })
     assert result.returncode == 0, result.stderr
     rows = re.findall(r'^([a-z ]+?) +([\d.]+) +([\d.]+) +([\d.]+) +([\d.]+)$',
                       result.stdout, re.M)
@@ -35,8 +34,8 @@ def token_form_macs(width, layers, patches, frames, embed, classes):
     mlp = (patches + 1) * 8 * width**2
     pooled = (side // 2)**2
     predictor = (
-        patches * (9 * 2 * width + 2 * width * 128) +
-        pooled * 9 * 128 * 128 + 32 * 128 + 4 * 32)
+        patches * (9 * 2 * width + 2 * width * 128) + pooled * 9 * 128 * 128 +
+        32 * 128 + 4 * 32)
     pool = 2 * patches * width
     text = classes * 2 * (2 + 8) * embed**2
     visual = patches * (width * embed + 2 * 2 * embed**2)
@@ -77,9 +76,7 @@ def test_token_form_is_within_3_percent_of_the_paper(config, options,
 
 def test_missing_config():
     result = subprocess.run(
-        [
-            sys.executable, ROOT / 'tools/analysis/get_flops.py', 'none.py'
-        ],
+        [sys.executable, ROOT / 'tools/analysis/get_flops.py', 'none.py'],
         capture_output=True,
         text=True)
     assert result.returncode == 1

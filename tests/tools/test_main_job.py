@@ -64,9 +64,8 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def checkpoint(folder):
-    result = run(
-        'bash', ROOT / 'tools/dist_train.sh', 'ila_token.py', 2, '--cfg-options',
-        'optim_wrapper.optimizer.lr=1e-3')
+    result = run('bash', ROOT / 'tools/dist_train.sh', 'ila_token.py', 2,
+                 '--cfg-options', 'optim_wrapper.optimizer.lr=1e-3')
     assert result.returncode == 0, result.stderr[-3000:]
     assert 'loss_align' in result.stdout
     return folder / 'work_dirs/ila_token/epoch_1.pth'
@@ -91,8 +90,7 @@ def test_test_dumps_averaged_views(checkpoint, folder):
     assert [int(entry['gt_label']) for entry in results] == [3, 399]
     for entry in results:
         assert entry['pred_score'].shape == (400, )
-        torch.testing.assert_close(entry['pred_score'].sum(),
-                                   torch.tensor(1.))
+        torch.testing.assert_close(entry['pred_score'].sum(), torch.tensor(1.))
 
 
 def test_test_refuses_a_checkpoint_of_the_other_form(checkpoint):

@@ -26,8 +26,8 @@ def build(released, **kwargs):
                 type='MultiframeIntegrationTransformer',
                 embed_dims=64,
                 num_frames=8),
-            cls_head=dict(
-                type='ILALinearHead', num_classes=5, in_channels=64)))
+            cls_head=dict(type='ILALinearHead', num_classes=5,
+                          in_channels=64)))
 
 
 def test_other_head_and_number_of_frames_are_fine_for_training(released):

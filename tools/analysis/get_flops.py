@@ -122,8 +122,8 @@ def main() -> None:
         cfg.merge_from_dict(args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmaction'))
     backbone = cfg.model.backbone
-    frames, *size = args.shape or (cfg.model.neck.num_frames, backbone.img_size,
-                                   backbone.img_size)
+    frames, *size = args.shape or (cfg.model.neck.num_frames,
+                                   backbone.img_size, backbone.img_size)
 
     columns = []
     for form in FORMS:
@@ -135,14 +135,14 @@ def main() -> None:
                                for unit in (' GMACs', ' Mparams')))
 
     def print_row(name: str, values: list) -> None:
-        print(f'{name:17}' + ''.join(f'{value / scale:19.2f}'
-                                     for value, scale in zip(
-                                         values, (1e9, 1e6) * len(FORMS))))
+        print(f'{name:17}' + ''.join(
+            f'{value / scale:19.3f}'
+            for value, scale in zip(values, (1e9, 1e6) * len(FORMS))))
 
     for part in PARTS:
         print_row(part, [column[part] for column in columns])
     print_row('total', [sum(column.values()) for column in columns])
-    published = PUBLISHED.get((backbone.arch, size[0], frames))
+    published = PUBLISHED.get((str(backbone.arch), size[0], frames))
     if published and size[0] == size[1]:
         ratio = sum(columns[0].values()) / 1e9 / published
         print(f'published (paper, table 1): {published} GMACs; the token form '

@@ -9,10 +9,10 @@ from ..models.text import load_class_names
 from ..utils.checkpoint import StateDict, convert_released, released_sizes
 
 
-def load_released(state_dict: StateDict,
-                  variant: str,
-                  class_names: Optional[Union[str, Sequence[str]]] = None
-                  ) -> nn.Module:
+def load_released(
+        state_dict: StateDict,
+        variant: str,
+        class_names: Optional[Union[str, Sequence[str]]] = None) -> nn.Module:
     """Build the model of a released ILA checkpoint and load its weights.
 
     All sizes are read off the weights.
@@ -36,8 +36,7 @@ def load_released(state_dict: StateDict,
     if variant not in stems:
         raise ValueError(
             f"variant must be one of {list(stems)}, got '{variant}'")
-    marks = dict(
-        k400='prompts_visual_proj', ssv2='mit.classify_head.2.weight')
+    marks = dict(k400='prompts_visual_proj', ssv2='mit.classify_head.2.weight')
     if marks[variant] not in state_dict:
         raise ValueError(
             f"no released '{variant}' weights: '{marks[variant]}' is missing; "

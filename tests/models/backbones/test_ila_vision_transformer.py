@@ -19,7 +19,9 @@ def build(img_size=32, **kwargs):
     torch.manual_seed(0)
     model = MODELS.build(
         dict(
-            type='ILAVisionTransformer', arch=ARCH, img_size=img_size,
+            type='ILAVisionTransformer',
+            arch=ARCH,
+            img_size=img_size,
             **kwargs))
     model.init_weights()
     model.eval()
@@ -65,14 +67,14 @@ def token_layer_by_loop(x, weights, grid):
                  len(pair))
         y = conv(y, weights, f'{predictor}.interaction.0.pointwise_conv')
         y = F.max_pool2d(y, 2)
-        y = F.max_pool2d(
-            conv(y, weights, f'{predictor}.prediction'), 2).mean((1, 2))
+        y = F.max_pool2d(conv(y, weights, f'{predictor}.prediction'), 2).mean(
+            (1, 2))
         halves = []
         for i in range(2):  # two groups of channels: 64 in, 32 out each
             halves.append(
                 weights[f'{predictor}.point.0.weight'][32 * i:32 * i + 32, :,
-                                                       0, 0] @ y[64 * i:64 * i
-                                                                 + 64])
+                                                       0, 0]
+                @ y[64 * i:64 * i + 64])
         y = F.relu(torch.cat(halves) + weights[f'{predictor}.point.0.bias'])
         last = weights[f'{predictor}.point.2.weight'][..., 0, 0]
         point = torch.cat([last[:2] @ y[:32], last[2:] @ y[32:]])
@@ -176,8 +178,9 @@ def test_freeze_clip_leaves_the_alignment():
         'alignment', 'message_fc', 'message_ln', 'temporal_skip_fc',
         'temporal_skip_align_fc'
     }
-    assert all(parameter.requires_grad
-               for parameter in build(form='released').parameters())
+    assert all(
+        parameter.requires_grad
+        for parameter in build(form='released').parameters())
 
 
 def test_disturbance_scale_reaches_all_layers():

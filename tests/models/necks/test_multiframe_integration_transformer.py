@@ -36,7 +36,8 @@ def test_equals_torch_encoder():
         }
         reference.load_state_dict({
             f'{name}{kind}': getattr(module, kind)
-            for name, module in names.items() for kind in ('weight', 'bias')
+            for name, module in names.items()
+            for kind in ('weight', 'bias')
         })
         expected = reference(expected)
     out, losses = neck(x)
@@ -49,9 +50,8 @@ def test_other_number_of_frames_interpolates_positions():
     longer = build(num_frames=8)
     longer.load_state_dict({
         **neck.state_dict(), 'pos_embed':
-        F.interpolate(
-            neck.pos_embed.transpose(1, 2), size=8,
-            mode='linear').transpose(1, 2)
+        F.interpolate(neck.pos_embed.transpose(1, 2), size=8,
+                      mode='linear').transpose(1, 2)
     })
     x = torch.randn(2, 8, 32)
     torch.testing.assert_close(neck(x)[0], longer(x)[0])

@@ -86,8 +86,8 @@ def test_views_of_a_batch_are_averaged_as_probabilities():
 
 def test_max_testing_views_changes_nothing_but_memory():
     inputs = torch.randn(1, 5, 3, 4, 32, 32)
-    whole, parts = build().eval(), build(
-        test_cfg=dict(max_testing_views=2)).eval()
+    whole, parts = build().eval(), build(test_cfg=dict(
+        max_testing_views=2)).eval()
     sizes = []
     parts.backbone.register_forward_pre_hook(
         lambda module, args: sizes.append(len(args[0])))
@@ -104,8 +104,7 @@ def test_prediction_computes_no_alignment_loss(form, monkeypatch):
     calls = []
     monkeypatch.setattr(ImplicitAlignment, 'loss', calls.append)
     with torch.no_grad():
-        model(
-            torch.randn(1, 1, 3, 4, 32, 32), samples([0]), mode='predict')
+        model(torch.randn(1, 1, 3, 4, 32, 32), samples([0]), mode='predict')
     assert not calls
 
 

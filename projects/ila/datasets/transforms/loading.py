@@ -136,4 +136,10 @@ class SafeDecordDecode(DecordDecode):
             frame = container.next()
             if index in wanted:
                 frames[index] = frame.asnumpy()
+                # Decord 0.6 takes padded lines of some narrow videos for a
+                # fourth channel.
+                if frames[index].shape[-1] != 3:
+                    raise ValueError(
+                        f'decord misreads a width of {frame.shape[1]} pixels; '
+                        'encode the video anew with a multiple of 64')
         return [frames[index] for index in frame_inds.tolist()]

@@ -46,12 +46,12 @@ class TokenAlignmentLayer(TransformerEncoderLayer):
         super().__init__(embed_dims, **kwargs)
         self.alignment = ImplicitAlignment(embed_dims, **alignment)
 
-    def forward(self,
-                x: Tensor,
-                grid: Tuple[int, int, int],
-                disturb: Optional[bool] = None,
-                with_loss: bool = True
-                ) -> Tuple[Tensor, Tensor, Optional[Tensor]]:
+    def forward(
+            self,
+            x: Tensor,
+            grid: Tuple[int, int, int],
+            disturb: Optional[bool] = None,
+            with_loss: bool = True) -> Tuple[Tensor, Tensor, Optional[Tensor]]:
         """Run the layer.
 
         Args:
@@ -100,16 +100,17 @@ class ReleasedAlignmentLayer(TransformerEncoderLayer):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def forward(self,
-                x: Tensor,
-                grid: Tuple[int, int, int],
-                disturb: Optional[bool] = None,
-                with_loss: bool = True
-                ) -> Tuple[Tensor, Tensor, Optional[Tensor]]:
+    def forward(
+            self,
+            x: Tensor,
+            grid: Tuple[int, int, int],
+            disturb: Optional[bool] = None,
+            with_loss: bool = True) -> Tuple[Tensor, Tensor, Optional[Tensor]]:
         """Run the layer; see :meth:`TokenAlignmentLayer.forward`."""
         message = self.message_ln(self.message_fc(x))
-        patches = message[:, 1:].unflatten(1, grid[1:]).unflatten(
-            0, (-1, grid[0]))
+        patches = message[:,
+                          1:].unflatten(1,
+                                        grid[1:]).unflatten(0, (-1, grid[0]))
         aligned, temporal, points, loss = self.alignment(
             patches, disturb, with_loss)
 
@@ -145,10 +146,16 @@ class ILAVisionTransformer(VisionTransformer):
             only the alignment is trained. Defaults to False.
         drop_path_rate (float): Stochastic depth rate of the last block.
             Defaults to 0.
+        coordinate_init (float): For training from scratch. If not 0, the
+            position embeddings start as the patches' coordinates times this
+            number, in eight channels. The mutual-information token then tells
+            from the start where the interactive point lies; with CLIP's
+            weights it does anyway. Defaults to 0.
         init_cfg (dict, optional): Initialization config.
     """
     arch_zoo = {
-        name: dict(
+        name:
+        dict(
             embed_dims=width,
             num_layers=layers,
             num_heads=width // 64,
@@ -171,6 +178,7 @@ class ILAVisionTransformer(VisionTransformer):
                  alignment: dict = dict(),
                  freeze_clip: bool = False,
                  drop_path_rate: float = 0.,
+                 coordinate_init: float = 0.,
                  init_cfg: Optional[dict] = None) -> None:
         settings = self._check_arch(arch)
         if form not in self.layer_types:
@@ -187,16 +195,18 @@ class ILAVisionTransformer(VisionTransformer):
             pre_norm=True,
             init_cfg=init_cfg)
         self.form = form
+        self.coordinate_init = coordinate_init
         self.arch_settings = settings
         self.num_layers = settings['num_layers']
-        self.layers = ModuleList(self.layer_types[form](
-            embed_dims=self.embed_dims,
-            alignment=alignment,
-            num_heads=settings['num_heads'],
-            feedforward_channels=settings['feedforward_channels'],
-            drop_path_rate=rate,
-            act_cfg=dict(type='mmpretrain.QuickGELU'),
-            norm_cfg=norm_cfg)
+        self.layers = ModuleList(
+            self.layer_types[form](
+                embed_dims=self.embed_dims,
+                alignment=alignment,
+                num_heads=settings['num_heads'],
+                feedforward_channels=settings['feedforward_channels'],
+                drop_path_rate=rate,
+                act_cfg=dict(type='mmpretrain.QuickGELU'),
+                norm_cfg=norm_cfg)
             for rate in np.linspace(0, drop_path_rate, self.num_layers))
         self.proj = nn.Linear(
             self.embed_dims, settings['out_channels'], bias=False)
@@ -223,6 +233,19 @@ class ILAVisionTransformer(VisionTransformer):
         for name, parameter in self.named_parameters():
             if not any(part in own for part in name.split('.')):
                 parameter.requires_grad = False
+
+    def init_weights(self) -> None:
+        """Initialise all weights, see ``coordinate_init``."""
+        super().init_weights()
+        if self.coordinate_init:
+            y, x = torch.meshgrid(
+                *(torch.linspace(-1, 1, side)
+                  for side in self.patch_resolution),
+                indexing='ij')
+            axes = torch.stack([x, y, x + y, x - y], dim=-1).flatten(0, 1)
+            with torch.no_grad():
+                self.pos_embed[0, 1:, :8] = self.coordinate_init * torch.cat(
+                    [axes, -axes], dim=-1)
 
     def set_disturbance_scale(self, scale: float) -> None:
         """Scale the masks' disturbance in all blocks.

@@ -33,8 +33,8 @@ def soft_mask(points: Tensor,
     Returns:
         Tensor: ``(..., H, W)``, in [0, 1].
     """
-    offsets = points.new_tensor([-disturbance, 0., disturbance
-                                 ] if disturbance else [0.])
+    offsets = points.new_tensor(
+        [-disturbance, 0., disturbance] if disturbance else [0.])
 
     def axis_weight(centre: Tensor, length: int) -> Tensor:
         grid = torch.linspace(
@@ -109,8 +109,8 @@ class InteractivePointPredictor(BaseModule):
         hidden = 128
         # The released weights keep a bias before each normalisation.
         conv_cfg = dict(kernel_size=3, padding=1, bias=True, norm_cfg=norm_cfg)
-        self.interaction = nn.Sequential(
-            stems[stem](2 * embed_dims, channels, **conv_cfg))
+        self.interaction = nn.Sequential(stems[stem](2 * embed_dims, channels,
+                                                     **conv_cfg))
         self.reduction = nn.Identity()
         if refine:
             self.interaction.append(ConvModule(channels, channels, **conv_cfg))
@@ -170,8 +170,9 @@ class ImplicitAlignment(BaseModule):
         # Lowered in the course of training by DisturbanceDecayHook.
         self.disturbance_scale = 1.
 
-    def align(self, patches: Tensor, disturb: Optional[bool] = None
-              ) -> Tuple[Tensor, Tensor, Tensor]:
+    def align(self,
+              patches: Tensor,
+              disturb: Optional[bool] = None) -> Tuple[Tensor, Tensor, Tensor]:
         """Find the interactive points and the masks around them.
 
         Args:
@@ -225,11 +226,11 @@ class ImplicitAlignment(BaseModule):
         earlier, later = pooled.float().unbind(2)
         return 1 - F.cosine_similarity(earlier, later, dim=-1).mean()
 
-    def forward(self,
-                patches: Tensor,
-                disturb: Optional[bool] = None,
-                with_loss: bool = True
-                ) -> Tuple[Tensor, Tensor, Optional[Tensor]]:
+    def forward(
+            self,
+            patches: Tensor,
+            disturb: Optional[bool] = None,
+            with_loss: bool = True) -> Tuple[Tensor, Tensor, Optional[Tensor]]:
         """Align the frames and pool them (paper, section 3.3).
 
         Args:
@@ -272,11 +273,12 @@ class ReleasedAlignment(ImplicitAlignment):
             channels, channels, (3, 1, 1), padding=(1, 0, 0))
         self.temporal_fc = nn.Linear(channels, embed_dims)
 
-    def forward(self,
-                patches: Tensor,
-                disturb: Optional[bool] = None,
-                with_loss: bool = True
-                ) -> Tuple[Tensor, Tensor, Tensor, Optional[Tensor]]:
+    def forward(
+        self,
+        patches: Tensor,
+        disturb: Optional[bool] = None,
+        with_loss: bool = True
+    ) -> Tuple[Tensor, Tensor, Tensor, Optional[Tensor]]:
         """Align the frames.
 
         Args:
@@ -291,8 +293,8 @@ class ReleasedAlignment(ImplicitAlignment):
         interaction, points, masks = self.align(patches, disturb)
         aligned = patches * merge_neighbours(masks)[..., None]
         # Half of the channels belongs to each frame of the pair.
-        pairs = interaction.unflatten(1, (2, -1)).unflatten(
-            0, points.shape[:2])
+        pairs = interaction.unflatten(1,
+                                      (2, -1)).unflatten(0, points.shape[:2])
         maps = self.temporal_conv(merge_neighbours(pairs).transpose(1, 2))
         temporal = self.temporal_fc(maps.permute(0, 2, 3, 4, 1))
         loss = self.loss(self.pool(patches, masks)) if with_loss else None

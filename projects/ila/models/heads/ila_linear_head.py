@@ -17,6 +17,8 @@ class ILALinearHead(BaseHead):
         in_channels (int): Channels of the video feature.
         dropout_ratio (float): Dropout before the linear layer.
             Defaults to 0.5.
+        init_std (float): Standard deviation of the linear layer's initial
+            weights. Defaults to 0.01.
         average_clips (str, optional): How the views of a video are averaged:
             ``'prob'``, ``'score'`` or None. Defaults to ``'prob'``.
         **kwargs: Arguments of MMAction2's ``BaseHead``.
@@ -26,10 +28,12 @@ class ILALinearHead(BaseHead):
                  num_classes: int,
                  in_channels: int,
                  dropout_ratio: float = 0.5,
+                 init_std: float = 0.01,
                  average_clips: Optional[str] = 'prob',
                  **kwargs) -> None:
         super().__init__(
             num_classes, in_channels, average_clips=average_clips, **kwargs)
+        self.init_std = init_std
         self.ln = nn.LayerNorm(in_channels)
         self.dropout = nn.Dropout(dropout_ratio)
         self.fc = nn.Linear(in_channels, num_classes)
@@ -37,7 +41,7 @@ class ILALinearHead(BaseHead):
     def init_weights(self) -> None:
         """Initialise the linear layer."""
         super().init_weights()
-        nn.init.normal_(self.fc.weight, std=0.01)
+        nn.init.normal_(self.fc.weight, std=self.init_std)
         nn.init.zeros_(self.fc.bias)
 
     def forward(self, feats: Tuple[Tensor, Tensor], **kwargs) -> Tensor:

@@ -49,12 +49,11 @@ class ILATextHead(BaseHead):
             raise ValueError(
                 f'`model.cls_head.class_names` are {len(self.class_names)} '
                 f'({class_names}), but `num_classes` is {num_classes}')
-        self.text_encoder = CLIPTextEncoder(
-            **{
-                'width': in_channels,
-                'out_channels': in_channels,
-                **text_encoder
-            })
+        self.text_encoder = CLIPTextEncoder(**{
+            'width': in_channels,
+            'out_channels': in_channels,
+            **text_encoder
+        })
         self.prompt = VideoSpecificPrompt(in_channels, patch_channels,
                                           **prompt)
         # CLIP's initial temperature, 0.07.
@@ -93,5 +92,6 @@ class ILATextHead(BaseHead):
         text = self.text_features
         text = text + self.prompt(text, patches)
         similarity = F.normalize(
-            text, dim=-1) @ F.normalize(video, dim=-1)[..., None]
+            text, dim=-1) @ F.normalize(
+                video, dim=-1)[..., None]
         return self.logit_scale.exp() * similarity.squeeze(-1)
