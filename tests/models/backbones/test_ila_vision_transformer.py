@@ -167,6 +167,14 @@ def test_position_embedding_is_interpolated_on_load():
                                expected[0].flatten(1).T)
 
 
+def test_coordinate_init_tells_where_a_patch_is():
+    pos_embed = build(coordinate_init=3.).pos_embed[0]
+    lower_left = pos_embed[1 + 3 * 4, :8]
+    expected = [-3, 3, 0, -6, 3, -3, 0, 6]
+    torch.testing.assert_close(lower_left, torch.tensor(expected).float())
+    assert pos_embed[:, 8:].abs().max() < 0.1
+
+
 def test_freeze_clip_leaves_the_alignment():
     model = build(form='released', freeze_clip=True)
     trained = {
