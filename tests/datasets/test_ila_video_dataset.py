@@ -197,3 +197,14 @@ def test_good_videos_give_the_frames_of_mmaction(folder):
     assert batches[0]['data_samples'][0].gt_label.item() == 2
     torch.testing.assert_close(
         batches[0]['inputs'][0], batches[1]['inputs'][0], rtol=0, atol=0)
+
+
+def test_narrow_video_never_gives_a_fourth_channel(folder):
+    """Decord 0.6 reads some widths wrong; then it is an error."""
+    write_video(folder / 'videos' / 'narrow.mp4', 20, (72, 72))
+    try:
+        shape = build(folder, 'narrow.mp4 0\n')[0]['inputs'].shape
+    except RuntimeError as error:
+        assert 'misreads a width of 72 pixels' in str(error)
+    else:
+        assert shape == (1, 3, 8, 72, 72)
