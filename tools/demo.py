@@ -73,8 +73,9 @@ def draw(checkpoint: Path, path: Path) -> None:
     inputs = model.data_preprocessor(pseudo_collate([sample]))['inputs']
     with torch.no_grad():
         points = model(inputs)['points'][:, 0].unflatten(-1, (2, 2))
+    alignment = model.backbone.layers[0].alignment
     figure = draw_alignment(sample['inputs'][0].permute(1, 2, 3, 0).numpy(),
-                            points.numpy())
+                            points.numpy(), alignment.radius, alignment.slope)
     figure.savefig(path, dpi=120)
 
 

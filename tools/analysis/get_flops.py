@@ -81,16 +81,19 @@ def count(model_cfg: dict, frames: int,
             model(views, [ActionDataSample()], mode='predict')
 
     macs, parameters = Counter(), Counter()
-    for name, flops in counter.get_flop_counts().items():
-        root, _, name = name.partition('.')
-        if root == 'Global':
-            continue
-        # A module's count holds those of its children.
-        flops = sum(flops.values())
-        macs[part_of(name)] += flops // 2
-        parent = name.rpartition('.')[0]
-        if name:
-            macs[part_of(parent)] -= flops // 2
+    counts = {
+        name.partition('.')[2]: sum(flops.values()) // 2
+        for name, flops in counter.get_flop_counts().items()
+        if name != 'Global'
+    }
+    for name, value in counts.items():
+        macs[part_of(name)] += value
+        # A module's count holds those of its children; lists are not counted.
+        while name:
+            name = name.rpartition('.')[0]
+            if name in counts:
+                macs[part_of(name)] -= value
+                break
     for name, parameter in model.named_parameters():
         parameters[part_of(name)] += parameter.numel()
     return macs, parameters
