@@ -104,6 +104,14 @@ def launch(script, *arguments, **environment):
                           text=True)
 
 
+def free_port():
+    """Find a port below those that the system gives to clients."""
+    for port in range(20000 + os.getpid() % 5000, 30000):
+        with socket.socket() as free:
+            if free.connect_ex(('127.0.0.1', port)):
+                return str(port)
+
+
 def make_recorder(path):
     """Make a program that prints each of its arguments on a line."""
     path.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
@@ -114,9 +122,7 @@ def make_recorder(path):
 @pytest.mark.skipif(
     torch.cuda.is_available(), reason='two processes need two GPUs')
 def test_dist_train_and_dist_test_on_cpu(toy_config, tmp_path, monkeypatch):
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = str(free.getsockname()[1])
+    port = free_port()
     environment = dict(
         PYTHON=sys.executable,
         PYTHONPATH=str(tmp_path),
