@@ -63,17 +63,17 @@ CLASSES = (
 # Least and greatest travel of each pair of classes over a clip, in periods.
 # Of eight frames, sampled one per eighth of the clip, neighbours are up to a
 # quarter of it apart: less than half a period, so that no motion is aliased.
-_TRAVEL = ((0.5, 0.9), (0.5, 0.9), (0.6, 1.0), (0.9, 1.3), (0.8, 1.1))
-_CIRCLE_RADIUS = 0.18  # of the frame's side
-_RING_RATIO = 4  # of the sizes of neighbouring rings
+_TRAVEL = ((0.9, 1.3), (0.9, 1.3), (1.0, 1.4), (1.1, 1.5), (1.0, 1.4))
+_CIRCLE_RADIUS = 0.22  # of the frame's side
+_RING_RATIO = 8  # of the sizes of neighbouring rings
 
 # Number of sides and which of their distances, the largest or the second,
 # bounds the shape: convex polygons or stars. No sides make a circle.
 _SHAPES = ((0, 1), (3, 1), (4, 1), (5, 1), (5, 2), (6, 2))
 
-# Least and greatest RGB of the halves.
-_WARM = ((220, 170, 20), (255, 230, 90))
-_COOL = ((20, 170, 220), (90, 230, 255))
+# Least and greatest red and blue of the halves.
+_WARM = ((220, 20), (255, 90))
+_COOL = ((20, 220), (90, 255))
 
 _JITTER = 1  # pixels
 _FPS = 24
@@ -83,7 +83,7 @@ _CLAIM = 'dataset.json'
 _SCRATCH = '.part-'
 _BATCH = 20  # videos per task of a worker
 # To be raised when other videos come out of the same arguments.
-_VERSION = 1
+_VERSION = 2
 
 # Rings of smaller videos can not be made out.
 _LEAST = dict(
@@ -127,7 +127,7 @@ def displacement(label: int, num_frames: int, amount: float,
 
 
 class _Look:
-    """Random looks of a shape: kind, size (pixels) and colours (RGB)."""
+    """Random looks of a shape: kind, size (pixels) and colours."""
 
     def __init__(self, rng: np.random.Generator, low: float, high: float):
         self.sides, self.rank = _SHAPES[rng.integers(len(_SHAPES))]
@@ -173,18 +173,19 @@ class _Look:
         phase -= states[:, 3, None, None].astype(np.float32)
         phase *= 2 * np.pi
         # The rings would become infinitely fine towards the centre.
-        contrast = np.clip(6 * gauge - 0.6, 0, 2)
+        contrast = np.clip(3 * gauge - 0.3, 0, 0.5)
         dark, green = (
-            np.clip(wave(phase) * contrast + 0.5, 0, 1)
+            wave(phase) * contrast + np.float32(0.5)
             for wave in (np.sin, np.cos))
         half = np.clip(u * self.radius + 0.5, 0, 1)[..., None]
         cover = np.clip((1 - gauge) * self.radius + 0.5, 0, 1)[..., None]
 
-        color = self.cool + (self.warm - self.cool) * half
-        # Brightness and green a quarter of a period apart: the colour of the
-        # whole target takes another course as rings grow than as they shrink.
-        color[..., 1] *= 0.15 + 0.85 * green
-        color *= 1 - 0.85 * dark[..., None]
+        # Red and blue tell the halves apart. Green is a quarter of a period
+        # off them: the colour of the whole target takes another course as
+        # rings grow than as they shrink.
+        red_blue = self.cool + (self.warm - self.cool) * half
+        red_blue *= 1 - 0.8 * dark[..., None]
+        color = np.insert(red_blue, 1, 20 + 230 * green, axis=-1)
         where = (np.arange(len(frames))[:, None, None],
                  (corners[:, 1, None] + offsets)[:, :, None] % size,
                  (corners[:, 0, None] + offsets)[:, None, :] % size)
@@ -210,7 +211,8 @@ def _background(rng: np.random.Generator, size: int) -> np.ndarray:
     for _ in range(2):
         _Look(rng, 0.06 * size, 0.10 * size).paint(image[None],
                                                    rng.random((1, 4)))
-    return image
+    # Paler than the target.
+    return 30 + image / 2
 
 
 def _check_least(**values: int) -> None:
@@ -246,7 +248,7 @@ def render_video(label: int,
     rng = np.random.default_rng(seed)
     # The draws must not depend on the label: see the module's docstring.
     background = _background(rng, size + 2 * _JITTER)
-    target = _Look(rng, 0.26 * size, 0.34 * size)
+    target = _Look(rng, 0.32 * size, 0.40 * size)
     start = rng.random(4)
     amount, phase = rng.random(2)
     jitter = rng.integers(-_JITTER, _JITTER + 1, (num_frames, 2))

@@ -167,12 +167,29 @@ def test_position_embedding_is_interpolated_on_load():
                                expected[0].flatten(1).T)
 
 
-def test_coordinate_init_tells_where_a_patch_is():
-    pos_embed = build(coordinate_init=3.).pos_embed[0]
-    lower_left = pos_embed[1 + 3 * 4, :8]
-    expected = [-3, 3, 0, -6, 3, -3, 0, 6]
-    torch.testing.assert_close(lower_left, torch.tensor(expected).float())
-    assert pos_embed[:, 8:].abs().max() < 0.1
+def test_released_predictor_takes_other_widths():
+    predictor = dict(channels=12, hidden_channels=10)
+    model = build(form='released', alignment=dict(predictor=predictor))
+    shapes = {
+        name.split('alignment.')[1]: tuple(parameter.shape)
+        for name, parameter in model.layers[0].named_parameters()
+        if 'alignment.' in name and 'conv.weight' in name
+        or 'temporal_fc.weight' in name or 'point.0.weight' in name
+    }
+    width = model.embed_dims
+    assert shapes == {
+        'predictor.interaction.0.depthwise_conv.conv.weight':
+        (2 * width, 1, 3, 3),
+        'predictor.interaction.0.pointwise_conv.conv.weight':
+        (12, 2 * width, 1, 1),
+        'predictor.interaction.1.conv.weight': (12, 12, 3, 3),
+        'predictor.reduction.conv.weight': (10, 12, 3, 3),
+        'predictor.prediction.conv.weight': (10, 10, 3, 3),
+        'predictor.point.0.weight': (64, 5, 1, 1),
+        'temporal_conv.weight': (6, 6, 3, 1, 1),
+        'temporal_fc.weight': (width, 6),
+    }
+    assert model(torch.randn(1, 3, 3, 16, 16)).frames.shape[:2] == (1, 3)
 
 
 def test_freeze_clip_leaves_the_alignment():

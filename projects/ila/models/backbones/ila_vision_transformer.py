@@ -141,16 +141,12 @@ class ILAVisionTransformer(VisionTransformer):
             Defaults to 224.
         form (str): ``'token'``, the paper's, or ``'released'``, that of the
             authors' released code. Defaults to ``'token'``.
-        alignment (dict): Arguments of ``ImplicitAlignment``.
+        alignment (dict): Arguments of ``ImplicitAlignment`` or, for the
+            released form, ``ReleasedAlignment``.
         freeze_clip (bool): Whether CLIP's own weights stay as they are and
             only the alignment is trained. Defaults to False.
         drop_path_rate (float): Stochastic depth rate of the last block.
             Defaults to 0.
-        coordinate_init (float): For training from scratch. If not 0, the
-            position embeddings start as the patches' coordinates times this
-            number, in eight channels. The mutual-information token then tells
-            from the start where the interactive point lies; with CLIP's
-            weights it does anyway. Defaults to 0.
         init_cfg (dict, optional): Initialization config.
     """
     arch_zoo = {
@@ -178,7 +174,6 @@ class ILAVisionTransformer(VisionTransformer):
                  alignment: dict = dict(),
                  freeze_clip: bool = False,
                  drop_path_rate: float = 0.,
-                 coordinate_init: float = 0.,
                  init_cfg: Optional[dict] = None) -> None:
         settings = self._check_arch(arch)
         if form not in self.layer_types:
@@ -195,7 +190,6 @@ class ILAVisionTransformer(VisionTransformer):
             pre_norm=True,
             init_cfg=init_cfg)
         self.form = form
-        self.coordinate_init = coordinate_init
         self.arch_settings = settings
         self.num_layers = settings['num_layers']
         self.layers = ModuleList(
@@ -233,19 +227,6 @@ class ILAVisionTransformer(VisionTransformer):
         for name, parameter in self.named_parameters():
             if not any(part in own for part in name.split('.')):
                 parameter.requires_grad = False
-
-    def init_weights(self) -> None:
-        """Initialise all weights, see ``coordinate_init``."""
-        super().init_weights()
-        if self.coordinate_init:
-            y, x = torch.meshgrid(
-                *(torch.linspace(-1, 1, side)
-                  for side in self.patch_resolution),
-                indexing='ij')
-            axes = torch.stack([x, y, x + y, x - y], dim=-1).flatten(0, 1)
-            with torch.no_grad():
-                self.pos_embed[0, 1:, :8] = self.coordinate_init * torch.cat(
-                    [axes, -axes], dim=-1)
 
     def set_disturbance_scale(self, scale: float) -> None:
         """Scale the masks' disturbance in all blocks.

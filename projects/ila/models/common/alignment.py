@@ -84,6 +84,8 @@ class InteractivePointPredictor(BaseModule):
         stem (str): First layer, ``'separable'`` (depthwise, then pointwise)
             or ``'dense'``.
         channels (int): Channels of the interaction features. Defaults to 128.
+        hidden_channels (int): Channels of the layers that follow them.
+            Defaults to 128.
         refine (bool): Whether two more convolutions, one in each stack,
             work at full resolution, as in the released code.
             Defaults to False.
@@ -96,6 +98,7 @@ class InteractivePointPredictor(BaseModule):
                  embed_dims: int,
                  stem: str = 'separable',
                  channels: int = 128,
+                 hidden_channels: int = 128,
                  refine: bool = False,
                  limit: float = 0.75,
                  norm_cfg: dict = dict(type='BN'),
@@ -106,7 +109,6 @@ class InteractivePointPredictor(BaseModule):
             raise ValueError(f"stem must be one of {list(stems)}, got '{stem}'"
                              '; mend `alignment.predictor.stem`')
         self.limit = limit
-        hidden = 128
         # The released weights keep a bias before each normalisation.
         conv_cfg = dict(kernel_size=3, padding=1, bias=True, norm_cfg=norm_cfg)
         self.interaction = nn.Sequential(stems[stem](2 * embed_dims, channels,
@@ -114,11 +116,11 @@ class InteractivePointPredictor(BaseModule):
         self.reduction = nn.Identity()
         if refine:
             self.interaction.append(ConvModule(channels, channels, **conv_cfg))
-            self.reduction = ConvModule(channels, hidden, **conv_cfg)
-        self.prediction = ConvModule(hidden if refine else channels, hidden,
-                                     **conv_cfg)
+            self.reduction = ConvModule(channels, hidden_channels, **conv_cfg)
+        self.prediction = ConvModule(hidden_channels if refine else channels,
+                                     hidden_channels, **conv_cfg)
         self.point = nn.Sequential(
-            nn.Conv2d(hidden, 64, 1, groups=2), nn.ReLU(),
+            nn.Conv2d(hidden_channels, 64, 1, groups=2), nn.ReLU(),
             nn.Conv2d(64, 4, 1, groups=2))
 
     def forward(self, maps: Tensor) -> Tuple[Tensor, Tensor]:
@@ -258,17 +260,16 @@ class ReleasedAlignment(ImplicitAlignment):
     Args:
         embed_dims (int): Channels of the patch features.
         predictor (dict): Arguments of :class:`InteractivePointPredictor`,
-            ``channels`` and ``refine`` excepted.
+            whose ``channels``, half of them for each frame of a pair, are 256
+            and whose ``refine`` is True unless given here.
         **kwargs: Arguments of :class:`ImplicitAlignment`.
     """
 
     def __init__(self, embed_dims: int, predictor: dict = dict(),
                  **kwargs) -> None:
-        channels = 128
-        super().__init__(
-            embed_dims,
-            predictor=dict(channels=2 * channels, refine=True, **predictor),
-            **kwargs)
+        predictor = {'channels': 256, 'refine': True, **predictor}
+        super().__init__(embed_dims, predictor=predictor, **kwargs)
+        channels = predictor['channels'] // 2
         self.temporal_conv = nn.Conv3d(
             channels, channels, (3, 1, 1), padding=(1, 0, 0))
         self.temporal_fc = nn.Linear(channels, embed_dims)
