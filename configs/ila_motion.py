@@ -109,7 +109,7 @@ test_dataloader = dict(
 val_evaluator = dict(type='AccMetric')
 test_evaluator = val_evaluator
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=18, val_interval=6)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=15, val_interval=5)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(
@@ -128,7 +128,7 @@ param_scheduler = [
         type='CosineAnnealingLR',
         eta_min_ratio=0.01,
         begin=1,
-        end=18,
+        end=15,
         by_epoch=True,
         convert_to_iter_based=True)
 ]
