@@ -1,4 +1,5 @@
 import copy
+import pickle
 
 import pytest
 import torch
@@ -130,3 +131,16 @@ def test_order_of_frames_matters():
 def test_other_shapes_are_refused():
     with pytest.raises(ValueError, match=r'got \(1, 3, 4, 32, 32\)'):
         build()(torch.randn(1, 3, 4, 32, 32))
+
+
+@pytest.mark.parametrize(
+    'duplicate',
+    [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_copies_check_their_own_weights(duplicate):
+    # EMAHook copies the model, spawned processes pickle it.
+    model = build()
+    other = duplicate(model)
+    model.backbone.pos_embed = None
+    other.load_state_dict(build().state_dict())
+    with pytest.raises(ValueError, match='form'):
+        other.load_state_dict(build('released').state_dict())

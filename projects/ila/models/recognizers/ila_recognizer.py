@@ -35,8 +35,10 @@ class ILARecognizer(BaseRecognizer):
         super().__init__(
             backbone=backbone, neck=neck, cls_head=cls_head, **kwargs)
         self.align_loss_weight = align_loss_weight
-        self._register_load_state_dict_pre_hook(
-            lambda state_dict, *args: check_weights(self, state_dict))
+        self._register_load_state_dict_pre_hook(self._check_loaded_weights)
+
+    def _check_loaded_weights(self, state_dict: dict, *args) -> None:
+        check_weights(self, state_dict)
 
     def extract_feat(self,
                      inputs: Tensor,
