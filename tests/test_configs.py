@@ -48,22 +48,31 @@ def test_parts_fit_together(name):
     # The text tower's result, which needs real tokens.
     model.cls_head._text_features = torch.empty(
         400, cfg.model.cls_head.in_channels, device='meta')
-    frames = torch.empty(2, 1, 3, 8, img_size, img_size, device='meta')
+    num_frames = cfg.model.neck.num_frames
+    frames = torch.empty(
+        2, 1, 3, num_frames, img_size, img_size, device='meta')
     assert model(frames)['logits'].shape == (2, 400)
 
 
 def test_sizes():
-    sizes = dict()
+    found = set()
     for name in LEAVES:
-        backbone = Config.fromfile(CONFIGS / name).model.backbone
-        sizes[name] = backbone.arch, backbone.img_size, backbone.form
-    assert sizes == {
-        'ila_vitb16_k400.py': ('clip-b/16', 224, 'token'),
-        'ila_vitb32_k400.py': ('clip-b/32', 224, 'token'),
-        'ila_vitl14_k400.py': ('clip-l/14', 224, 'token'),
-        'ila_vitl14-336_k400.py': ('clip-l/14', 336, 'token'),
-        'released/ila_vitb16_k400.py': ('clip-b/16', 224, 'released'),
-    }
+        model = Config.fromfile(CONFIGS / name).model
+        found.add((name, model.backbone.arch, model.backbone.img_size,
+                   model.neck.num_frames, model.backbone.form))
+    # The published rows of Kinetics-400.
+    rows = (
+        ('vitb32', 'clip-b/32', 224, 8),
+        ('vitb32_16f', 'clip-b/32', 224, 16),
+        ('vitb16', 'clip-b/16', 224, 8),
+        ('vitb16_16f', 'clip-b/16', 224, 16),
+        ('vitl14', 'clip-l/14', 224, 8),
+        ('vitl14-336_16f', 'clip-l/14', 336, 16),
+    )
+    assert found == {(f'{folder}ila_{name}_k400.py', *sizes, form)
+                     for name, *sizes in rows
+                     for folder, form in (('', 'token'), ('released/',
+                                                          'released'))}
 
 
 @pytest.fixture(scope='module')
@@ -78,15 +87,15 @@ def root(tmp_path_factory):
     return root
 
 
-@pytest.mark.parametrize('name', ['vitb16', 'vitl14-336'])
+@pytest.mark.parametrize('name', ['vitb16', 'vitb16_16f', 'vitl14-336_16f'])
 @pytest.mark.parametrize('split, views', [('train', 1), ('val', 1),
                                           ('test', 12)])
 def test_pipelines(root, monkeypatch, name, split, views):
     monkeypatch.chdir(root)
     cfg = Config.fromfile(CONFIGS / f'ila_{name}_k400.py')
-    size = cfg.model.backbone.img_size
+    size, num_frames = cfg.model.backbone.img_size, cfg.model.neck.num_frames
     sample = DATASETS.build(cfg[f'{split}_dataloader'].dataset)[0]
-    assert sample['inputs'].shape == (views, 3, 8, size, size)
+    assert sample['inputs'].shape == (views, 3, num_frames, size, size)
     assert sample['inputs'].dtype == torch.uint8
     assert sample['data_samples'].gt_label.item() == 399
 

@@ -64,7 +64,7 @@ def test_counts_equal_closed_form(tmp_path):
 @pytest.mark.parametrize('config, options, published', [
     ('ila_vitb16_k400.py', ['--shape', '16', '224', '224'], 295),
     ('ila_vitl14_k400.py', [], 673),
-    ('ila_vitl14-336_k400.py', ['--shape', '16', '336', '336'], 3130),
+    ('ila_vitl14-336_16f_k400.py', [], 3130),
 ])
 def test_token_form_is_within_3_percent_of_the_paper(config, options,
                                                      published):

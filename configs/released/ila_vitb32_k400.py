@@ -1,0 +1,3 @@
+_base_ = ['../ila_vitb32_k400.py']
+
+model = dict(backbone=dict(form='released'))
