@@ -1,5 +1,6 @@
 import pytest
 import torch
+from mmengine.runner import load_checkpoint
 from reference import load_reference
 
 from mmaction.registry import MODELS
@@ -51,18 +52,43 @@ def test_other_form_or_size_is_refused(released, kwargs, message):
         build(released, **kwargs).load_state_dict(weights, strict=False)
 
 
-def test_clip_weights_fill_all_but_ilas_own_parts(released):
-    """An OpenAI archive: the released keys less those of ILA's modules."""
+@pytest.fixture(scope='module')
+def clip(released):
+    """A plain CLIP: the released keys less those of ILA's modules."""
     own = ('message', 'temporal', 'mit.', 'prompts')
-    clip = {
-        name: value
-        for name, value in released[1].items()
-        if not any(part in name for part in own)
+    return {
+        'input_resolution': torch.tensor(64),
+        **{
+            name: value
+            for name, value in released[1].items() if not any(part in name for part in own)
+        }
     }
-    clip['input_resolution'] = torch.tensor(64)
+
+
+def test_clip_file_fills_all_but_ilas_own_parts(released, clip, tmp_path):
+    torch.save(clip, tmp_path / 'clip.pt')
     model = build(released)
-    missing, unexpected = model.load_state_dict(
-        convert_clip(clip), strict=False)
-    assert all(name.startswith('cls_head.') for name in unexpected)
-    assert all('alignment' in name or name.startswith(('neck', 'cls_head'))
-               for name in missing)
+    model.init_weights()
+    before = {
+        name: value.clone()
+        for name, value in model.state_dict().items()
+    }
+    # As the Runner loads `load_from`.
+    load_checkpoint(model, str(tmp_path / 'clip.pt'), map_location='cpu')
+    expected = convert_clip(clip)
+    for name, value in model.state_dict().items():
+        own = 'alignment' in name or name.startswith(('neck', 'cls_head'))
+        assert own == (name not in expected), name
+        assert torch.equal(value, (before if own else expected)[name]), name
+
+
+def test_clip_of_another_size_is_refused(released, clip):
+    model = build(released, arch=dict(patch_size=8))
+    with pytest.raises(ValueError, match=r'patch_embed.*mend `arch`'):
+        model.load_state_dict(clip, strict=False)
+
+
+@pytest.mark.parametrize('weights', [dict(), dict(model=dict())])
+def test_weights_of_something_else_are_refused(released, weights):
+    with pytest.raises(ValueError, match='no name in common'):
+        build(released).load_state_dict(weights, strict=False)

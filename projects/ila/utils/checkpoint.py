@@ -97,6 +97,12 @@ def _convert(state_dict: StateDict, patterns: list) -> StateDict:
     return converted
 
 
+def is_clip(state_dict: StateDict) -> bool:
+    """Whether weights are plain CLIP's, with OpenAI's names."""
+    return 'visual.conv1.weight' in state_dict and not any(
+        '.message_fc.' in name for name in state_dict)
+
+
 def convert_clip(state_dict: StateDict) -> StateDict:
     """Rename OpenAI CLIP's weights to an ``ILARecognizer``'s.
 
@@ -211,9 +217,12 @@ def check_weights(model: nn.Module,
             raise ValueError(
                 f"the weights have ILA's form '{form}', the model has "
                 f"'{model.backbone.form}'; mend `model.backbone.form`")
-    elif partial:
-        return
     own = model.state_dict()
+    if partial and not own.keys() & state_dict.keys():
+        raise ValueError(
+            'the weights have no name in common with the model '
+            f'({", ".join(list(state_dict)[:3]) or "they are empty"}); take '
+            "an ILA checkpoint, or CLIP's weights with OpenAI's names")
     parts = ('backbone.', 'neck.') if partial else ('', )
     for name in own.keys() & state_dict.keys():
         # Position embeddings are interpolated.

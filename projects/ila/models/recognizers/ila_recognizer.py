@@ -6,7 +6,7 @@ from torch import Tensor
 from mmaction.models.recognizers import BaseRecognizer
 from mmaction.registry import MODELS
 from mmaction.utils import OptSampleList
-from ...utils.checkpoint import check_weights
+from ...utils.checkpoint import check_weights, convert_clip, is_clip
 from ..backbones.ila_vision_transformer import ILAFeatures
 from ..heads import ILATextHead
 
@@ -14,6 +14,9 @@ from ..heads import ILATextHead
 @MODELS.register_module()
 class ILARecognizer(BaseRecognizer):
     """Video recognizer with implicit learnable alignment.
+
+    Weights of plain CLIP, named as in OpenAI's and open_clip's state dicts,
+    are renamed when they are loaded.
 
     Args:
         backbone (dict): Config of ``ILAVisionTransformer``.
@@ -35,9 +38,13 @@ class ILARecognizer(BaseRecognizer):
         super().__init__(
             backbone=backbone, neck=neck, cls_head=cls_head, **kwargs)
         self.align_loss_weight = align_loss_weight
-        self._register_load_state_dict_pre_hook(self._check_loaded_weights)
+        self._register_load_state_dict_pre_hook(self._prepare_loaded_weights)
 
-    def _check_loaded_weights(self, state_dict: dict, *args) -> None:
+    def _prepare_loaded_weights(self, state_dict: dict, *args) -> None:
+        if is_clip(state_dict):
+            converted = convert_clip(state_dict)
+            state_dict.clear()
+            state_dict.update(converted)
         check_weights(self, state_dict)
 
     def extract_feat(self,
