@@ -56,13 +56,12 @@ def test_other_form_or_size_is_refused(released, kwargs, message):
 def clip(released):
     """A plain CLIP: the released keys less those of ILA's modules."""
     own = ('message', 'temporal', 'mit.', 'prompts')
-    return {
-        'input_resolution': torch.tensor(64),
-        **{
-            name: value
-            for name, value in released[1].items() if not any(part in name for part in own)
-        }
+    weights = {
+        name: value
+        for name, value in released[1].items()
+        if not any(part in name for part in own)
     }
+    return dict(weights, input_resolution=torch.tensor(64))
 
 
 def test_clip_file_fills_all_but_ilas_own_parts(released, clip, tmp_path):
