@@ -21,8 +21,7 @@ model = dict(
             patch_size=16,
             out_channels=64),
         img_size=crop_size,
-        # Without CLIP's weights the token form learns too slowly for a demo:
-        # only its points can tell the class token what moves.
+        # Without CLIP's weights the token form learns too slowly for a demo.
         form='released',
         alignment=dict(predictor=dict(channels=64, hidden_channels=32))),
     neck=dict(
@@ -35,7 +34,7 @@ model = dict(
         in_channels=64,
         dropout_ratio=0.,
         init_std=0.1),
-    # Features that are still learnt it would make alike: logged, not trained.
+    # With it the training from scratch was seen to start more slowly.
     align_loss_weight=0.,
     data_preprocessor=dict(
         type='ActionDataPreprocessor',
