@@ -13,12 +13,11 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from mmengine.config import Config  # noqa: E402
 from mmengine.dataset import pseudo_collate  # noqa: E402
-from mmengine.registry import init_default_scope  # noqa: E402
-from mmengine.runner import load_checkpoint  # noqa: E402
 
 import projects.ila  # noqa: E402,F401
+from mmaction.apis import init_recognizer  # noqa: E402
 from mmaction.evaluation import top_k_accuracy  # noqa: E402
-from mmaction.registry import DATASETS, MODELS  # noqa: E402
+from mmaction.registry import DATASETS  # noqa: E402
 from projects.ila.datasets import motion_videos  # noqa: E402
 from projects.ila.visualization import draw_alignment  # noqa: E402
 
@@ -64,12 +63,8 @@ def check_dump(path: Path, ann_file: Path) -> np.ndarray:
 
 def draw(checkpoint: Path, path: Path) -> None:
     """Draw a test video's frames, interactive points and masks."""
-    cfg = Config.fromfile(ROOT / CONFIG)
-    init_default_scope('mmaction')
-    model = MODELS.build(cfg.model)
-    load_checkpoint(model, str(checkpoint), map_location='cpu')
-    model.eval()
-    sample = DATASETS.build(cfg.val_dataloader.dataset)[0]
+    model = init_recognizer(ROOT / CONFIG, str(checkpoint), device='cpu')
+    sample = DATASETS.build(model.cfg.val_dataloader.dataset)[0]
     inputs = model.data_preprocessor(pseudo_collate([sample]))['inputs']
     with torch.no_grad():
         points = model(inputs)['points'][:, 0].unflatten(-1, (2, 2))

@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 import projects.ila  # noqa: E402,F401
 from mmaction.registry import MODELS  # noqa: E402
 from mmaction.structures import ActionDataSample  # noqa: E402
+from projects.ila.models.backbones import ALIGNMENT_MODULES  # noqa: E402
 
 # GMACs per view in the paper's table 1: (arch, image size, frames).
 PUBLISHED = {
@@ -25,11 +26,6 @@ PUBLISHED = {
 }
 FORMS = ('token', 'released')
 PARTS = ('patch embedding', 'blocks', 'alignment', 'neck', 'head')
-# Modules of a block that a plain CLIP block lacks.
-ALIGNMENT = {
-    'alignment', 'message_fc', 'message_ln', 'temporal_skip_fc',
-    'temporal_skip_align_fc'
-}
 
 
 def part_of(name: str) -> str:
@@ -41,7 +37,7 @@ def part_of(name: str) -> str:
     Returns:
         str: One of ``PARTS``.
     """
-    if ALIGNMENT & set(name.split('.')):
+    if not ALIGNMENT_MODULES.isdisjoint(name.split('.')):
         return 'alignment'
     name += '.'
     if name.startswith('backbone.layers.'):

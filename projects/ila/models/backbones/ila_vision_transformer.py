@@ -11,6 +11,10 @@ from torch import Tensor
 from mmaction.registry import MODELS
 from ..common import ImplicitAlignment, ReleasedAlignment
 
+# Modules of a block, of either form, that a plain CLIP block lacks.
+ALIGNMENT_MODULES = frozenset(('alignment', 'message_fc', 'message_ln',
+                               'temporal_skip_fc', 'temporal_skip_align_fc'))
+
 
 class ILAFeatures(NamedTuple):
     """Features of ``B`` videos of ``T`` frames.
@@ -27,6 +31,19 @@ class ILAFeatures(NamedTuple):
     patches: Tensor
     points: Tensor
     align_loss: Optional[Tensor]
+
+
+def patch_maps(tokens: Tensor, grid: Tuple[int, int, int]) -> Tensor:
+    """Take the patches of all frames from their tokens.
+
+    Args:
+        tokens (Tensor): Class and patch tokens, ``(B * T, 1 + H * W, C)``.
+        grid (tuple[int, int, int]): ``(T, H, W)``.
+
+    Returns:
+        Tensor: ``(B, T, H, W, C)``.
+    """
+    return tokens[:, 1:].unflatten(1, grid[1:]).unflatten(0, (-1, grid[0]))
 
 
 class TokenAlignmentLayer(TransformerEncoderLayer):
@@ -64,8 +81,8 @@ class TokenAlignmentLayer(TransformerEncoderLayer):
             tuple: Tokens like ``x``, points ``(B, T - 1, 2, 2)`` and the loss
             (scalar or None).
         """
-        patches = x[:, 1:].unflatten(1, grid[1:]).unflatten(0, (-1, grid[0]))
-        mutual, points, loss = self.alignment(patches, disturb, with_loss)
+        mutual, points, loss = self.alignment(
+            patch_maps(x, grid), disturb, with_loss)
         tokens = torch.cat([x, mutual.flatten(0, 1)[:, None]], dim=1)
         x = x + self.attn(self.ln1(tokens))[:, :-1]
         return self.ffn(self.ln2(x), identity=x), points, loss
@@ -108,11 +125,8 @@ class ReleasedAlignmentLayer(TransformerEncoderLayer):
             with_loss: bool = True) -> Tuple[Tensor, Tensor, Optional[Tensor]]:
         """Run the layer; see :meth:`TokenAlignmentLayer.forward`."""
         message = self.message_ln(self.message_fc(x))
-        patches = message[:,
-                          1:].unflatten(1,
-                                        grid[1:]).unflatten(0, (-1, grid[0]))
         aligned, temporal, points, loss = self.alignment(
-            patches, disturb, with_loss)
+            patch_maps(message, grid), disturb, with_loss)
 
         def with_class_token(features: Tensor) -> Tensor:
             tokens = features.flatten(2, 3).flatten(0, 1)
@@ -222,10 +236,8 @@ class ILAVisionTransformer(VisionTransformer):
         return arch
 
     def _freeze_clip(self) -> None:
-        own = ('alignment', 'message_fc', 'message_ln', 'temporal_skip_fc',
-               'temporal_skip_align_fc')
         for name, parameter in self.named_parameters():
-            if not any(part in own for part in name.split('.')):
+            if ALIGNMENT_MODULES.isdisjoint(name.split('.')):
                 parameter.requires_grad = False
 
     def set_disturbance_scale(self, scale: float) -> None:
