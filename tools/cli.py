@@ -1,4 +1,5 @@
 """What ``train.py`` and ``test.py`` share."""
+import gc
 import runpy
 import sys
 from argparse import Namespace
@@ -108,3 +109,16 @@ def prepare_for_cpu(cfg: Config) -> None:
         find_unused_parameters=cfg.get('find_unused_parameters', False))
     cfg.model_wrapper_cfg = dict(wrapper, device_ids=None)
     torch.distributed.init_process_group('gloo')
+
+
+def leave_process_group() -> None:
+    """End a distributed run while Python is still there to do so.
+
+    Gloo's threads may hold the last tensors for a while. One that releases
+    them when the interpreter is already going aborts the process.
+    """
+    if not torch.distributed.is_initialized():
+        return
+    gc.collect()  # The runner is a cycle, and its model holds the group.
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()

@@ -2,8 +2,8 @@
 import sys
 from pathlib import Path
 
-from cli import (build_runner, check_checkpoint, load_config,
-                 load_mmaction_tool, merge_args)
+from cli import (build_runner, check_checkpoint, leave_process_group,
+                 load_config, load_mmaction_tool, merge_args)
 from mmengine.model import is_model_wrapper
 from torch import nn
 
@@ -44,6 +44,8 @@ def main() -> None:
     if checkpoint:
         check_fits(runner.model, checkpoint, args.checkpoint)
     runner.test()
+    del runner
+    leave_process_group()
 
 
 if __name__ == '__main__':

@@ -1,8 +1,8 @@
 """Train a recognizer, with the arguments of MMAction2's ``tools/train.py``."""
 import sys
 
-from cli import (build_runner, check_checkpoint, load_config,
-                 load_mmaction_tool, merge_args)
+from cli import (build_runner, check_checkpoint, leave_process_group,
+                 load_config, load_mmaction_tool, merge_args)
 from mmengine.device import get_device
 
 
@@ -33,6 +33,7 @@ def main() -> None:
         check_checkpoint(cfg.load_from)
 
     build_runner(cfg).train()
+    leave_process_group()
 
 
 if __name__ == '__main__':
