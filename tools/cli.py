@@ -3,8 +3,9 @@ import gc
 import runpy
 import sys
 from argparse import Namespace
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, Iterator
 
 # This repository's `projects`, whatever the working directory is.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -67,20 +68,13 @@ def check_file(path: str, kind: str) -> None:
                  f'which is taken from {Path.cwd()}')
 
 
-def check_checkpoint(path: str) -> Dict[str, Any]:
-    """Exit if a local checkpoint is missing or can not be read.
-
-    Returns:
-        dict: What it holds; nothing where it is not a local file.
-    """
-    check_file(path, 'Checkpoint')
-    if '://' in path:
-        return dict()
+@contextmanager
+def exit_on_bad_input() -> Iterator[None]:
+    """Exit with an error's message alone, which says what to mend."""
     try:
-        return torch.load(path, map_location='cpu')
-    except Exception as error:  # Its type depends on what is broken.
-        sys.exit(f'Checkpoint file can not be read: {path}. Please save or '
-                 f'download it again. ({error})')
+        yield
+    except (FileNotFoundError, ValueError) as error:
+        sys.exit(str(error))
 
 
 def build_runner(cfg: Config) -> Runner:

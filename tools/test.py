@@ -2,25 +2,23 @@
 import sys
 from pathlib import Path
 
-from cli import (build_runner, check_checkpoint, leave_process_group,
-                 load_config, load_mmaction_tool, merge_args)
+from cli import (build_runner, check_file, exit_on_bad_input,
+                 leave_process_group, load_config, load_mmaction_tool,
+                 merge_args)
 from mmengine.model import is_model_wrapper
-from torch import nn
+from mmengine.runner import Runner
 
 from mmaction.registry import MODELS
-from projects.ila.utils import check_weights
+from projects.ila.utils import check_weights, convert_to_ila, find_weights
 
 
-def check_fits(model: nn.Module, checkpoint: dict, path: str) -> None:
-    """Exit if a checkpoint does not hold exactly an ILA model's weights."""
-    if is_model_wrapper(model):
-        model = model.module
-    if not isinstance(model, MODELS.get('ILARecognizer')):
-        return
-    try:
-        check_weights(model, checkpoint.get('state_dict', checkpoint), False)
-    except ValueError as error:
-        sys.exit(f'{path}: {error}')
+def check_complete(runner: Runner, checkpoint: dict) -> None:
+    """Refuse weights that are not exactly those of an ILA model."""
+    model = runner.model.module if is_model_wrapper(
+        runner.model) else runner.model
+    if isinstance(model, MODELS.get('ILARecognizer')):
+        weights = find_weights(checkpoint, 'checkpoint')
+        check_weights(model, convert_to_ila(weights), partial=False)
 
 
 def main() -> None:
@@ -30,7 +28,7 @@ def main() -> None:
         sys.exit(f'--dump {args.dump}: predictions are saved as a pickle '
                  'file. Please end its name with .pkl or .pickle')
     cfg = load_config(args.config)
-    checkpoint = check_checkpoint(args.checkpoint)
+    check_file(args.checkpoint, 'Checkpoint')
 
     cfg = merge_args(tool, cfg, args)
     cfg.launcher = args.launcher
@@ -38,11 +36,10 @@ def main() -> None:
         cfg.merge_from_dict(args.cfg_options)
     default_work_dir = Path('work_dirs', Path(args.config).stem)
     cfg.work_dir = args.work_dir or cfg.get('work_dir', str(default_work_dir))
-    cfg.load_from = args.checkpoint
 
     runner = build_runner(cfg)
-    if checkpoint:
-        check_fits(runner.model, checkpoint, args.checkpoint)
+    with exit_on_bad_input():
+        check_complete(runner, runner.load_checkpoint(args.checkpoint))
     runner.test()
     del runner
     leave_process_group()

@@ -1,8 +1,8 @@
 """Train a recognizer, with the arguments of MMAction2's ``tools/train.py``."""
 import sys
 
-from cli import (build_runner, check_checkpoint, leave_process_group,
-                 load_config, load_mmaction_tool, merge_args)
+from cli import (build_runner, check_file, leave_process_group, load_config,
+                 load_mmaction_tool, merge_args)
 from mmengine.device import get_device
 
 
@@ -30,7 +30,7 @@ def main() -> None:
     if args.deterministic:
         cfg.randomness.deterministic = True
     if cfg.get('load_from'):
-        check_checkpoint(cfg.load_from)
+        check_file(cfg.load_from, 'Checkpoint')
 
     build_runner(cfg).train()
     leave_process_group()

@@ -7,6 +7,7 @@ import importlib
 import pickle
 import sys
 import warnings
+from collections import OrderedDict
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec, module_from_spec
 from pathlib import Path
@@ -121,9 +122,10 @@ def allow_runner_checkpoints() -> None:
     """Let ``torch.load`` read the checkpoints of MMEngine's ``Runner``.
 
     Since 2.6, ``torch.load`` refuses every type that is not on its list of
-    safe ones. This adds those that a ``Runner`` saves beside tensors: the
-    history of the logged values and NumPy's numbers and arrays. None of them
-    can run code from the file.
+    safe ones. This adds those that a ``Runner`` saves beside tensors, the
+    history of the logged values and NumPy's numbers and arrays, and the
+    config in checkpoints of the released ILA. None of them can run code from
+    the file.
     """
     if digit_version(torch.__version__) < digit_version('2.6.0'):
         return
@@ -141,6 +143,8 @@ def allow_runner_checkpoints() -> None:
     # Pickle refers to the methods in a HistoryBuffer through `getattr`, which
     # must not be allowed as it is: it reaches everything.
     safe.append((_get_statistic, 'builtins.getattr'))
+    # The released ILA's checkpoints hold their config, a dict of plain values.
+    safe.append((OrderedDict, 'yacs.config.CfgNode'))
     torch.serialization.add_safe_globals(safe)
 
 

@@ -1,93 +1,208 @@
+import os
+import pickle
+import sys
+import types
+import zipfile
+
 import pytest
 import torch
-from mmengine.runner import load_checkpoint
+from archives import clip_of, save_torchscript
+from mmengine.runner import CheckpointLoader
 from reference import load_reference
+from safetensors.torch import save_file
 
-from mmaction.registry import MODELS
-from projects.ila.apis import load_released
-from projects.ila.utils import check_weights, convert_clip, convert_released
+from projects.ila.utils import (find_weights, hash_weights, read_checkpoint,
+                                write_checkpoint)
 
 
 @pytest.fixture(scope='module')
-def released():
-    info, state_dict, _, _ = load_reference('k400_tiny_t4_s0')
-    return info, state_dict
+def clip():
+    return clip_of(load_reference('k400_tiny_t4_s0')[1])
 
 
-def build(released, **kwargs):
-    info, state_dict = released
-    model = load_released(state_dict, 'k400', info['class_names'])
-    arch = {**model.backbone.arch_settings, **kwargs.pop('arch', {})}
-    return MODELS.build(
-        dict(
-            type='ILARecognizer',
-            backbone=dict(
-                type='ILAVisionTransformer', arch=arch, img_size=64, **kwargs),
-            neck=dict(
-                type='MultiframeIntegrationTransformer',
-                embed_dims=64,
-                num_frames=8),
-            cls_head=dict(type='ILALinearHead', num_classes=5,
-                          in_channels=64)))
+def test_torchscript_archive_gives_the_tensors_of_its_state_dict(
+        clip, tmp_path):
+    save_torchscript(clip, tmp_path / 'clip.pt')
+    expected = torch.jit.load(tmp_path / 'clip.pt').state_dict()
+    weights = find_weights(read_checkpoint(str(tmp_path / 'clip.pt')), '')
+    assert weights.keys() == expected.keys() == clip.keys() | {
+        'input_resolution', 'context_length', 'vocab_size'
+    }
+    for name, value in expected.items():
+        assert weights[name].dtype == value.dtype, name
+        assert torch.equal(weights[name], value), name
 
 
-def test_other_head_and_number_of_frames_are_fine_for_training(released):
-    weights = convert_released(released[1], 'separable')
-    model = build(released, form='released')
-    model.load_state_dict(weights, strict=False)
-    assert torch.equal(model.backbone.cls_token, weights['backbone.cls_token'])
-    assert model.neck.pos_embed.shape == (1, 8, 64)
-    with pytest.raises(ValueError, match='take the config that the weights'):
-        check_weights(model, weights, partial=False)
+def test_torchscript_tensors_that_share_and_skip_memory(tmp_path):
+    root = torch.nn.Module()
+    base = torch.arange(12.).view(3, 4)
+    for name, value in dict(
+            whole=base, columns=base.t(), part=base[1:, ::2],
+            empty=base[:0]).items():
+        root.register_buffer(name, value)
+    torch.jit.script(root).save(str(tmp_path / 'a.pt'))
+    weights = read_checkpoint(str(tmp_path / 'a.pt'))['state_dict']
+    for name, value in root.named_buffers():
+        assert torch.equal(weights[name], value), name
 
 
-@pytest.mark.parametrize('kwargs, message', [
-    (dict(form='token'), "form 'released', the model has 'token'"),
-    (dict(form='released', arch=dict(feedforward_channels=64)),
-     r'ffn.*mend `arch` and the sizes'),
+def replace_pickle(path, content):
+    """Put another pickle into a TorchScript archive."""
+    with zipfile.ZipFile(path) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, 'w') as archive:
+        for name, data in files.items():
+            archive.writestr(
+                name, content if name.endswith('/data.pkl') else data)
+
+
+class Attack:
+
+    def __reduce__(self):
+        return os.mkdir, ('attacked', )
+
+
+@pytest.mark.parametrize('kind', ['zip', 'legacy', 'pickle', 'torchscript'])
+def test_code_is_not_run(tmp_path, monkeypatch, kind):
+    monkeypatch.chdir(tmp_path)
+    if kind == 'pickle':
+        (tmp_path / 'a.pt').write_bytes(pickle.dumps(Attack(), protocol=2))
+    elif kind == 'torchscript':
+        save_torchscript({'a': torch.ones(1)}, tmp_path / 'a.pt')
+        replace_pickle(tmp_path / 'a.pt', pickle.dumps(Attack(), protocol=2))
+    else:
+        torch.save(
+            dict(model=Attack()),
+            'a.pt',
+            _use_new_zipfile_serialization=kind == 'zip')
+    with pytest.raises(ValueError, match=r"'a\.pt' holds more than data.*run"):
+        read_checkpoint('a.pt')
+    with pytest.raises(ValueError, match=r"'a\.pt' holds more than data.*run"):
+        CheckpointLoader.load_checkpoint('a.pt')
+    assert not os.path.exists('attacked')
+
+
+@pytest.mark.parametrize('name', ['a.pt', 'a.pth', 'a.safetensors'])
+@pytest.mark.parametrize('kept', [0., 0.001, 0.5, 0.99])
+def test_truncated_files_are_named(tmp_path, clip, name, kept):
+    path = tmp_path / name
+    if name == 'a.pt':
+        save_torchscript(clip, path)
+    elif name == 'a.pth':
+        torch.save(clip, path)
+    else:
+        save_file(clip, path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:int(kept * len(whole))])
+    with pytest.raises(ValueError, match=rf"{name}' can not be read"):
+        read_checkpoint(str(path))
+
+
+def test_missing_file_is_named():
+    with pytest.raises(FileNotFoundError, match="'none.pt' does not exist"):
+        read_checkpoint('none.pt')
+
+
+@pytest.mark.parametrize('content', [
+    dict(), dict(epoch=3), torch.ones(2), [1, 2],
+    dict(model=dict(a=torch.ones(1), b='text'))
 ])
-def test_other_form_or_size_is_refused(released, kwargs, message):
-    weights = convert_released(released[1], 'separable')
-    with pytest.raises(ValueError, match=message):
-        build(released, **kwargs).load_state_dict(weights, strict=False)
+def test_files_without_weights(tmp_path, content):
+    torch.save(content, tmp_path / 'a.pt')
+    with pytest.raises(ValueError, match='a.pt. holds no weights'):
+        find_weights(
+            read_checkpoint(str(tmp_path / 'a.pt')), str(tmp_path / 'a.pt'))
 
 
-@pytest.fixture(scope='module')
-def clip(released):
-    """A plain CLIP: the released keys less those of ILA's modules."""
-    own = ('message', 'temporal', 'mit.', 'prompts')
-    weights = {
-        name: value
-        for name, value in released[1].items()
-        if not any(part in name for part in own)
-    }
-    return dict(weights, input_resolution=torch.tensor(64))
+@pytest.mark.parametrize('wrap', [
+    lambda weights: weights,
+    lambda weights: dict(state_dict=weights, epoch=3),
+    lambda weights: dict(model=weights, max_accuracy=80.),
+    lambda weights: dict(
+        state_dict={f'module.{key}': value
+                    for key, value in weights.items()}),
+])
+def test_weights_are_found(tmp_path, wrap):
+    weights = {'a.b': torch.randn(2), 'c': torch.randn(1)}
+    torch.save(wrap(weights), tmp_path / 'a.pt')
+    found = find_weights(read_checkpoint(str(tmp_path / 'a.pt')), '')
+    assert found.keys() == weights.keys()
+    assert all(torch.equal(found[key], weights[key]) for key in weights)
 
 
-def test_clip_file_fills_all_but_ilas_own_parts(released, clip, tmp_path):
-    torch.save(clip, tmp_path / 'clip.pt')
-    model = build(released)
-    model.init_weights()
-    before = {
-        name: value.clone()
-        for name, value in model.state_dict().items()
-    }
-    # As the Runner loads `load_from`.
-    load_checkpoint(model, str(tmp_path / 'clip.pt'), map_location='cpu')
-    expected = convert_clip(clip)
-    for name, value in model.state_dict().items():
-        own = 'alignment' in name or name.startswith(('neck', 'cls_head'))
-        assert own == (name not in expected), name
-        assert torch.equal(value, (before if own else expected)[name]), name
+def test_released_checkpoint_with_its_config(tmp_path, monkeypatch):
+    """The released code saves a yacs node, which this project lacks."""
+    module = types.ModuleType('yacs.config')
+
+    class CfgNode(dict):
+        __module__ = 'yacs.config'
+
+    CfgNode.__qualname__ = 'CfgNode'
+    module.CfgNode = CfgNode
+    monkeypatch.setitem(sys.modules, 'yacs', types.ModuleType('yacs'))
+    monkeypatch.setitem(sys.modules, 'yacs.config', module)
+    config = CfgNode(MODEL=CfgNode(ARCH='ViT-B/16'))
+    # As yacs does, beside its items.
+    config.__dict__.update(__immutable__=True, __deprecated_keys__=set())
+    torch.save(
+        dict(model=dict(a=torch.ones(2)), config=config), tmp_path / 'a.pth')
+    monkeypatch.delitem(sys.modules, 'yacs.config')
+    monkeypatch.delitem(sys.modules, 'yacs')
+    checkpoint = read_checkpoint(str(tmp_path / 'a.pth'))
+    assert checkpoint['config'] == dict(MODEL=dict(ARCH='ViT-B/16'))
+    assert torch.equal(checkpoint['model']['a'], torch.ones(2))
 
 
-def test_clip_of_another_size_is_refused(released, clip):
-    model = build(released, arch=dict(patch_size=8))
-    with pytest.raises(ValueError, match=r'patch_embed.*mend `arch`'):
-        model.load_state_dict(clip, strict=False)
+def test_other_checkpoints_are_loaded_as_they_are(tmp_path):
+    """MMEngine's own fields, and what is not ILA's, stay."""
+    model = torch.nn.BatchNorm1d(3)
+    saved = dict(state_dict=model.state_dict(), meta=dict(epoch=2))
+    torch.save(saved, tmp_path / 'a.pth')
+    loaded = CheckpointLoader.load_checkpoint(str(tmp_path / 'a.pth'))
+    assert loaded['meta'] == dict(epoch=2)
+    assert loaded['state_dict'].keys() == saved['state_dict'].keys()
+    assert loaded['state_dict']._metadata['']['source'].endswith('a.pth')
+    torch.save([1, 2], tmp_path / 'b.pth')
+    assert CheckpointLoader.load_checkpoint(str(tmp_path / 'b.pth')) == [1, 2]
 
 
-@pytest.mark.parametrize('weights', [dict(), dict(model=dict())])
-def test_weights_of_something_else_are_refused(released, weights):
-    with pytest.raises(ValueError, match='no name in common'):
-        build(released).load_state_dict(weights, strict=False)
+@pytest.mark.parametrize('name', ['a.pth', 'a.safetensors'])
+def test_written_checkpoints_are_read(tmp_path, name):
+    weights = dict(a=torch.randn(3, 2).t(), b=torch.tensor(3))
+    meta = dict(ila=dict(form='token', class_names=['ü', 'b']))
+    path = str(tmp_path / name)
+    write_checkpoint(path, dict(state_dict=weights, meta=meta))
+    checkpoint = read_checkpoint(path)
+    assert checkpoint['meta'] == meta
+    assert all(
+        torch.equal(checkpoint['state_dict'][key], weights[key])
+        for key in weights)
+    assert os.listdir(tmp_path) == [name]
+
+
+@pytest.mark.parametrize('name', ['a.pth', 'a.safetensors'])
+def test_failed_writing_leaves_the_old_file(tmp_path, name):
+    path = tmp_path / name
+    path.write_text('old')
+    with pytest.raises(Exception):
+        write_checkpoint(
+            str(path),
+            dict(
+                state_dict=dict(a=torch.ones(1).t(), b=lambda: 0),
+                meta=dict(ila=dict())))
+    assert os.listdir(tmp_path) == [name]
+    assert path.read_text() == 'old'
+
+
+def test_hash_depends_on_names_types_shapes_and_values():
+    weights = dict(a=torch.ones(2, 3), b=torch.zeros(()))
+    same = dict(b=torch.zeros(()), a=torch.ones(3, 2).t())
+    others = [
+        dict(weights, a=torch.ones(3, 2)),
+        dict(weights, a=torch.full((2, 3), 2.)),
+        dict(weights, a=torch.ones(2, 3, dtype=torch.int32)),
+        dict(weights, c=torch.ones(2, 3)),
+        dict(a=weights['b'], b=weights['a']),
+    ]
+    assert hash_weights(weights) == hash_weights(same)
+    assert len({hash_weights(w) for w in [weights, *others]}) == 6

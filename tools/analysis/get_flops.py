@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 import projects.ila  # noqa: E402,F401
 from mmaction.registry import MODELS  # noqa: E402
 from mmaction.structures import ActionDataSample  # noqa: E402
-from projects.ila.models.backbones import ALIGNMENT_MODULES  # noqa: E402
+from projects.ila.utils import is_alignment  # noqa: E402
 
 # GMACs per view in the paper's table 1: (arch, image size, frames).
 PUBLISHED = {
@@ -37,7 +37,7 @@ def part_of(name: str) -> str:
     Returns:
         str: One of ``PARTS``.
     """
-    if not ALIGNMENT_MODULES.isdisjoint(name.split('.')):
+    if is_alignment(name):
         return 'alignment'
     name += '.'
     if name.startswith('backbone.layers.'):

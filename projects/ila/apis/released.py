@@ -6,7 +6,8 @@ from torch import Tensor, nn
 from mmaction.registry import MODELS
 from ..models.heads import ILATextHead
 from ..models.text import load_class_names
-from ..utils.checkpoint import StateDict, convert_released, released_sizes
+from ..utils import convert_released, released_sizes, released_stem
+from ..utils.weight_names import StateDict
 
 
 def load_released(
@@ -32,11 +33,10 @@ def load_released(
     Raises:
         ValueError: The weights are not of that variant.
     """
-    stems = dict(k400='separable', ssv2='dense')
-    if variant not in stems:
-        raise ValueError(
-            f"variant must be one of {list(stems)}, got '{variant}'")
     marks = dict(k400='prompts_visual_proj', ssv2='mit.classify_head.2.weight')
+    if variant not in marks:
+        raise ValueError(
+            f"variant must be one of {list(marks)}, got '{variant}'")
     if marks[variant] not in state_dict:
         raise ValueError(
             f"no released '{variant}' weights: '{marks[variant]}' is missing; "
@@ -65,7 +65,7 @@ def load_released(
             backbone=dict(
                 type='ILAVisionTransformer',
                 form='released',
-                alignment=dict(predictor=dict(stem=stems[variant])),
+                alignment=dict(predictor=dict(stem=released_stem(state_dict))),
                 **backbone),
             neck=dict(
                 type='MultiframeIntegrationTransformer', **sizes['neck']),
@@ -75,7 +75,7 @@ def load_released(
                 mean=[123.675, 116.28, 103.53],
                 std=[58.395, 57.12, 57.375],
                 format_shape='NCTHW')))
-    model.load_state_dict(convert_released(state_dict, stems[variant]))
+    model.load_state_dict(convert_released(state_dict))
     return model.eval()
 
 

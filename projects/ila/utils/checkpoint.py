@@ -1,242 +1,258 @@
-"""Names and shapes of CLIP's and the released ILA's state dicts."""
+"""Files of weights: reading without running code from them, and writing."""
+import hashlib
+import json
+import os
+import pickle
 import re
-from typing import Dict
+import zipfile
+from collections import OrderedDict
+from contextlib import contextmanager
+from typing import Any, Iterator, Optional, Tuple
 
-from torch import Tensor, nn
+import safetensors
+import torch
+from mmengine.runner import CheckpointLoader
+from mmengine.runner.checkpoint import load_from_local
+from safetensors.torch import save_file
+from torch import Tensor
 
-StateDict = Dict[str, Tensor]
-
-# What OpenAI's archives hold besides weights.
-CLIP_SCALARS = ('input_resolution', 'context_length', 'vocab_size')
-
-# The text tower comes from open_clip and keeps CLIP's names.
-_TEXT = re.compile(r'(positional_embedding|text_projection|token_embedding\.|'
-                   r'ln_final\.|transformer\.)')
-
-# Patterns of CLIP's other names and what they become here.
-_BLOCK = [
-    (r'\.ln_1\.', '.ln1.'),
-    (r'\.ln_2\.', '.ln2.'),
-    (r'\.attn\.in_proj_', '.attn.qkv.'),
-    (r'\.attn\.out_proj\.', '.attn.proj.'),
-    (r'\.mlp\.c_fc\.', '.ffn.layers.0.0.'),
-    (r'\.mlp\.c_proj\.', '.ffn.layers.1.'),
-]
-_CLIP = [
-    (r'^visual\.class_embedding$', 'backbone.cls_token'),
-    (r'^visual\.positional_embedding$', 'backbone.pos_embed'),
-    (r'^visual\.proj$', 'backbone.proj.weight'),
-    (r'^visual\.conv1\.', 'backbone.patch_embed.projection.'),
-    (r'^visual\.ln_pre\.', 'backbone.pre_norm.'),
-    (r'^visual\.ln_post\.', 'backbone.ln1.'),
-    (r'^visual\.transformer\.resblocks\.', 'backbone.layers.'),
-    (r'^logit_scale$', 'cls_head.logit_scale'),
-]
-_RELEASED = [
-    (r'^mit\.positional_embedding$', 'neck.pos_embed'),
-    (r'^mit\.resblocks\.', 'neck.layers.'),
-    (r'^mit\.classify_head\.0\.', 'cls_head.ln.'),
-    (r'^mit\.classify_head\.2\.', 'cls_head.fc.'),
-    (r'^prompts_visual_ln\.', 'cls_head.prompt.patch_ln.'),
-    (r'^prompts_visual_proj$', 'cls_head.prompt.patch_proj.weight'),
-    (r'^prompts_generator\.alpha$', 'cls_head.prompt.alpha'),
-    (r'^prompts_generator\.norm\.', 'cls_head.prompt.ln.'),
-    (r'^prompts_generator\.decoder\.', 'cls_head.prompt.layers.'),
-    (r'\.cross_attn\.([qkv])_proj\.', r'.cross_attn.\1.'),
-    (r'\.norm1\.', '.ln1.'),
-    (r'\.norm3\.', '.ln2.'),
-    (r'\.mlp\.0\.', '.ffn.layers.0.0.'),
-    (r'\.mlp\.3\.', '.ffn.layers.1.'),
-    (r'\.message_attn\.conv\.', '.alignment.temporal_conv.'),
-    (r'\.message_attn\.fc\.', '.alignment.temporal_fc.'),
-    (r'\.message_attn\.', '.alignment.predictor.'),
-    (r'\.prediction_block\.0\.', '.reduction.conv.'),
-    (r'\.prediction_block\.1\.', '.reduction.bn.'),
-    (r'\.prediction_block\.4\.', '.prediction.conv.'),
-    (r'\.prediction_block\.5\.', '.prediction.bn.'),
-    (r'\.prediction_block\.10\.', '.point.0.'),
-    (r'\.prediction_block\.12\.', '.point.2.'),
-    (r'\.interactive_block\.0\.(depthwise|pointwise)_conv\.0\.',
-     r'.interaction.0.\1_conv.conv.'),
-    (r'\.interactive_block\.0\.(depthwise|pointwise)_conv\.1\.',
-     r'.interaction.0.\1_conv.bn.'),
-]
-# The rest of the first stack is counted differently by its first layer.
-_RELEASED_STEM = dict(
-    separable=[
-        (r'\.interactive_block\.1\.', '.interaction.1.conv.'),
-        (r'\.interactive_block\.2\.', '.interaction.1.bn.'),
-    ],
-    dense=[
-        (r'\.interactive_block\.0\.', '.interaction.0.conv.'),
-        (r'\.interactive_block\.1\.', '.interaction.0.bn.'),
-        (r'\.interactive_block\.3\.', '.interaction.1.conv.'),
-        (r'\.interactive_block\.4\.', '.interaction.1.bn.'),
-    ])
+from .weight_names import StateDict, convert_to_ila
 
 
-def _convert(state_dict: StateDict, patterns: list) -> StateDict:
-    converted = dict()
-    for name, value in state_dict.items():
-        if name in CLIP_SCALARS:
-            continue
-        if _TEXT.match(name):
-            converted[f'cls_head.text_encoder.tower.{name}'] = value
-            continue
-        for pattern, replacement in patterns:
-            name = re.sub(pattern, replacement, name)
-        if name.endswith(('backbone.proj.weight', 'patch_proj.weight')):
-            value = value.t()
-        elif name == 'backbone.cls_token':
-            value = value.view(1, 1, -1)
-        elif name == 'backbone.pos_embed':
-            value = value[None]
-        elif '.point.' in name and name.endswith('weight'):
-            value = value[..., None]
-        converted[name] = value
-    return converted
+class _Module:
+    """Stands in for every class of a TorchScript archive."""
 
 
-def is_clip(state_dict: StateDict) -> bool:
-    """Whether weights are plain CLIP's, with OpenAI's names."""
-    return 'visual.conv1.weight' in state_dict and not any(
-        '.message_fc.' in name for name in state_dict)
-
-
-def convert_clip(state_dict: StateDict) -> StateDict:
-    """Rename OpenAI CLIP's weights to an ``ILARecognizer``'s.
+class _ArchiveUnpickler(pickle.Unpickler):
+    """Read the tensors of a TorchScript archive, and none of its code.
 
     Args:
-        state_dict (dict[str, Tensor]): Names as in OpenAI's archives.
+        archive (ZipFile): The archive.
+        root (str): Its only folder.
+    """
+    # Lists of numbers come with a function that tags them with their type.
+    containers = dict.fromkeys(
+        ('build_intlist', 'build_doublelist', 'build_boollist',
+         'build_tensorlist', 'restore_type_tag'), lambda value, *tag: value)
+    dtypes = dict(
+        FloatStorage=torch.float32,
+        HalfStorage=torch.float16,
+        BFloat16Storage=torch.bfloat16,
+        DoubleStorage=torch.float64,
+        LongStorage=torch.int64,
+        IntStorage=torch.int32,
+        ByteStorage=torch.uint8,
+        BoolStorage=torch.bool)
+
+    def __init__(self, archive: zipfile.ZipFile, root: str) -> None:
+        super().__init__(archive.open(f'{root}/data.pkl'))
+        self.archive = archive
+        self.root = root
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module.startswith('__torch__'):
+            return _Module
+        if (module, name) == ('torch._utils', '_rebuild_tensor_v2'):
+            return self.rebuild_tensor
+        if (module, name) == ('collections', 'OrderedDict'):
+            return OrderedDict
+        if module == 'torch' and name in self.dtypes:
+            return self.dtypes[name]
+        if module == 'torch.jit._pickle' and name in self.containers:
+            return self.containers[name]
+        raise pickle.UnpicklingError(f'Unsupported global: {module}.{name}')
+
+    def persistent_load(self, pid: Tuple) -> Tensor:
+        _, dtype, key, *_ = pid
+        data = bytearray(self.archive.read(f'{self.root}/data/{key}'))
+        return torch.frombuffer(
+            data, dtype=dtype) if data else torch.empty(
+                0, dtype=dtype)
+
+    @staticmethod
+    def rebuild_tensor(storage: Tensor, offset: int, size: Tuple,
+                       stride: Tuple, *_) -> Tensor:
+        return storage.as_strided(size, stride, offset)
+
+
+def _find_torchscript(path: str) -> Optional[str]:
+    """Get the folder in a TorchScript archive; None for other files."""
+    if not zipfile.is_zipfile(path):
+        return None
+    with zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            root, _, file = name.partition('/')
+            if file == 'constants.pkl':
+                return root
+    return None
+
+
+def _read_torchscript(path: str, root: str) -> StateDict:
+
+    def tensors(module: _Module, prefix: str = '') -> Iterator[tuple]:
+        for name, value in vars(module).items():
+            if isinstance(value, Tensor):
+                yield prefix + name, value
+            elif isinstance(value, _Module):
+                yield from tensors(value, f'{prefix}{name}.')
+
+    with zipfile.ZipFile(path) as archive:
+        return dict(tensors(_ArchiveUnpickler(archive, root).load()))
+
+
+def _read_safetensors(path: str) -> dict:
+    with safetensors.safe_open(path, 'pt') as file:
+        meta = json.loads((file.metadata() or {}).get('ila', '{}'))
+        weights = {name: file.get_tensor(name) for name in file.keys()}
+    return dict(state_dict=weights, meta=dict(ila=meta) if meta else {})
+
+
+def _read_archive(path: str) -> Optional[dict]:
+    """Read TorchScript and safetensors; None for other files."""
+    if path.endswith('.safetensors'):
+        return _read_safetensors(path)
+    root = _find_torchscript(path)
+    if root is None:
+        return None
+    return dict(state_dict=_read_torchscript(path, root))
+
+
+@contextmanager
+def _naming(path: str) -> Iterator[None]:
+    """Turn what goes wrong while a file is read into one clear error."""
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"weight file '{path}' does not exist; mend "
+                                'its path or put it there')
+    try:
+        yield
+    except Exception as error:  # Its type depends on what is broken.
+        unsupported = re.search(r'(?i)unsupported global\S*( global)? \S+',
+                                str(error))
+        if isinstance(error, pickle.UnpicklingError) and unsupported:
+            raise ValueError(
+                f"weight file '{path}' holds more than data, and loading it "
+                f'could run code ({unsupported[0]}); take a file that holds '
+                'tensors only') from None
+        # Of PyTorch's advice, which is to run the code, only the reason.
+        reason = re.search(r'WeightsUnpickler error:\s*(.+)', str(error))
+        reason = reason[1] if reason else str(error).split('\n')[0]
+        raise ValueError(
+            f"weight file '{path}' can not be read: it is truncated, damaged "
+            'or something else; download or save it again '
+            f'({reason})') from None
+
+
+def read_checkpoint(path: str) -> dict:
+    """Read a file of weights without running code from it.
+
+    Args:
+        path (str): A checkpoint or state dict saved by PyTorch, a TorchScript
+            archive, of which only the tensors are taken, or a
+            ``.safetensors`` file.
 
     Returns:
-        dict[str, Tensor]: Names as in an ``ILARecognizer`` with a text head.
-    """
-    return _convert(state_dict, _BLOCK + _CLIP)
-
-
-def convert_released(state_dict: StateDict, stem: str) -> StateDict:
-    """Rename released ILA weights to an ``ILARecognizer``'s.
-
-    Args:
-        state_dict (dict[str, Tensor]): The entry ``model`` of a released
-            checkpoint.
-        stem (str): The predictor's first layer, ``'separable'`` or
-            ``'dense'``.
-
-    Returns:
-        dict[str, Tensor]: Names as in an ``ILARecognizer`` with
-        ``form='released'``.
-    """
-    return _convert(state_dict,
-                    _BLOCK + _CLIP + _RELEASED_STEM[stem] + _RELEASED)
-
-
-def _count_blocks(state_dict: StateDict, prefix: str) -> int:
-    pattern = re.compile(re.escape(prefix) + r'(\d+)\.')
-    found = (pattern.match(name) for name in state_dict)
-    return 1 + max((int(match[1]) for match in found if match), default=-1)
-
-
-def clip_sizes(state_dict: StateDict) -> dict:
-    """Read the sizes of CLIP's towers off its weights.
-
-    Args:
-        state_dict (dict[str, Tensor]): Names as in OpenAI's archives.
-
-    Returns:
-        dict: ``backbone`` with ``arch`` and ``img_size`` of an
-        ``ILAVisionTransformer``, and, where there is a text tower,
-        ``text_encoder`` with the arguments of a ``CLIPTextEncoder``.
-    """
-    width, _, patch_size, _ = state_dict['visual.conv1.weight'].shape
-    positions = state_dict['visual.positional_embedding'].shape[0] - 1
-    sizes = dict(
-        backbone=dict(
-            arch=dict(
-                embed_dims=width,
-                num_layers=_count_blocks(state_dict,
-                                         'visual.transformer.resblocks.'),
-                num_heads=max(width // 64, 1),
-                feedforward_channels=4 * width,
-                patch_size=patch_size,
-                out_channels=state_dict['visual.proj'].shape[1]),
-            img_size=round(positions**0.5) * patch_size))
-    if 'text_projection' in state_dict:
-        text_width, out_channels = state_dict['text_projection'].shape
-        sizes['text_encoder'] = dict(
-            width=text_width,
-            out_channels=out_channels,
-            layers=_count_blocks(state_dict, 'transformer.resblocks.'),
-            context_length=state_dict['positional_embedding'].shape[0],
-            vocab_size=state_dict['token_embedding.weight'].shape[0])
-    return sizes
-
-
-def released_sizes(state_dict: StateDict) -> dict:
-    """Read the sizes of a released ILA model off its weights.
-
-    Args:
-        state_dict (dict[str, Tensor]): The entry ``model`` of a released
-            checkpoint.
-
-    Returns:
-        dict: As :func:`clip_sizes`, and ``neck`` with the arguments of a
-        ``MultiframeIntegrationTransformer``.
-    """
-    _, num_frames, embed_dims = state_dict['mit.positional_embedding'].shape
-    return dict(
-        **clip_sizes(state_dict),
-        neck=dict(
-            embed_dims=embed_dims,
-            num_frames=num_frames,
-            num_layers=_count_blocks(state_dict, 'mit.resblocks.')))
-
-
-def check_weights(model: nn.Module,
-                  state_dict: StateDict,
-                  partial: bool = True) -> None:
-    """Refuse weights that would leave parts of an ILA model as they are.
-
-    MMEngine skips weights whose name or shape does not fit and only logs it.
-
-    Args:
-        model (nn.Module): An ``ILARecognizer``.
-        state_dict (dict[str, Tensor]): The weights.
-        partial (bool): Whether weights of plain CLIP and another head are
-            fine, as at the start of a training. Defaults to True.
+        dict: What the file holds; of archives and safetensors the weights as
+        entry ``state_dict``.
 
     Raises:
-        ValueError: The weights are of another form or size, or, unless
-            ``partial``, of another head or incomplete.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file is damaged or holds more than data.
     """
-    if any('.alignment.' in name for name in state_dict):
-        form = 'released' if any('.message_fc.' in name
-                                 for name in state_dict) else 'token'
-        if form != model.backbone.form:
-            raise ValueError(
-                f"the weights have ILA's form '{form}', the model has "
-                f"'{model.backbone.form}'; mend `model.backbone.form`")
-    own = model.state_dict()
-    if partial and not own.keys() & state_dict.keys():
-        raise ValueError(
-            'the weights have no name in common with the model '
-            f'({", ".join(list(state_dict)[:3]) or "they are empty"}); take '
-            "an ILA checkpoint, or CLIP's weights with OpenAI's names")
-    parts = ('backbone.', 'neck.') if partial else ('', )
-    for name in own.keys() & state_dict.keys():
-        # Position embeddings are interpolated.
-        if (name.startswith(parts) and not name.endswith('pos_embed')
-                and own[name].shape != state_dict[name].shape):
-            raise ValueError(
-                f"the weights' '{name}' is {tuple(state_dict[name].shape)}, "
-                f"the model's {tuple(own[name].shape)}; mend `arch` and the "
-                'sizes of `model`, or take the weights of that size')
-    if not partial and own.keys() ^ state_dict.keys():
-        missing = sorted(own.keys() - state_dict.keys())
-        left_over = sorted(state_dict.keys() - own.keys())
-        raise ValueError(
-            f'the weights lack {len(missing)} entries of the model '
-            f'({", ".join(missing[:3]) or "none"}) and have '
-            f'{len(left_over)} others ({", ".join(left_over[:3]) or "none"}); '
-            'take the config that the weights were trained with')
+    with _naming(path):
+        return _read_archive(path) or torch.load(
+            path, map_location='cpu', weights_only=True)
+
+
+def find_weights(checkpoint: dict, path: str) -> StateDict:
+    """Find the weights in what a file holds.
+
+    Args:
+        checkpoint (dict): What :func:`read_checkpoint` returns.
+        path (str): The file, for the error message.
+
+    Returns:
+        dict[str, Tensor]: The weights, without the prefix ``module.`` of
+        distributed training.
+
+    Raises:
+        ValueError: There are none.
+    """
+    weights = checkpoint
+    for entry in ('state_dict', 'model'):
+        if isinstance(weights, dict) and isinstance(weights.get(entry), dict):
+            weights = weights[entry]
+    if not isinstance(weights, dict) or not weights or not all(
+            isinstance(value, Tensor) for value in weights.values()):
+        raise ValueError(f"weight file '{path}' holds no weights; take a "
+                         'checkpoint or a state dict')
+    return {
+        re.sub(r'^module\.', '', name): value
+        for name, value in weights.items()
+    }
+
+
+@CheckpointLoader.register_scheme(prefixes='', force=True)
+def load_from_file(filename: str, map_location: Any = None) -> dict:
+    """Read a local file for MMEngine's ``load_from`` and ``Pretrained``.
+
+    Beside MMEngine's own checkpoints these are TorchScript archives,
+    safetensors and checkpoints of the released ILA. Errors in loading the
+    weights into an ILA model name the file.
+
+    Args:
+        filename (str): The file.
+        map_location (Any): See :func:`torch.load`.
+
+    Returns:
+        dict: The checkpoint.
+    """
+    filename = os.path.expanduser(filename)
+    with _naming(filename):
+        checkpoint = _read_archive(filename) or load_from_local(
+            filename, map_location)
+    try:
+        weights = find_weights(checkpoint, filename)
+    except ValueError:
+        return checkpoint  # Nothing that is known here.
+    own = checkpoint if 'state_dict' in checkpoint else dict()
+    state_dict = OrderedDict(convert_to_ila(weights))
+    versions = getattr(own.get('state_dict'), '_metadata', dict())
+    state_dict._metadata = {**versions, '': dict(source=filename)}
+    return {**own, 'state_dict': state_dict}
+
+
+def hash_weights(state_dict: StateDict) -> str:
+    """Compute the SHA-256 of names, types, shapes and values of weights."""
+    digest = hashlib.sha256()
+    for name, value in sorted(state_dict.items()):
+        digest.update(f'{name} {value.dtype} {tuple(value.shape)}'.encode())
+        data = value.detach().cpu().contiguous().reshape(-1)
+        digest.update(data.view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def write_checkpoint(path: str, checkpoint: dict) -> None:
+    """Write weights; a failure leaves no file.
+
+    Args:
+        path (str): The file, ``.safetensors`` or anything else for PyTorch's
+            own format.
+        checkpoint (dict): ``state_dict`` or, for the released code,
+            ``model``, with the weights, and ``meta`` with plain data about
+            them as entry ``ila``.
+    """
+    partial = f'{path}.partial'
+    try:
+        if path.endswith('.safetensors'):
+            weights = {
+                name: value.contiguous()
+                for name, value in checkpoint['state_dict'].items()
+            }
+            meta = json.dumps(checkpoint['meta']['ila'])
+            save_file(weights, partial, dict(format='pt', ila=meta))
+        else:
+            torch.save(checkpoint, partial)
+        os.replace(partial, path)
+    finally:
+        if os.path.exists(partial):
+            os.remove(partial)

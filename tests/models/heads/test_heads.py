@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from mmengine.runner.checkpoint import get_state_dict
 
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
@@ -13,7 +14,6 @@ def text_head(**kwargs):
     torch.manual_seed(0)
     cfg = dict(
         type='ILATextHead',
-        num_classes=3,
         in_channels=16,
         patch_channels=24,
         class_names=NAMES,
@@ -23,6 +23,7 @@ def text_head(**kwargs):
 
 
 def features(batch):
+    torch.manual_seed(1)
     return torch.randn(batch, 16), torch.randn(batch, 4, 6, 24)
 
 
@@ -70,17 +71,96 @@ def test_prompt_equals_loops():
         torch.testing.assert_close(out[b], prompt.alpha * query)
 
 
-def test_text_features_are_computed_once_per_weights(monkeypatch):
+def count_encodings(head):
+    calls = []
+    head.text_encoder.tower.transformer.register_forward_hook(
+        lambda *args: calls.append(1))
+    return calls
+
+
+def test_text_features_are_computed_once_per_weights():
     head, other = text_head(), text_head()
     torch.nn.init.normal_(other.text_encoder.tower.text_projection)
-    calls = []
-    tower = head.text_encoder.tower.transformer
-    tower.register_forward_hook(lambda *args: calls.append(1))
+    calls = count_encodings(head)
     head(features(2)), head(features(2))
     assert len(calls) == 1
     head.load_state_dict(other.state_dict())
     assert torch.equal(head.text_features, other.text_features)
     assert len(calls) == 2
+
+
+@pytest.mark.parametrize('get_state', [
+    lambda head: head.state_dict(),
+    get_state_dict,  # As the Runner saves.
+])
+def test_saved_text_features_need_no_tower(get_state):
+    head = text_head()
+    expected = head(features(2))
+    state = get_state(head)
+
+    same = text_head()
+    calls = count_encodings(same)
+    same.load_state_dict(state)
+    assert torch.equal(same(features(2)), expected)
+    assert calls == []
+
+    small = text_head(text_encoder=None)
+    assert not any('text_encoder' in name for name in small.state_dict())
+    small.load_state_dict(state)
+    assert torch.equal(small(features(2)), expected)
+    smaller = text_head(text_encoder=None)
+    smaller.load_state_dict(small.state_dict())
+    assert torch.equal(smaller(features(2)), expected)
+
+
+def test_without_tower_and_features_nothing_is_classified():
+    head = text_head(text_encoder=None)
+    with pytest.raises(ValueError, match='neither a text tower nor'):
+        head(features(2))
+    with pytest.raises(ValueError, match=r'of 0 texts \(none\), not of the 3'):
+        head.load_state_dict(head.state_dict())
+
+
+def test_classes_can_be_swapped_where_there_is_a_tower():
+    head = text_head()
+    head(features(2))
+    swapped = text_head(class_names=['grow', 'shrink'])
+    swapped.load_state_dict(head.state_dict())
+    assert swapped(features(2)).shape == (2, 2)
+    # The common class keeps its text.
+    torch.testing.assert_close(swapped.text_features[0],
+                               head.text_features[2])
+    with pytest.raises(ValueError, match=r'3 texts \(turn left, turn right\), '
+                       r'not of the 2 of `model.cls_head` \(grow, shrink\)'):
+        text_head(
+            class_names=['grow', 'shrink'],
+            text_encoder=None).load_state_dict(head.state_dict())
+
+
+def test_text_features_do_not_change_the_number_of_buffers():
+    """A model's average is updated buffer by buffer."""
+    head = text_head()
+    before = len(list(head.buffers()))
+    head(features(2))
+    assert len(list(head.buffers())) == before
+
+
+def test_templates_are_averaged_as_directions():
+    templates = ['a video of {}.', '{}', 'someone doing {}']
+    single = [text_head(templates=t).text_features for t in templates]
+    head = text_head(templates=templates)
+    assert head.tokens.shape == (9, 77)
+    assert head.texts[:4] == [
+        'a video of turn left.', 'turn left', 'someone doing turn left',
+        'a video of turn right.'
+    ]
+    for k in range(3):
+        unit = sum(s[k] / s[k].norm() for s in single)
+        torch.testing.assert_close(
+            torch.cosine_similarity(head.text_features[k], unit, dim=0),
+            torch.tensor(1.))
+        length = sum(s[k].norm() for s in single) / 3
+        torch.testing.assert_close(head.text_features[k].norm(), length)
 
 
 def test_text_tower_is_frozen_and_learns_no_gradient():
@@ -98,6 +178,22 @@ def test_text_encoder_ignores_what_follows_the_text():
     tokens = encoder.tokenize(NAMES)
     assert tokens.shape == (3, 77)
     torch.testing.assert_close(encoder(tokens), encoder.tower(tokens))
+
+
+@pytest.mark.parametrize('length, fits', [(75, True), (76, False)])
+def test_too_long_texts_are_named(length, fits):
+    encoder = text_head().text_encoder
+    text = ' '.join(['run'] * length)
+    if fits:
+        # Between the start and the end of the text.
+        assert (encoder.tokenize([text]) != 0).all()
+        return
+    with pytest.raises(ValueError, match='run run.* has more than the 77'):
+        encoder.tokenize(['jump', text])
+
+
+def test_number_of_classes_is_that_of_the_names():
+    assert text_head().num_classes == 3
 
 
 def test_number_of_class_names_must_fit():

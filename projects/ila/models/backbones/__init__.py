@@ -1,3 +1,3 @@
-from .ila_vision_transformer import ALIGNMENT_MODULES, ILAVisionTransformer
+from .ila_vision_transformer import ILAVisionTransformer
 
-__all__ = ['ALIGNMENT_MODULES', 'ILAVisionTransformer']
+__all__ = ['ILAVisionTransformer']

@@ -9,11 +9,8 @@ from mmpretrain.models.backbones.vision_transformer import (
 from torch import Tensor
 
 from mmaction.registry import MODELS
+from ...utils.weight_names import is_alignment
 from ..common import ImplicitAlignment, ReleasedAlignment
-
-# Modules of a block, of either form, that a plain CLIP block lacks.
-ALIGNMENT_MODULES = frozenset(('alignment', 'message_fc', 'message_ln',
-                               'temporal_skip_fc', 'temporal_skip_align_fc'))
 
 
 class ILAFeatures(NamedTuple):
@@ -237,7 +234,7 @@ class ILAVisionTransformer(VisionTransformer):
 
     def _freeze_clip(self) -> None:
         for name, parameter in self.named_parameters():
-            if ALIGNMENT_MODULES.isdisjoint(name.split('.')):
+            if not is_alignment(name):
                 parameter.requires_grad = False
 
     def set_disturbance_scale(self, scale: float) -> None:

@@ -1,5 +1,6 @@
+import json
 import math
-from typing import Optional, Sequence, Tuple, Union
+from typing import List, Optional, Sequence, Tuple, Union
 
 import torch
 import torch.nn as nn
@@ -9,7 +10,7 @@ from torch import Tensor
 from mmaction.models.heads import BaseHead
 from mmaction.registry import MODELS
 from ..common import VideoSpecificPrompt
-from ..text import CLIPTextEncoder, load_class_names
+from ..text import CLIPTextEncoder, load_class_names, load_templates
 
 
 @MODELS.register_module()
@@ -17,66 +18,128 @@ class ILATextHead(BaseHead):
     """Compare videos with the texts of the class names.
 
     The text tower is frozen, so its features are computed once, at the first
-    use after weights were loaded.
+    use, and saved in checkpoints. With them a head without a tower works.
+    Loaded features of other texts are computed anew.
 
     Args:
-        num_classes (int): Number of classes.
         in_channels (int): Channels of the video feature, the size of CLIP's
             joint embedding.
         patch_channels (int): Channels of the backbone's patch features.
         class_names (str | Sequence[str]): See :func:`load_class_names`.
-        text_encoder (dict): Arguments of :class:`CLIPTextEncoder`; its width
-            defaults to ``in_channels``.
+        num_classes (int, optional): Number of classes. Defaults to that of
+            the class names.
+        templates (str | Sequence[str]): See :func:`load_templates`. The
+            features of several are averaged. Defaults to the bare name.
+        text_encoder (dict, optional): Arguments of :class:`CLIPTextEncoder`;
+            its width defaults to ``in_channels``. None for no text tower.
         prompt (dict): Arguments of :class:`VideoSpecificPrompt`.
         average_clips (str, optional): How the views of a video are averaged:
             ``'prob'``, ``'score'`` or None. Defaults to ``'prob'``.
         **kwargs: Arguments of MMAction2's ``BaseHead``.
+
+    Raises:
+        ValueError: The class names are not ``num_classes``, or loaded
+            features are of other texts and there is no text tower.
     """
 
     def __init__(self,
-                 num_classes: int,
                  in_channels: int,
                  patch_channels: int,
                  class_names: Union[str, Sequence[str]],
-                 text_encoder: dict = dict(),
+                 num_classes: Optional[int] = None,
+                 templates: Union[str, Sequence[str]] = '{}',
+                 text_encoder: Optional[dict] = dict(),
                  prompt: dict = dict(),
                  average_clips: Optional[str] = 'prob',
                  **kwargs) -> None:
-        super().__init__(
-            num_classes, in_channels, average_clips=average_clips, **kwargs)
-        self.class_names = load_class_names(class_names)
-        if len(self.class_names) != num_classes:
+        names = load_class_names(class_names)
+        if num_classes not in (None, len(names)):
             raise ValueError(
-                f'`model.cls_head.class_names` are {len(self.class_names)} '
+                f'`model.cls_head.class_names` are {len(names)} '
                 f'({class_names}), but `num_classes` is {num_classes}')
-        self.text_encoder = CLIPTextEncoder(**{
-            'width': in_channels,
-            'out_channels': in_channels,
-            **text_encoder
-        })
+        super().__init__(
+            len(names), in_channels, average_clips=average_clips, **kwargs)
+        self.class_names = names
+        self.templates = load_templates(templates)
+        self.text_encoder = None
+        if text_encoder is not None:
+            self.text_encoder = CLIPTextEncoder(**{
+                'width': in_channels,
+                'out_channels': in_channels,
+                **text_encoder
+            })
         self.prompt = VideoSpecificPrompt(in_channels, patch_channels,
                                           **prompt)
         # CLIP's initial temperature, 0.07.
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
-        self.register_buffer('_text_features', None, persistent=False)
-        self._register_load_state_dict_pre_hook(self._forget_text_features)
-
-    def _forget_text_features(self, *args) -> None:
+        # No buffer: those of a model and its average must be as many.
         self._text_features = None
+        self._register_state_dict_hook(self._save_text_features)
+        self._register_load_state_dict_pre_hook(self._load_text_features)
+
+    @property
+    def texts(self) -> List[str]:
+        """list[str]: Every class name in every template, in that order."""
+        return [
+            template.replace('{}', name) for name in self.class_names
+            for template in self.templates
+        ]
 
     @property
     def tokens(self) -> Tensor:
-        """Tensor: The class names' tokens, ``(num_classes, 77)``."""
-        return self.text_encoder.tokenize(self.class_names)
+        """Tensor: The texts' tokens,
+        ``(num_classes * len(templates), 77)``."""
+        return self.text_encoder.tokenize(self.texts)
 
     @property
     def text_features(self) -> Tensor:
-        """Tensor: The class names' features before normalisation,
+        """Tensor: The classes' features before normalisation,
         ``(num_classes, in_channels)``."""
         if self._text_features is None:
-            self._text_features = self.text_encoder(
-                self.tokens.to(self.logit_scale.device))
-        return self._text_features
+            self._text_features = self._encode_texts()
+        return self._text_features.to(self.logit_scale)
+
+    def _encode_texts(self) -> Tensor:
+        if self.text_encoder is None:
+            raise ValueError(
+                'the head has neither a text tower nor text features; load a '
+                'checkpoint that holds them, or mend '
+                '`model.cls_head.text_encoder`')
+        parts = self.tokens.to(self.logit_scale.device).split(1024)
+        features = torch.cat([self.text_encoder(part) for part in parts])
+        features = features.unflatten(0, (self.num_classes, -1))
+        # Directions are averaged, as for CLIP's ensembles of prompts; the
+        # length, which weighs the text against its prompt, stays theirs.
+        direction = F.normalize(F.normalize(features, dim=-1).mean(1), dim=-1)
+        return direction * features.norm(dim=-1).mean(1, keepdim=True)
+
+    @staticmethod
+    def _save_text_features(head: 'ILATextHead', state_dict: dict, prefix: str,
+                            *args) -> None:
+        if head._text_features is not None:
+            state_dict[f'{prefix}text_features'] = head._text_features
+            data = json.dumps(head.texts).encode()
+            state_dict[f'{prefix}texts'] = torch.tensor(list(data)).byte()
+
+    def _load_text_features(self, state_dict: dict, prefix: str,
+                            *args) -> None:
+        self._text_features = state_dict.pop(f'{prefix}text_features', None)
+        data = state_dict.pop(f'{prefix}texts', torch.empty(0))
+        texts = json.loads(bytes(data.tolist()) or '[]')
+        if texts != self.texts:
+            self._text_features = None
+        if self.text_encoder is not None:
+            return
+        for name in list(state_dict):
+            if name.startswith(f'{prefix}text_encoder.'):
+                del state_dict[name]
+        if self._text_features is None:
+            raise ValueError(
+                f'the checkpoint holds the features of {len(texts)} texts '
+                f'({", ".join(texts[:2]) or "none"}), not of the '
+                f'{len(self.texts)} of `model.cls_head` '
+                f'({", ".join(self.texts[:2])}), and without '
+                '`model.cls_head.text_encoder` they can not be computed')
 
     def forward(self, feats: Tuple[Tensor, Tensor], **kwargs) -> Tensor:
         """Classify videos.

@@ -6,7 +6,7 @@ from torch import Tensor
 from mmaction.models.recognizers import BaseRecognizer
 from mmaction.registry import MODELS
 from mmaction.utils import OptSampleList
-from ...utils.checkpoint import check_weights, convert_clip, is_clip
+from ...utils import check_weights, convert_to_ila
 from ..backbones.ila_vision_transformer import ILAFeatures
 from ..heads import ILATextHead
 
@@ -15,8 +15,8 @@ from ..heads import ILATextHead
 class ILARecognizer(BaseRecognizer):
     """Video recognizer with implicit learnable alignment.
 
-    Weights of plain CLIP, named as in OpenAI's and open_clip's state dicts,
-    are renamed when they are loaded.
+    Weights of plain CLIP, with the names of OpenAI, open_clip or Hugging Face,
+    and of the released ILA are renamed when they are loaded.
 
     Args:
         backbone (dict): Config of ``ILAVisionTransformer``.
@@ -26,6 +26,8 @@ class ILARecognizer(BaseRecognizer):
             summed over the blocks. Defaults to 1.
         test_cfg (dict, optional): ``max_testing_views`` (int) limits how many
             views pass through the network at once.
+        init_cfg (dict, optional): Initialization config;
+            ``dict(type='Pretrained', checkpoint=...)`` takes a CLIP file.
         **kwargs: Arguments of MMAction2's ``BaseRecognizer``.
     """
 
@@ -34,18 +36,25 @@ class ILARecognizer(BaseRecognizer):
                  neck: dict,
                  cls_head: dict,
                  align_loss_weight: float = 1.,
+                 init_cfg: Optional[dict] = None,
                  **kwargs) -> None:
         super().__init__(
             backbone=backbone, neck=neck, cls_head=cls_head, **kwargs)
+        self.init_cfg = init_cfg
         self.align_loss_weight = align_loss_weight
         self._register_load_state_dict_pre_hook(self._prepare_loaded_weights)
 
-    def _prepare_loaded_weights(self, state_dict: dict, *args) -> None:
-        if is_clip(state_dict):
-            converted = convert_clip(state_dict)
+    def _prepare_loaded_weights(self, state_dict: dict, prefix: str,
+                                local_metadata: dict, *args) -> None:
+        converted = convert_to_ila(state_dict)
+        if converted is not state_dict:
             state_dict.clear()
             state_dict.update(converted)
-        check_weights(self, state_dict)
+        try:
+            check_weights(self, state_dict)
+        except ValueError as error:
+            source = local_metadata.get('source', 'weights')
+            raise ValueError(f'{source}: {error}') from None
 
     def extract_feat(self,
                      inputs: Tensor,
@@ -95,8 +104,9 @@ class ILARecognizer(BaseRecognizer):
             dict[str, Tensor]: ``logits`` (B, num_classes); ``video`` (B, E),
             the neck's output; ``points`` (layers, B, T - 1, 4), x and y in
             the earlier and in the later frame of each pair; ``cos_loss``
-            (layers,), not weighted; with a text head also ``tokens``
-            (num_classes, 77) and ``text`` (num_classes, E).
+            (layers,), not weighted; with a text head also ``text``
+            (num_classes, E) and, if it has a text tower, ``tokens``
+            (num_classes * templates, 77).
         """
         if inputs.dim() == 6:
             views = inputs.flatten(0, 1)
@@ -113,6 +123,7 @@ class ILARecognizer(BaseRecognizer):
             points=features.points.flatten(-2),
             cos_loss=features.align_loss)
         if isinstance(self.cls_head, ILATextHead):
-            outputs.update(
-                tokens=self.cls_head.tokens, text=self.cls_head.text_features)
+            outputs['text'] = self.cls_head.text_features
+            if self.cls_head.text_encoder is not None:
+                outputs['tokens'] = self.cls_head.tokens
         return outputs

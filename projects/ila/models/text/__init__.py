@@ -1,4 +1,5 @@
 from .class_names import load_class_names
 from .clip_text_encoder import CLIPTextEncoder
+from .templates import load_templates
 
-__all__ = ['CLIPTextEncoder', 'load_class_names']
+__all__ = ['CLIPTextEncoder', 'load_class_names', 'load_templates']

@@ -49,8 +49,20 @@ class CLIPTextEncoder(BaseModule):
 
         Returns:
             Tensor: int64, ``(K, context_length)``, padded with zeros.
+
+        Raises:
+            ValueError: A text is too long.
         """
-        return tokenize(list(texts), self.tower.context_length)
+        # The tokenizer cuts silently, so it is given one token more.
+        tokens = tokenize(list(texts), self.tower.context_length + 1)
+        for text, end in zip(texts, tokens[:, -1]):
+            if end:
+                raise ValueError(
+                    f"text '{text}' has more than the "
+                    f'{self.tower.context_length} tokens that the text tower '
+                    'takes; mend `class_names` or `templates` of '
+                    '`model.cls_head`')
+        return tokens[:, :-1]
 
     @torch.no_grad()
     def forward(self, tokens: Tensor) -> Tensor:

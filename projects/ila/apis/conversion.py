@@ -1,0 +1,197 @@
+"""Checkpoints of CLIP and the released ILA into this project's, and back."""
+import hashlib
+import os
+import re
+from collections import Counter
+from typing import Iterable, List, NamedTuple, Tuple
+
+from mmengine.config import ConfigDict
+from torch import nn
+
+from mmaction.registry import MODELS
+from ..utils import (check_weights, convert_to_ila, find_weights, hash_weights,
+                     is_clip, is_hugging_face_clip, is_released,
+                     is_text_feature, read_checkpoint, revert_released)
+from ..utils.weight_names import StateDict
+
+
+class ConversionReport(NamedTuple):
+    """What became of the weights of a file.
+
+    Attributes:
+        matched (list[str]): Entries of the result that the file filled.
+        missing (list[str]): Entries of the model that it did not fill.
+        left_over (list[str]): Entries of the file that were not used.
+    """
+    matched: List[str]
+    missing: List[str]
+    left_over: List[str]
+
+    def __str__(self) -> str:
+        lines = []
+        for kind, names in self._asdict().items():
+            lines.append(f"{kind.replace('_', ' '):9} {len(names):5}")
+            lines += [f'  {line}' for line in _summarise(names)]
+        return '\n'.join(lines)
+
+
+def _summarise(names: Iterable[str]) -> List[str]:
+    """Count names that differ in their layer only."""
+    counts = Counter(
+        re.sub(r'(layers|resblocks)\.\d+', r'\1.*', name) for name in names)
+    return [f'{count:5} x {name}' for name, count in counts.items()]
+
+
+def _read(path: str) -> StateDict:
+    return find_weights(read_checkpoint(path), path)
+
+
+def _build(model_cfg: ConfigDict) -> nn.Module:
+    return MODELS.build({**model_cfg, 'data_preprocessor': None}).eval()
+
+
+def _check(model: nn.Module, weights: StateDict, path: str) -> None:
+    """Refuse weights that are not exactly those of the model."""
+    own = model.state_dict()
+    try:
+        check_weights(model, weights, partial=False)
+        for name in own.keys() & weights.keys():
+            if own[name].shape != weights[name].shape:
+                raise ValueError(
+                    f"the weights' '{name}' is {tuple(weights[name].shape)}, "
+                    f"the model's {tuple(own[name].shape)}; take the config "
+                    'of that number of frames and image size')
+    except ValueError as error:
+        raise ValueError(f'{path}: {error}') from None
+
+
+def _describe(model: nn.Module, model_cfg: ConfigDict, weights: StateDict,
+              path: str) -> dict:
+    """Make the block of metadata that a converted checkpoint carries."""
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        for block in iter(lambda: file.read(1 << 20), b''):
+            digest.update(block)
+    arch = model_cfg.backbone.get('arch', 'clip-b/16')
+    return dict(
+        source=os.path.basename(path),
+        source_sha256=digest.hexdigest(),
+        form=model.backbone.form,
+        arch=arch if isinstance(arch, str) else dict(arch),
+        img_size=model_cfg.backbone.get('img_size', 224),
+        num_frames=model.neck.pos_embed.shape[1],
+        num_classes=model.cls_head.num_classes,
+        class_names=getattr(model.cls_head, 'class_names', None),
+        weights_sha256=hash_weights(weights))
+
+
+def clip_to_ila(model_cfg: ConfigDict,
+                path: str) -> Tuple[dict, ConversionReport]:
+    """Turn a file of CLIP's weights into initial weights of an ILA model.
+
+    Position embeddings are interpolated to the model's image size.
+
+    Args:
+        model_cfg (ConfigDict): Config of an ``ILARecognizer``.
+        path (str): OpenAI's archive, an open_clip or a Hugging Face file.
+
+    Returns:
+        tuple[dict, ConversionReport]: A checkpoint with CLIP's part of the
+        model as ``state_dict``; the report, in which ILA's own parts are
+        missing.
+
+    Raises:
+        ValueError: The file is damaged, no CLIP or one of another size.
+    """
+    weights = _read(path)
+    if not is_clip(weights) and not is_hugging_face_clip(weights):
+        raise ValueError(
+            f'{path}: these are no weights of CLIP '
+            f'({", ".join(list(weights)[:3])}); take a file of OpenAI, '
+            'open_clip or Hugging Face')
+    converted = convert_to_ila(weights)
+    model = _build(model_cfg)
+    try:
+        model.load_state_dict(converted, strict=False)
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(f'{path}: {error}') from None
+    own = model.state_dict()
+    state_dict = {name: own[name] for name in own if name in converted}
+    report = ConversionReport(
+        matched=list(state_dict),
+        missing=[name for name in own if name not in converted],
+        left_over=[name for name in converted if name not in own])
+    meta = _describe(model, model_cfg, state_dict, path)
+    return dict(state_dict=state_dict, meta=dict(ila=meta)), report
+
+
+def released_to_ila(model_cfg: ConfigDict,
+                    path: str) -> Tuple[dict, ConversionReport]:
+    """Turn a checkpoint of the released ILA into one of this project.
+
+    Args:
+        model_cfg (ConfigDict): Config of an ``ILARecognizer`` with
+            ``form='released'``.
+        path (str): The released checkpoint.
+
+    Returns:
+        tuple[dict, ConversionReport]: A checkpoint, with the features of the
+        class names where the model has a text head; the report.
+
+    Raises:
+        ValueError: The file is damaged or not of the model's sizes, frames,
+            data set and form.
+    """
+    weights = _read(path)
+    if not is_released(weights):
+        raise ValueError(f'{path}: these are no weights of the released ILA '
+                         f'({", ".join(list(weights)[:3])})')
+    converted = convert_to_ila(weights)
+    model = _build(model_cfg)
+    _check(model, converted, path)
+    model.load_state_dict(converted)
+    if hasattr(model.cls_head, 'text_features'):
+        model.cls_head.text_features  # Computed here, they are saved too.
+    state_dict = model.state_dict()
+    meta = _describe(model, model_cfg, state_dict, path)
+    report = ConversionReport(list(converted), [], [])
+    return dict(state_dict=state_dict, meta=dict(ila=meta)), report
+
+
+def ila_to_released(model_cfg: ConfigDict,
+                    path: str) -> Tuple[dict, ConversionReport]:
+    """Turn a checkpoint of this project into one of the released ILA.
+
+    Args:
+        model_cfg (ConfigDict): Config of an ``ILARecognizer`` with
+            ``form='released'`` and the released code's predictor.
+        path (str): The checkpoint.
+
+    Returns:
+        tuple[dict, ConversionReport]: A checkpoint with the weights as entry
+        ``model``; the report.
+
+    Raises:
+        ValueError: The file is damaged or not of the model, or the released
+            code has no such model.
+    """
+    weights = _read(path)
+    model = _build(model_cfg)
+    _check(model, weights, path)
+    reverted = revert_released(weights)
+    unknown = [name for name in reverted if name in weights]
+    stem = 'separable' if hasattr(model.cls_head, 'class_names') else 'dense'
+    predictor = dict(model_cfg.backbone.get('alignment',
+                                            {})).get('predictor', {})
+    if (model.backbone.form != 'released' or unknown
+            or predictor.get('stem', 'separable') != stem
+            or set(predictor) - {'stem'}):
+        raise ValueError(
+            'the released code has models with '
+            "`backbone.form='released'` and the predictor's stem 'separable' "
+            "(text head) or 'dense' (linear head), nothing else of it "
+            'changed; this one can not run there')
+    meta = _describe(model, model_cfg, weights, path)
+    report = ConversionReport(
+        list(reverted), [], list(filter(is_text_feature, weights)))
+    return dict(model=reverted, meta=dict(ila=meta)), report

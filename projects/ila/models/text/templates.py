@@ -1,0 +1,36 @@
+import os
+from typing import List, Sequence, Union
+
+from mmengine.fileio import list_from_file
+
+
+def load_templates(source: Union[str, Sequence[str]]) -> List[str]:
+    """Get the templates that turn class names into texts.
+
+    Args:
+        source (str | Sequence[str]): A template, in which ``{}`` stands for
+            the class name, a text file with one per line, or several.
+
+    Returns:
+        list[str]: The templates.
+
+    Raises:
+        ValueError: There is none, or one does not hold ``{}`` exactly once.
+    """
+    if not isinstance(source, str):
+        templates = source
+    elif os.path.isfile(source):
+        templates = list_from_file(source)
+    else:
+        templates = [source]
+    templates = [template.strip() for template in templates]
+    for template in templates:
+        if template.count('{}') != 1:
+            raise ValueError(
+                f"template '{template}' of `model.cls_head.templates` must "
+                'hold {} exactly once, where the class name goes; if it is '
+                'meant as a text file, there is none of that name')
+    if not templates:
+        raise ValueError(f'no template in {source}; give '
+                         '`model.cls_head.templates` one with {} in it')
+    return templates

@@ -1,0 +1,76 @@
+"""Whether weights fit a model."""
+from typing import Iterable
+
+from torch import nn
+
+from .weight_names import StateDict, is_alignment, is_text_feature
+
+_TOWER = 'cls_head.text_encoder.'
+
+
+def _list(names: Iterable[str]) -> str:
+    return ', '.join(sorted(names)[:3]) or 'none'
+
+
+def check_weights(model: nn.Module,
+                  state_dict: StateDict,
+                  partial: bool = True) -> None:
+    """Refuse weights that would leave parts of an ILA model as they are.
+
+    MMEngine skips weights whose name or shape does not fit and only logs it.
+
+    Args:
+        model (nn.Module): An ``ILARecognizer``.
+        state_dict (dict[str, Tensor]): The weights, with the model's names.
+        partial (bool): Whether weights of plain CLIP and another head are
+            fine, as at the start of a training. Defaults to True.
+
+    Raises:
+        ValueError: The weights are of another form or size, lack what the
+            model needs of them or, unless ``partial``, anything at all.
+    """
+    with_alignment = any('.alignment.' in name for name in state_dict)
+    if with_alignment:
+        form = 'released' if any('.message_fc.' in name
+                                 for name in state_dict) else 'token'
+        if form != model.backbone.form:
+            raise ValueError(
+                f"the weights have ILA's form '{form}', the model has "
+                f"'{model.backbone.form}'; mend `model.backbone.form`")
+    own = model.state_dict()
+    names = {name for name in own if not is_text_feature(name)}
+    given = {name for name in state_dict if not is_text_feature(name)}
+    if not any(name.startswith(_TOWER) for name in names):
+        given = {name for name in given if not name.startswith(_TOWER)}
+    if partial and not names & given:
+        raise ValueError(
+            'the weights have no name in common with the model '
+            f'({_list(given)}); take an ILA checkpoint or weights of CLIP')
+
+    def is_needed(name: str) -> bool:
+        if not partial or name.startswith(_TOWER):
+            return True
+        if name.startswith('neck.') or is_alignment(name):
+            return with_alignment
+        return name.startswith('backbone.')
+
+    for name in sorted(filter(is_needed, names & given)):
+        # Position embeddings are interpolated.
+        if (own[name].shape != state_dict[name].shape
+                and not name.endswith('pos_embed')):
+            raise ValueError(
+                f"the weights' '{name}' is {tuple(state_dict[name].shape)}, "
+                f"the model's {tuple(own[name].shape)}; mend `arch` and the "
+                'sizes of `model`, or take the weights of that size')
+    missing = set(filter(is_needed, names - given))
+    left_over = set(filter(is_needed, given - names))
+    if missing or left_over:
+        mend = 'take the config that the weights were trained with'
+        if partial:
+            mend = "mend `model.backbone`, or take the model's own weights"
+        if missing and all(name.startswith(_TOWER) for name in missing):
+            mend = "take weights that hold CLIP's text tower too"
+        raise ValueError(
+            f'the weights lack {len(missing)} entries that the model needs '
+            f'({_list(missing)}) and have {len(left_over)} that it lacks '
+            f'({_list(left_over)}); {mend}')

@@ -1,0 +1,340 @@
+"""Names and shapes of weights: CLIP's, the released ILA's and ours."""
+import re
+from typing import Callable, Dict, Tuple
+
+import torch
+from torch import Tensor
+
+StateDict = Dict[str, Tensor]
+
+# Modules that ILA adds to CLIP's blocks, in either form.
+_ALIGNMENT_MODULES = frozenset(('alignment', 'message_fc', 'message_ln',
+                                'temporal_skip_fc', 'temporal_skip_align_fc'))
+# What a text head saves beside its weights.
+_TEXT_FEATURES = ('cls_head.text_features', 'cls_head.texts')
+
+
+def _under(theirs: str, ours: str, *tables: Dict[str, str]) -> Dict[str, str]:
+    """Put tables of names under a prefix on either side."""
+    return {
+        f'{theirs}{old}': f'{ours}{new}'
+        for table in tables
+        for old, new in table.items()
+    }
+
+
+# Tables of names, theirs on the left. What ends in '.' or '_' is the start of
+# a name, '#' stands for a number.
+_ENCODER_LAYER = {
+    'ln_1.': 'ln1.',
+    'ln_2.': 'ln2.',
+    'attn.in_proj_': 'attn.qkv.',
+    'attn.out_proj.': 'attn.proj.',
+    'mlp.c_fc.': 'ffn.layers.0.0.',
+    'mlp.c_proj.': 'ffn.layers.1.',
+}
+_PREDICTOR = {
+    'prediction_block.0.': 'reduction.conv.',
+    'prediction_block.1.': 'reduction.bn.',
+    'prediction_block.4.': 'prediction.conv.',
+    'prediction_block.5.': 'prediction.bn.',
+    'prediction_block.10.': 'point.0.',
+    'prediction_block.12.': 'point.2.',
+}
+_ALIGNMENT = {
+    'message_fc.': 'message_fc.',
+    'message_ln.': 'message_ln.',
+    'message_attn.conv.': 'alignment.temporal_conv.',
+    'message_attn.fc.': 'alignment.temporal_fc.',
+    'temporal_skip_fc.': 'temporal_skip_fc.',
+    'temporal_skip_align_fc.': 'temporal_skip_align_fc.',
+}
+# The predictor's first layer, after which the released code counts on.
+_STEMS = dict(
+    separable={
+        '0.depthwise_conv.0.': '0.depthwise_conv.conv.',
+        '0.depthwise_conv.1.': '0.depthwise_conv.bn.',
+        '0.pointwise_conv.0.': '0.pointwise_conv.conv.',
+        '0.pointwise_conv.1.': '0.pointwise_conv.bn.',
+        '1.': '1.conv.',
+        '2.': '1.bn.',
+    },
+    dense={
+        '0.': '0.conv.',
+        '1.': '0.bn.',
+        '3.': '1.conv.',
+        '4.': '1.bn.',
+    })
+_PROMPT_LAYER = {
+    'cross_attn.q_proj.': 'cross_attn.q.',
+    'cross_attn.k_proj.': 'cross_attn.k.',
+    'cross_attn.v_proj.': 'cross_attn.v.',
+    'cross_attn.proj.': 'cross_attn.proj.',
+    'norm1.': 'ln1.',
+    'norm3.': 'ln2.',
+    'mlp.0.': 'ffn.layers.0.0.',
+    'mlp.3.': 'ffn.layers.1.',
+}
+# The text tower is open_clip's, which keeps OpenAI's names.
+_TEXT_TOWER = [
+    'positional_embedding', 'text_projection', 'token_embedding.', 'ln_final.',
+    'transformer.'
+]
+_CLIP = {
+    'visual.class_embedding': 'backbone.cls_token',
+    'visual.positional_embedding': 'backbone.pos_embed',
+    'visual.proj': 'backbone.proj.weight',
+    'visual.conv1.': 'backbone.patch_embed.projection.',
+    'visual.ln_pre.': 'backbone.pre_norm.',
+    'visual.ln_post.': 'backbone.ln1.',
+    'logit_scale': 'cls_head.logit_scale',
+}
+_CLIP.update(
+    _under('visual.transformer.resblocks.#.', 'backbone.layers.#.',
+           _ENCODER_LAYER))
+_CLIP.update(
+    _under('', 'cls_head.text_encoder.tower.',
+           dict(zip(_TEXT_TOWER, _TEXT_TOWER))))
+_RELEASED = {
+    **_CLIP,
+    'mit.positional_embedding': 'neck.pos_embed',
+    'mit.classify_head.0.': 'cls_head.ln.',
+    'mit.classify_head.2.': 'cls_head.fc.',
+    'prompts_visual_ln.': 'cls_head.prompt.patch_ln.',
+    'prompts_visual_proj': 'cls_head.prompt.patch_proj.weight',
+    'prompts_generator.alpha': 'cls_head.prompt.alpha',
+    'prompts_generator.norm.': 'cls_head.prompt.ln.',
+}
+_RELEASED.update(_under('mit.resblocks.#.', 'neck.layers.#.', _ENCODER_LAYER))
+_RELEASED.update(
+    _under('prompts_generator.decoder.#.', 'cls_head.prompt.layers.#.',
+           _PROMPT_LAYER))
+
+
+def _released_table(stem: str) -> Dict[str, str]:
+    predictor = _under('interactive_block.', 'interaction.', _STEMS[stem])
+    predictor.update(_PREDICTOR)
+    layer = _under('message_attn.', 'alignment.predictor.', predictor)
+    layer.update(_ALIGNMENT)
+    blocks = _under('visual.transformer.resblocks.#.', 'backbone.layers.#.',
+                    layer)
+    return {**_RELEASED, **blocks}
+
+
+_HUGGING_FACE_LAYER = {
+    'layer_norm1.': 'ln_1.',
+    'layer_norm2.': 'ln_2.',
+    'self_attn.in_proj_': 'attn.in_proj_',
+    'self_attn.out_proj.': 'attn.out_proj.',
+    'mlp.fc1.': 'mlp.c_fc.',
+    'mlp.fc2.': 'mlp.c_proj.',
+}
+_HUGGING_FACE_VISION = {
+    'embeddings.class_embedding': 'class_embedding',
+    'embeddings.patch_embedding.': 'conv1.',
+    'embeddings.position_embedding.weight': 'positional_embedding',
+    'pre_layrnorm.': 'ln_pre.',
+    'post_layernorm.': 'ln_post.',
+}
+_HUGGING_FACE_VISION.update(
+    _under('encoder.layers.#.', 'transformer.resblocks.#.',
+           _HUGGING_FACE_LAYER))
+_HUGGING_FACE_TEXT = {
+    'embeddings.token_embedding.': 'token_embedding.',
+    'embeddings.position_embedding.weight': 'positional_embedding',
+    'final_layer_norm.': 'ln_final.',
+}
+_HUGGING_FACE_TEXT.update(
+    _under('encoder.layers.#.', 'transformer.resblocks.#.',
+           _HUGGING_FACE_LAYER))
+_HUGGING_FACE = {
+    **_under('vision_model.', 'visual.', _HUGGING_FACE_VISION),
+    **_under('text_model.', '', _HUGGING_FACE_TEXT),
+    'visual_projection.weight': 'visual.proj',
+    'text_projection.weight': 'text_projection',
+}
+
+# What OpenAI's archives and Hugging Face's files hold besides weights.
+_NO_WEIGHTS = re.compile(r'input_resolution|context_length|vocab_size|'
+                         r'.*\.position_ids')
+
+# Changes of shape by our name, and back.
+_POINT = 'backbone.layers.#.alignment.predictor.point.#.weight'
+_RESHAPED: Dict[str, Tuple[Callable, Callable]] = {
+    'backbone.cls_token': (lambda x: x.view(1, 1, -1), lambda x: x.flatten()),
+    'backbone.pos_embed': (lambda x: x[None], lambda x: x[0]),
+    'backbone.proj.weight': (Tensor.t, Tensor.t),
+    'cls_head.prompt.patch_proj.weight': (Tensor.t, Tensor.t),
+    _POINT: (lambda x: x[..., None], lambda x: x[..., 0]),
+}
+
+
+def _make_renamer(table: Dict[str, str]) -> Callable[[str], str]:
+    """Make a function that renames by a table and leaves other names."""
+    patterns = []
+    for old, new in table.items():
+        start = r'(\d+)'.join(map(re.escape, old.split('#')))
+        rest = '(.*)' if old.endswith(('.', '_')) else '()'
+        patterns.append((re.compile(start + rest), new))
+
+    def rename(name: str) -> str:
+        for pattern, new in patterns:
+            match = pattern.fullmatch(name)
+            if match:
+                return new.replace('#', match[1]) + match[match.lastindex]
+        return name
+
+    return rename
+
+
+def _reshape(name: str, value: Tensor, back: bool = False) -> Tensor:
+    key = re.sub(r'(?<=\.)\d+(?=\.)', '#', name)
+    return _RESHAPED[key][back](value) if key in _RESHAPED else value
+
+
+def _convert(state_dict: StateDict, table: Dict[str, str]) -> StateDict:
+    rename = _make_renamer(table)
+    converted = dict()
+    for name, value in state_dict.items():
+        if _NO_WEIGHTS.fullmatch(name):
+            continue
+        name = rename(name)
+        # OpenAI's archives hold half precision.
+        value = value.float() if value.is_floating_point() else value
+        converted[name] = _reshape(name, value)
+    return converted
+
+
+def is_alignment(name: str) -> bool:
+    """Whether a parameter or module of ours is one that CLIP lacks."""
+    return not _ALIGNMENT_MODULES.isdisjoint(name.split('.'))
+
+
+def is_text_feature(name: str) -> bool:
+    """Whether an entry of ours only keeps what the text tower computes."""
+    return name in _TEXT_FEATURES
+
+
+def is_clip(state_dict: StateDict) -> bool:
+    """Whether weights are plain CLIP's, with OpenAI's names."""
+    return 'visual.conv1.weight' in state_dict and not is_released(state_dict)
+
+
+def is_hugging_face_clip(state_dict: StateDict) -> bool:
+    """Whether weights are CLIP's with Hugging Face's names."""
+    return 'vision_model.embeddings.patch_embedding.weight' in state_dict
+
+
+def is_released(state_dict: StateDict) -> bool:
+    """Whether weights are the released ILA's."""
+    return 'visual.transformer.resblocks.0.message_fc.weight' in state_dict
+
+
+def released_stem(state_dict: StateDict) -> str:
+    """Get the first layer of a released ILA's predictor.
+
+    Args:
+        state_dict (dict[str, Tensor]): The entry ``model`` of a released
+            checkpoint.
+
+    Returns:
+        str: ``'separable'`` or ``'dense'``.
+    """
+    separable = any('.depthwise_conv.' in name for name in state_dict)
+    return 'separable' if separable else 'dense'
+
+
+def convert_clip(state_dict: StateDict) -> StateDict:
+    """Rename OpenAI CLIP's weights to an ``ILARecognizer``'s.
+
+    Args:
+        state_dict (dict[str, Tensor]): Names as in OpenAI's archives.
+
+    Returns:
+        dict[str, Tensor]: float32; names as in an ``ILARecognizer`` with a
+        text head.
+    """
+    return _convert(state_dict, _CLIP)
+
+
+def convert_hugging_face_clip(state_dict: StateDict) -> StateDict:
+    """Rename Hugging Face's CLIP weights to OpenAI's.
+
+    Args:
+        state_dict (dict[str, Tensor]): Names as in ``CLIPModel``.
+
+    Returns:
+        dict[str, Tensor]: Names as in OpenAI's archives.
+
+    Raises:
+        ValueError: Parts of an attention are missing.
+    """
+    rename = _make_renamer(_HUGGING_FACE)
+    converted = dict()
+    for name, value in state_dict.items():
+        if _NO_WEIGHTS.fullmatch(name) or re.search(r'\.[kv]_proj\.', name):
+            continue
+        if '.q_proj.' in name:
+            parts = [name.replace('.q_', f'.{part}_') for part in 'qkv']
+            missing = [part for part in parts if part not in state_dict]
+            if missing:
+                raise ValueError(f"the weights lack '{missing[0]}'")
+            value = torch.cat([state_dict[part] for part in parts])
+            name = name.replace('.q_proj.', '.in_proj_')
+        name = rename(name)
+        transposed = name in ('visual.proj', 'text_projection')
+        converted[name] = value.t() if transposed else value
+    return converted
+
+
+def convert_released(state_dict: StateDict) -> StateDict:
+    """Rename released ILA weights to an ``ILARecognizer``'s.
+
+    Args:
+        state_dict (dict[str, Tensor]): The entry ``model`` of a released
+            checkpoint.
+
+    Returns:
+        dict[str, Tensor]: Names as in an ``ILARecognizer`` with
+        ``form='released'``.
+    """
+    return _convert(state_dict, _released_table(released_stem(state_dict)))
+
+
+def revert_released(state_dict: StateDict) -> StateDict:
+    """Undo :func:`convert_released`.
+
+    Args:
+        state_dict (dict[str, Tensor]): Weights of an ``ILARecognizer`` with
+            ``form='released'``.
+
+    Returns:
+        dict[str, Tensor]: What the released code takes as a checkpoint's
+        entry ``model``.
+    """
+    table = _released_table(released_stem(state_dict))
+    rename = _make_renamer({ours: theirs for theirs, ours in table.items()})
+    return {
+        rename(name): _reshape(name, value, back=True)
+        for name, value in state_dict.items() if not is_text_feature(name)
+    }
+
+
+def convert_to_ila(state_dict: StateDict) -> StateDict:
+    """Rename weights of any known kind to an ``ILARecognizer``'s.
+
+    Args:
+        state_dict (dict[str, Tensor]): CLIP's with OpenAI's, open_clip's or
+            Hugging Face's names, the released ILA's or an
+            ``ILARecognizer``'s, which stay as they are.
+
+    Returns:
+        dict[str, Tensor]: Names as in an ``ILARecognizer``.
+    """
+    if is_hugging_face_clip(state_dict):
+        state_dict = convert_hugging_face_clip(state_dict)
+    if is_clip(state_dict):
+        return convert_clip(state_dict)
+    if is_released(state_dict):
+        return convert_released(state_dict)
+    return state_dict

@@ -1,0 +1,65 @@
+"""Sizes of models, read off their weights."""
+import re
+
+from .weight_names import StateDict
+
+
+def _count_blocks(state_dict: StateDict, prefix: str) -> int:
+    pattern = re.compile(re.escape(prefix) + r'(\d+)\.')
+    found = (pattern.match(name) for name in state_dict)
+    return 1 + max((int(match[1]) for match in found if match), default=-1)
+
+
+def clip_sizes(state_dict: StateDict) -> dict:
+    """Read the sizes of CLIP's towers off its weights.
+
+    Args:
+        state_dict (dict[str, Tensor]): Names as in OpenAI's archives.
+
+    Returns:
+        dict: ``backbone`` with ``arch`` and ``img_size`` of an
+        ``ILAVisionTransformer``, and, where there is a text tower,
+        ``text_encoder`` with the arguments of a ``CLIPTextEncoder``.
+    """
+    width, _, patch_size, _ = state_dict['visual.conv1.weight'].shape
+    positions = state_dict['visual.positional_embedding'].shape[0] - 1
+    sizes = dict(
+        backbone=dict(
+            arch=dict(
+                embed_dims=width,
+                num_layers=_count_blocks(state_dict,
+                                         'visual.transformer.resblocks.'),
+                num_heads=max(width // 64, 1),
+                feedforward_channels=4 * width,
+                patch_size=patch_size,
+                out_channels=state_dict['visual.proj'].shape[1]),
+            img_size=round(positions**0.5) * patch_size))
+    if 'text_projection' in state_dict:
+        text_width, out_channels = state_dict['text_projection'].shape
+        sizes['text_encoder'] = dict(
+            width=text_width,
+            out_channels=out_channels,
+            layers=_count_blocks(state_dict, 'transformer.resblocks.'),
+            context_length=state_dict['positional_embedding'].shape[0],
+            vocab_size=state_dict['token_embedding.weight'].shape[0])
+    return sizes
+
+
+def released_sizes(state_dict: StateDict) -> dict:
+    """Read the sizes of a released ILA model off its weights.
+
+    Args:
+        state_dict (dict[str, Tensor]): The entry ``model`` of a released
+            checkpoint.
+
+    Returns:
+        dict: As :func:`clip_sizes`, and ``neck`` with the arguments of a
+        ``MultiframeIntegrationTransformer``.
+    """
+    _, num_frames, embed_dims = state_dict['mit.positional_embedding'].shape
+    return dict(
+        **clip_sizes(state_dict),
+        neck=dict(
+            embed_dims=embed_dims,
+            num_frames=num_frames,
+            num_layers=_count_blocks(state_dict, 'mit.resblocks.')))

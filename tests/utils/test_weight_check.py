@@ -1,0 +1,139 @@
+import pytest
+import torch
+from archives import clip_of
+from mmengine.runner import load_checkpoint
+from reference import load_reference
+
+from mmaction.registry import MODELS
+from projects.ila.apis import load_released
+from projects.ila.utils import check_weights, convert_clip, convert_released
+
+
+@pytest.fixture(scope='module')
+def released():
+    info, state_dict, _, _ = load_reference('k400_tiny_t4_s0')
+    return info, state_dict
+
+
+def build(released, cls_head=None, arch=dict(), **kwargs):
+    info, state_dict = released
+    model = load_released(state_dict, 'k400', info['class_names'])
+    kwargs.setdefault('img_size', 64)
+    return MODELS.build(
+        dict(
+            type='ILARecognizer',
+            backbone=dict(
+                type='ILAVisionTransformer',
+                arch={
+                    **model.backbone.arch_settings,
+                    **arch
+                },
+                **kwargs),
+            neck=dict(
+                type='MultiframeIntegrationTransformer',
+                embed_dims=64,
+                num_frames=8),
+            cls_head=cls_head or dict(
+                type='ILALinearHead', num_classes=5, in_channels=64)))
+
+
+TEXT_HEAD = dict(
+    type='ILATextHead',
+    in_channels=64,
+    patch_channels=128,
+    class_names=['run', 'jump'],
+    text_encoder=dict(layers=2))
+
+
+def test_other_head_and_number_of_frames_are_fine_for_training(released):
+    weights = convert_released(released[1])
+    model = build(released, form='released')
+    model.load_state_dict(weights, strict=False)
+    assert torch.equal(model.backbone.cls_token, weights['backbone.cls_token'])
+    assert model.neck.pos_embed.shape == (1, 8, 64)
+    with pytest.raises(ValueError, match='take the config that the weights'):
+        check_weights(model, weights, partial=False)
+
+
+SEPARABLE, DENSE = (
+    dict(predictor=dict(stem=stem)) for stem in ('separable', 'dense'))
+
+
+@pytest.mark.parametrize('kwargs, message', [
+    (dict(form='token'), "form 'released', the model has 'token'"),
+    (dict(form='released', arch=dict(feedforward_channels=64)),
+     r'ffn.*mend `arch` and the sizes'),
+    (dict(form='released', arch=dict(num_layers=4)),
+     r'lack \d+ entries that the model needs \(backbone.layers.3'),
+    (dict(form='released', arch=dict(num_layers=2)),
+     r'have \d+ that it lacks \(backbone.layers.2'),
+    (dict(form='released', alignment=DENSE),
+     r'alignment.predictor.interaction.*mend `model.backbone`'),
+])
+def test_other_form_or_size_is_refused(released, kwargs, message):
+    weights = convert_released(released[1])
+    with pytest.raises(ValueError, match=message):
+        build(released, **kwargs).load_state_dict(weights, strict=False)
+
+
+def test_released_ssv2_weights_are_refused_by_a_text_model(released):
+    weights = load_reference('ssv2_tiny_t4_s0')[1]
+    for alignment in (SEPARABLE, DENSE):
+        model = build(
+            released,
+            cls_head=TEXT_HEAD,
+            form='released',
+            alignment=alignment)
+        with pytest.raises(ValueError, match='weights lack .* mend|take'):
+            model.load_state_dict(weights, strict=False)
+
+
+@pytest.fixture(scope='module')
+def clip(released):
+    return dict(clip_of(released[1]), input_resolution=torch.tensor(64))
+
+
+def test_clip_file_fills_all_but_ilas_own_parts(released, clip, tmp_path):
+    torch.save(clip, tmp_path / 'clip.pt')
+    model = build(released)
+    model.init_weights()
+    before = {
+        name: value.clone()
+        for name, value in model.state_dict().items()
+    }
+    # As the Runner loads `load_from`.
+    load_checkpoint(model, str(tmp_path / 'clip.pt'), map_location='cpu')
+    expected = convert_clip(clip)
+    for name, value in model.state_dict().items():
+        own = 'alignment' in name or name.startswith(('neck', 'cls_head'))
+        assert own == (name not in expected), name
+        assert torch.equal(value, (before if own else expected)[name]), name
+
+
+@pytest.mark.parametrize('arch, message', [
+    (dict(patch_size=8), r'patch_embed.*mend `arch`'),
+    (dict(num_layers=2), r'have \d+ that it lacks \(backbone.layers.2'),
+    (dict(num_layers=4), r'lack \d+ entries .*\(backbone.layers.3'),
+])
+def test_clip_of_another_size_is_refused(released, clip, tmp_path, arch,
+                                         message):
+    torch.save(clip, tmp_path / 'clip.pt')
+    with pytest.raises(ValueError, match=rf'clip\.pt: .*{message}'):
+        load_checkpoint(build(released, arch=arch), str(tmp_path / 'clip.pt'))
+
+
+def test_text_tower_is_needed_by_a_text_head(released, clip):
+    vision = {
+        name: value
+        for name, value in clip.items() if name.startswith('visual.')
+    }
+    build(released).load_state_dict(vision, strict=False)
+    model = build(released, cls_head=TEXT_HEAD)
+    with pytest.raises(ValueError, match="hold CLIP's text tower too"):
+        model.load_state_dict(vision, strict=False)
+
+
+@pytest.mark.parametrize('weights', [dict(), dict(model=dict())])
+def test_weights_of_something_else_are_refused(released, weights):
+    with pytest.raises(ValueError, match='no name in common'):
+        build(released).load_state_dict(weights, strict=False)

@@ -1,0 +1,7 @@
+"""Turn a file of CLIP's weights into initial weights of an ILA model."""
+from common import main
+
+from projects.ila.apis import clip_to_ila
+
+if __name__ == '__main__':
+    main(clip_to_ila, __doc__)

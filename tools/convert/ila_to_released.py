@@ -1,0 +1,10 @@
+"""Turn a checkpoint of this project into one of the authors' released code.
+
+The target is a ``.pth`` file, which that code takes as ``--resume``.
+"""
+from common import main
+
+from projects.ila.apis import ila_to_released
+
+if __name__ == '__main__':
+    main(ila_to_released, __doc__)
