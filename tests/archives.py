@@ -38,10 +38,14 @@ def save_torchscript(weights, path):
 def hugging_face_of(clip):
     """Name CLIP's weights as Hugging Face's ``CLIPModel`` does."""
     weights = {
-        'vision_model.embeddings.position_ids': torch.arange(17)[None],
-        'logit_scale': clip['logit_scale'],
-        'visual_projection.weight': clip['visual.proj'].T.contiguous(),
-        'text_projection.weight': clip['text_projection'].T.contiguous(),
+        'vision_model.embeddings.position_ids':
+        torch.arange(17)[None],
+        'logit_scale':
+        clip['logit_scale'],
+        'visual_projection.weight':
+        clip['visual.proj'].T.contiguous(),
+        'text_projection.weight':
+        clip['text_projection'].T.contiguous(),
         'text_model.embeddings.token_embedding.weight':
         clip['token_embedding.weight'],
         'text_model.embeddings.position_embedding.weight':

@@ -15,8 +15,9 @@ from mmaction.structures import ActionDataSample
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 LEAVES = sorted(
-    str(path.relative_to(CONFIGS))
-    for path in CONFIGS.rglob('ila_vit*_k400.py'))
+    str(path.relative_to(CONFIGS)) for folder in ('.', 'released')
+    for path in CONFIGS.joinpath(folder).glob('ila_vit*.py'))
+NUM_CLASSES = dict(k400=400, k600=600, k700=700, ssv2=174, custom=2)
 NORMS = (torch.nn.LayerNorm, torch.nn.modules.batchnorm._BatchNorm)
 
 
@@ -32,72 +33,129 @@ def build_model(model_cfg):
         return MODELS.build(model_cfg)
 
 
+@pytest.fixture
+def class_names(tmp_path, monkeypatch):
+    """The files of class names that come with other data than Kinetics-400."""
+    monkeypatch.chdir(tmp_path)
+    for path, number in (('kinetics600/label_map_k600.txt',
+                          600), ('kinetics700/label_map_k700.txt', 700),
+                         ('custom/class_names.txt', 2)):
+        file = tmp_path / 'data' / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text('\n'.join(f'class {i}' for i in range(number)))
+
+
 @pytest.mark.parametrize('name', LEAVES)
-def test_parts_fit_together(name):
+def test_parts_fit_together(name, class_names):
     cfg = Config.fromfile(CONFIGS / name)
     # Runner writes a config out, tools read it again.
     again = Config.fromstring(cfg.pretty_text, '.py')
     assert again._cfg_dict == cfg._cfg_dict
 
+    num_classes = NUM_CLASSES[name.rpartition('_')[2][:-3]]
+    for blending in cfg.model.data_preprocessor.blending.augments:
+        assert blending.num_classes == num_classes
     img_size = cfg.model.backbone.img_size
     for split in ('train', 'val', 'test'):
         dataset = cfg[f'{split}_dataloader'].dataset
-        assert dataset.num_classes == cfg.model.cls_head.num_classes
+        assert dataset.num_classes == num_classes
         assert dataset.pipeline[1].clip_len == cfg.model.neck.num_frames
     model = build_model(cfg.model).eval()
-    # The text tower's result, which needs real tokens.
-    model.cls_head._text_features = torch.empty(
-        400, cfg.model.cls_head.in_channels, device='meta')
+    if cfg.model.cls_head.type == 'ILATextHead':
+        # The text tower's result, which needs real tokens.
+        model.cls_head._text_features = torch.empty(
+            num_classes, cfg.model.cls_head.in_channels, device='meta')
     num_frames = cfg.model.neck.num_frames
     frames = torch.empty(
         2, 1, 3, num_frames, img_size, img_size, device='meta')
-    assert model(frames)['logits'].shape == (2, 400)
+    assert model(frames)['logits'].shape == (2, num_classes)
 
 
 def test_sizes():
     found = set()
     for name in LEAVES:
         model = Config.fromfile(CONFIGS / name).model
+        stem = model.backbone.get('alignment',
+                                  {}).get('predictor',
+                                          {}).get('stem', 'separable')
         found.add((name, model.backbone.arch, model.backbone.img_size,
-                   model.neck.num_frames, model.backbone.form))
-    # The published rows of Kinetics-400.
+                   model.neck.num_frames, model.backbone.form,
+                   model.cls_head.type, stem))
+    # The published rows.
     rows = (
-        ('vitb32', 'clip-b/32', 224, 8),
-        ('vitb32_16f', 'clip-b/32', 224, 16),
-        ('vitb16', 'clip-b/16', 224, 8),
-        ('vitb16_16f', 'clip-b/16', 224, 16),
-        ('vitl14', 'clip-l/14', 224, 8),
-        ('vitl14-336_16f', 'clip-l/14', 336, 16),
+        ('vitb32_k400', 'clip-b/32', 224, 8),
+        ('vitb32_16f_k400', 'clip-b/32', 224, 16),
+        ('vitb16_k400', 'clip-b/16', 224, 8),
+        ('vitb16_16f_k400', 'clip-b/16', 224, 16),
+        ('vitl14_k400', 'clip-l/14', 224, 8),
+        ('vitl14-336_16f_k400', 'clip-l/14', 336, 16),
+        ('vitb16_ssv2', 'clip-b/16', 224, 8),
+        ('vitb16_16f_ssv2', 'clip-b/16', 224, 16),
+        ('vitb16_32f_ssv2', 'clip-b/16', 224, 32),
+        ('vitl14_ssv2', 'clip-l/14', 224, 8),
+        ('vitl14-336_16f_ssv2', 'clip-l/14', 336, 16),
     )
-    assert found == {(f'{folder}ila_{name}_k400.py', *sizes, form)
-                     for name, *sizes in rows
-                     for folder, form in (('', 'token'), ('released/',
-                                                          'released'))}
+    heads = dict(
+        k400=('ILATextHead', 'separable'), ssv2=('ILALinearHead', 'dense'))
+    expected = {(f'{folder}ila_{name}.py', *sizes, form, *heads[name[-4:]])
+                for name, *sizes in rows
+                for folder, form in (('', 'token'), ('released/', 'released'))}
+    expected |= {(f'ila_vitb16_{name}.py', 'clip-b/16', 224, 8, 'token',
+                  'ILATextHead', 'separable')
+                 for name in ('k600', 'k700', 'custom')}
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    'name',
+    [name for name in LEAVES if name.startswith('ila_') and 'ssv2' in name])
+def test_ssv2_training_mirrors_nothing(name):
+    cfg = Config.fromfile(CONFIGS / name)
+    pipeline = cfg.train_dataloader.dataset.pipeline
+    expected = Config.fromfile(CONFIGS / 'ila_vitb16_k400.py')
+    assert [transform.type for transform in pipeline] == [
+        transform.type for transform in expected.train_pipeline
+        if transform.type != 'Flip'
+    ]
 
 
 @pytest.fixture(scope='module')
 def root(tmp_path_factory):
-    """A working directory with one video in the place of Kinetics-400."""
+    """A working directory with one video in the place of each data set."""
     root = tmp_path_factory.mktemp('root')
-    data = root / 'data' / 'kinetics400'
+    for name, label in (('kinetics400', 399), ('kinetics600', 599),
+                        ('kinetics700', 699), ('sthv2', 173)):
+        data = root / 'data' / name
+        for split in ('train', 'val'):
+            videos = 'videos' if name == 'sthv2' else f'videos_{split}'
+            (data / videos).mkdir(parents=True, exist_ok=True)
+            write_video(data / videos / 'a.mp4', 40, (320, 240))
+            (data /
+             f'{name}_{split}_list_videos.txt').write_text(f'a.mp4 {label}')
+    custom = root / 'data' / 'custom'
+    (custom / 'videos').mkdir(parents=True)
+    write_video(custom / 'videos' / 'a.mp4', 40, (320, 240))
     for split in ('train', 'val'):
-        (data / f'videos_{split}').mkdir(parents=True)
-        write_video(data / f'videos_{split}' / 'a.mp4', 30, (320, 240))
-        (data / f'kinetics400_{split}_list_videos.txt').write_text('a.mp4 399')
+        (custom / f'{split}.txt').write_text('a.mp4 1')
     return root
 
 
-@pytest.mark.parametrize('name', ['vitb16', 'vitb16_16f', 'vitl14-336_16f'])
+@pytest.mark.parametrize('name', [
+    'vitb16_k400', 'vitb16_16f_k400', 'vitl14-336_16f_k400', 'vitb16_ssv2',
+    'vitb16_32f_ssv2', 'vitl14-336_16f_ssv2', 'vitb16_k600', 'vitb16_k700',
+    'vitb16_custom'
+])
 @pytest.mark.parametrize('split, views', [('train', 1), ('val', 1),
                                           ('test', 12)])
 def test_pipelines(root, monkeypatch, name, split, views):
     monkeypatch.chdir(root)
-    cfg = Config.fromfile(CONFIGS / f'ila_{name}_k400.py')
+    cfg = Config.fromfile(CONFIGS / f'ila_{name}.py')
     size, num_frames = cfg.model.backbone.img_size, cfg.model.neck.num_frames
     sample = DATASETS.build(cfg[f'{split}_dataloader'].dataset)[0]
     assert sample['inputs'].shape == (views, 3, num_frames, size, size)
     assert sample['inputs'].dtype == torch.uint8
-    assert sample['data_samples'].gt_label.item() == 399
+    label = NUM_CLASSES[name.rpartition('_')[2]] - 1
+    assert sample['data_samples'].gt_label.item() == label
 
 
 def test_frames_of_a_clip_are_augmented_alike(cfg):
@@ -161,12 +219,12 @@ def test_preprocessor(cfg):
         torch.testing.assert_close(label[0] + label[399], torch.tensor(1.))
 
 
-def expected_group(name, module):
+def expected_group(name, module, linear):
     """Learning rate and weight decay of a parameter, by its place."""
     parts = name.split('.')
     if 'alignment' in parts:
         lr, decay = 5e-4, 1e-2
-    elif parts[0] == 'neck':
+    elif parts[0] == 'neck' or linear and parts[0] == 'cls_head':
         lr, decay = 4e-4, 3e-3
     elif parts[0] == 'cls_head' or parts[-2] in ('temporal_skip_fc',
                                                  'temporal_skip_align_fc',
@@ -177,10 +235,17 @@ def expected_group(name, module):
     return lr, 0. if isinstance(module, NORMS) or 'bias' in name else decay
 
 
-@pytest.mark.parametrize('form, num_groups', [('token', 8), ('released', 8)])
-def test_optimizer_groups(cfg, form, num_groups):
+@pytest.mark.parametrize('data, form, num_groups', [
+    ('k400', 'token', 8),
+    ('k400', 'released', 8),
+    ('ssv2', 'token', 6),
+    ('ssv2', 'released', 8),
+])
+def test_optimizer_groups(data, form, num_groups):
+    cfg = Config.fromfile(CONFIGS / f'ila_vitb16_{data}.py')
     cfg.model.backbone.form = form
     model = build_model(cfg.model)
+    linear = data == 'ssv2'
     optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     optimizer = optim_wrapper.optimizer
     assert type(optimizer) is torch.optim.AdamW
@@ -197,7 +262,8 @@ def test_optimizer_groups(cfg, form, num_groups):
                 continue
             lr, decay, betas, eps = groups.pop(parameter)
             assert (lr, decay) == pytest.approx(
-                expected_group(f'{prefix}.{name}', module)), f'{prefix}.{name}'
+                expected_group(f'{prefix}.{name}', module,
+                               linear)), f'{prefix}.{name}'
             assert (betas, eps) == ((0.9, 0.98), 1e-8)
             seen.add((round(lr, 9), round(decay, 9)))
     assert len(seen) == num_groups

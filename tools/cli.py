@@ -77,6 +77,19 @@ def exit_on_bad_input() -> Iterator[None]:
         sys.exit(str(error))
 
 
+def check_num_classes(cfg: Config, runner: Runner, *splits: str) -> None:
+    """Exit if data sets have not the classes that the model has."""
+    model = getattr(runner.model, 'module', runner.model)
+    num_classes = getattr(
+        getattr(model, 'cls_head', None), 'num_classes', None)
+    for split in splits:
+        dataset = (cfg.get(f'{split}_dataloader') or {}).get('dataset', {})
+        if dataset.get('num_classes', num_classes) != num_classes:
+            sys.exit(f'`{split}_dataloader.dataset.num_classes` is '
+                     f'{dataset.num_classes}, but `model.cls_head` has '
+                     f'{num_classes} classes; mend one of them')
+
+
 def build_runner(cfg: Config) -> Runner:
     """Build the runner for the devices that this machine has."""
     if get_device() == 'cpu':

@@ -2,23 +2,30 @@
 import sys
 from pathlib import Path
 
-from cli import (build_runner, check_file, exit_on_bad_input,
-                 leave_process_group, load_config, load_mmaction_tool,
-                 merge_args)
-from mmengine.model import is_model_wrapper
+from cli import (build_runner, check_file, check_num_classes,
+                 exit_on_bad_input, leave_process_group, load_config,
+                 load_mmaction_tool, merge_args)
 from mmengine.runner import Runner
 
 from mmaction.registry import MODELS
 from projects.ila.utils import check_weights, convert_to_ila, find_weights
 
 
-def check_complete(runner: Runner, checkpoint: dict) -> None:
-    """Refuse weights that are not exactly those of an ILA model."""
-    model = runner.model.module if is_model_wrapper(
-        runner.model) else runner.model
-    if isinstance(model, MODELS.get('ILARecognizer')):
-        weights = find_weights(checkpoint, 'checkpoint')
-        check_weights(model, convert_to_ila(weights), partial=False)
+def load_all_weights(runner: Runner, path: str) -> None:
+    """Load a checkpoint and refuse it if an ILA model needs another one.
+
+    Raises:
+        ValueError: It does not hold exactly the weights of the model.
+    """
+    checkpoint = runner.load_checkpoint(path)
+    model = getattr(runner.model, 'module', runner.model)
+    if not isinstance(model, MODELS.get('ILARecognizer')):
+        return
+    weights = convert_to_ila(find_weights(checkpoint, path))
+    try:
+        check_weights(model, weights, partial=False)
+    except ValueError as error:
+        raise ValueError(f'{path}: {error}') from None
 
 
 def main() -> None:
@@ -38,8 +45,9 @@ def main() -> None:
     cfg.work_dir = args.work_dir or cfg.get('work_dir', str(default_work_dir))
 
     runner = build_runner(cfg)
+    check_num_classes(cfg, runner, 'test')
     with exit_on_bad_input():
-        check_complete(runner, runner.load_checkpoint(args.checkpoint))
+        load_all_weights(runner, args.checkpoint)
     runner.test()
     del runner
     leave_process_group()

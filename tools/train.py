@@ -1,8 +1,9 @@
 """Train a recognizer, with the arguments of MMAction2's ``tools/train.py``."""
 import sys
 
-from cli import (build_runner, check_file, leave_process_group, load_config,
-                 load_mmaction_tool, merge_args)
+from cli import (build_runner, check_file, check_num_classes,
+                 leave_process_group, load_config, load_mmaction_tool,
+                 merge_args)
 from mmengine.device import get_device
 
 
@@ -32,7 +33,10 @@ def main() -> None:
     if cfg.get('load_from'):
         check_file(cfg.load_from, 'Checkpoint')
 
-    build_runner(cfg).train()
+    runner = build_runner(cfg)
+    check_num_classes(cfg, runner, 'train', 'val')
+    runner.train()
+    del runner
     leave_process_group()
 
 

@@ -77,7 +77,10 @@ def test_released_checkpoint_gives_its_logits_and_comes_back(
     with torch.no_grad():
         logits = load(cfg, read_checkpoint(target))(video)['logits']
     torch.testing.assert_close(
-        logits, expected['logits'], rtol=0, atol=1e-4 * expected['logits'].max())
+        logits,
+        expected['logits'],
+        rtol=0,
+        atol=1e-4 * expected['logits'].max())
 
     back, report = ila_to_released(cfg, target)
     assert back['model'].keys() == weights.keys()
@@ -86,8 +89,8 @@ def test_released_checkpoint_gives_its_logits_and_comes_back(
     kept = {'cls_head.texts', 'cls_head.text_features'}
     assert set(report.left_over) == (kept if 'k400' in name else set())
     # What it is for: the released checkpoint's format.
-    again = load_released(back['model'], name.split('_')[0],
-                          cfg.cls_head.get('class_names'))
+    again = load_released(back['model'],
+                          name.split('_')[0], cfg.cls_head.get('class_names'))
     with torch.no_grad():
         assert torch.equal(again(video)['logits'], logits)
 
@@ -129,11 +132,14 @@ SAVERS = dict(
         dict(
             epoch=1,
             name='x',
-            state_dict={f'module.{k}': v
-                        for k, v in weights.items()}), path)),
+            state_dict={
+                f'module.{k}': v
+                for k, v in weights.items()
+            }), path)),
     open_clip_safetensors=('a.safetensors', save_file),
-    hugging_face=('a.safetensors', lambda weights, path: save_file(
-        hugging_face_of(weights), path)),
+    hugging_face=(
+        'a.safetensors',
+        lambda weights, path: save_file(hugging_face_of(weights), path)),
 )
 
 
@@ -237,7 +243,8 @@ def change(cfg, path, value):
     (clip_to_ila, 'clip', 'k400', {
         'backbone.arch.num_layers': 2
     }, 'a.pth: .*that it lacks'),
-    (released_to_ila, 'clip', 'k400', {}, 'a.pth: these are no weights of the'),
+    (released_to_ila, 'clip', 'k400', {},
+     'a.pth: these are no weights of the'),
     (released_to_ila, 'ssv2', 'k400', {}, 'a.pth: the weights lack'),
     (released_to_ila, 'k400', 'ssv2', {}, 'a.pth: the weights lack'),
     (released_to_ila, 'k400', 'k400', {

@@ -80,4 +80,4 @@ def test_missing_config():
         capture_output=True,
         text=True)
     assert result.returncode == 1
-    assert "config 'none.py' does not exist" in result.stderr
+    assert 'Config file not found: none.py' in result.stderr

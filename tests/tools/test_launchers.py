@@ -246,6 +246,17 @@ def test_launchers_refuse_bad_arguments(script, arguments, tmp_path):
     assert script in process.stderr
 
 
+class Recorder:
+    """Stands in for the runner and keeps its config."""
+    model = None
+
+    def __init__(self, cfg):
+        Recorder.cfg = cfg
+
+    def train(self):
+        pass
+
+
 def test_tools_name_missing_files(load_tool, toy_config, tmp_path,
                                   monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -283,6 +294,27 @@ def test_test_refuses_dump_of_other_format(load_tool, toy_config):
         load_tool('test', toy_config, 'a.pth', '--dump', 'result.json').main()
 
 
+@pytest.mark.parametrize('tool, split', [('train', 'train'), ('train', 'val'),
+                                         ('test', 'test')])
+def test_tools_refuse_other_numbers_of_classes(load_tool, toy_config, tmp_path,
+                                               monkeypatch, tool, split):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    checkpoint = tmp_path / 'a.pth'
+    checkpoint.touch()
+
+    class Runner(Recorder):
+        model = torch.nn.Module()
+        model.cls_head = torch.nn.Module()
+        model.cls_head.num_classes = 3
+
+    arguments = [checkpoint] if tool == 'test' else []
+    module = load_tool(tool, toy_config, *arguments, '--cfg-options',
+                       f'{split}_dataloader.dataset.num_classes=4')
+    monkeypatch.setattr(module, 'build_runner', Runner)
+    with pytest.raises(SystemExit, match=f'{split}_data.* is 4, .* has 3'):
+        module.main()
+
+
 @pytest.mark.skipif(
     torch.cuda.is_available(), reason='mixed precision works with a GPU')
 def test_train_refuses_amp_without_gpu(load_tool, toy_config, tmp_path,
@@ -297,16 +329,6 @@ def test_train_names_missing_base_batch_size(load_tool, toy_config, tmp_path,
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(SystemExit, match=f'{toy_config}: .*auto_scale_lr'):
         load_tool('train', toy_config, '--auto-scale-lr').main()
-
-
-class Recorder:
-    """Stands in for the runner and keeps its config."""
-
-    def __init__(self, cfg):
-        Recorder.cfg = cfg
-
-    def train(self):
-        pass
 
 
 @pytest.mark.parametrize('wrapper, flags, expected', [

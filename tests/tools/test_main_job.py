@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from archives import clip_of, save_torchscript
+from reference import load_reference
 from videos import write_video
+
+from projects.ila.utils import convert_clip
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = f'''
@@ -91,6 +95,74 @@ def test_test_dumps_averaged_views(checkpoint, folder):
     for entry in results:
         assert entry['pred_score'].shape == (400, )
         torch.testing.assert_close(entry['pred_score'].sum(), torch.tensor(1.))
+
+
+def test_checkpoint_needs_no_text_tower(checkpoint, folder):
+    """It holds the text features, and the predictions are the same."""
+    result = run(sys.executable, ROOT / 'tools/test.py', 'ila_token.py',
+                 checkpoint, '--dump', 'small.pkl', '--cfg-options',
+                 'model.cls_head.text_encoder=None')
+    assert result.returncode == 0, result.stderr[-3000:]
+    with open('out.pkl', 'rb') as out, open('small.pkl', 'rb') as small:
+        for expected, entry in zip(pickle.load(out), pickle.load(small)):
+            torch.testing.assert_close(entry['pred_score'],
+                                       expected['pred_score'])
+
+
+def test_classes_are_swapped_by_one_option(checkpoint, folder):
+    (folder / 'names.txt').write_text('riding a bike\nplaying guitar\n')
+    (folder / 'two.txt').write_text('0 a.mp4 0\n1 a.mp4 1\n')
+    command = [
+        sys.executable, ROOT / 'tools/test.py', 'ila_token.py', checkpoint,
+        '--dump', 'two.pkl', '--cfg-options',
+        'model.cls_head.class_names=names.txt',
+        'test_dataloader.dataset.ann_file=two.txt',
+        'test_dataloader.dataset.num_classes=2'
+    ]
+    result = run(*command)
+    assert result.returncode == 0, result.stderr[-3000:]
+    with open('two.pkl', 'rb') as file:
+        assert [entry['pred_score'].shape
+                for entry in pickle.load(file)] == [(2, ), (2, )]
+    # Without the tower there are no texts for them.
+    result = run(*command, 'model.cls_head.text_encoder=None')
+    assert result.returncode == 1
+    assert ('features of 400 texts (abseiling, air drumming), not of the 2 of '
+            '`model.cls_head`' in result.stderr)
+
+
+def test_training_starts_from_a_torchscript_archive(folder):
+    """``load_from`` takes OpenAI's file, and no wrong one."""
+    clip = {
+        key: value
+        for key, value in clip_of(load_reference('k400_tiny_t4_s0')
+                                  [1]).items()
+    }
+    save_torchscript(clip, folder / 'ViT.pt')
+    result = run(
+        sys.executable, ROOT / 'tools/train.py', 'ila_token.py',
+        '--cfg-options', 'load_from=ViT.pt',
+        'model.backbone.arch.num_layers=3',
+        'model.backbone.arch.embed_dims=128',
+        'model.backbone.arch.feedforward_channels=512',
+        'model.backbone.arch.num_heads=2', 'model.backbone.arch.patch_size=16',
+        'model.backbone.arch.out_channels=64', 'model.neck.embed_dims=64',
+        'model.cls_head.in_channels=64', 'model.cls_head.patch_channels=128',
+        'model.cls_head.text_encoder.layers=2', 'work_dir=from_clip',
+        'optim_wrapper.optimizer.lr=0.')
+    assert result.returncode == 0, result.stderr[-3000:]
+    weights = torch.load(
+        folder / 'from_clip/epoch_1.pth', weights_only=True)['state_dict']
+    for key, value in convert_clip(clip).items():
+        if key != 'backbone.pos_embed':
+            torch.testing.assert_close(weights[key], value.half().float())
+    assert weights['backbone.pos_embed'].shape == (1, 1 + 14 * 14, 128)
+
+    result = run(sys.executable, ROOT / 'tools/train.py', 'ila_token.py',
+                 '--cfg-options', 'load_from=ViT.pt')
+    assert result.returncode == 1
+    assert "ValueError: ViT.pt: the weights' 'backbone" in result.stderr
+    assert 'mend `arch`' in result.stderr
 
 
 def test_test_refuses_a_checkpoint_of_the_other_form(checkpoint):

@@ -25,9 +25,8 @@ def test_torchscript_archive_gives_the_tensors_of_its_state_dict(
     save_torchscript(clip, tmp_path / 'clip.pt')
     expected = torch.jit.load(tmp_path / 'clip.pt').state_dict()
     weights = find_weights(read_checkpoint(str(tmp_path / 'clip.pt')), '')
-    assert weights.keys() == expected.keys() == clip.keys() | {
-        'input_resolution', 'context_length', 'vocab_size'
-    }
+    assert weights.keys() == expected.keys(
+    ) == clip.keys() | {'input_resolution', 'context_length', 'vocab_size'}
     for name, value in expected.items():
         assert weights[name].dtype == value.dtype, name
         assert torch.equal(weights[name], value), name
@@ -52,8 +51,8 @@ def replace_pickle(path, content):
         files = {name: archive.read(name) for name in archive.namelist()}
     with zipfile.ZipFile(path, 'w') as archive:
         for name, data in files.items():
-            archive.writestr(
-                name, content if name.endswith('/data.pkl') else data)
+            archive.writestr(name,
+                             content if name.endswith('/data.pkl') else data)
 
 
 class Attack:
@@ -104,7 +103,9 @@ def test_missing_file_is_named():
 
 
 @pytest.mark.parametrize('content', [
-    dict(), dict(epoch=3), torch.ones(2), [1, 2],
+    dict(),
+    dict(epoch=3),
+    torch.ones(2), [1, 2],
     dict(model=dict(a=torch.ones(1), b='text'))
 ])
 def test_files_without_weights(tmp_path, content):
@@ -118,9 +119,10 @@ def test_files_without_weights(tmp_path, content):
     lambda weights: weights,
     lambda weights: dict(state_dict=weights, epoch=3),
     lambda weights: dict(model=weights, max_accuracy=80.),
-    lambda weights: dict(
-        state_dict={f'module.{key}': value
-                    for key, value in weights.items()}),
+    lambda weights: dict(state_dict={
+        f'module.{key}': value
+        for key, value in weights.items()
+    }),
 ])
 def test_weights_are_found(tmp_path, wrap):
     weights = {'a.b': torch.randn(2), 'c': torch.randn(1)}

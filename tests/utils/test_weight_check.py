@@ -33,8 +33,8 @@ def build(released, cls_head=None, arch=dict(), **kwargs):
                 type='MultiframeIntegrationTransformer',
                 embed_dims=64,
                 num_frames=8),
-            cls_head=cls_head or dict(
-                type='ILALinearHead', num_classes=5, in_channels=64)))
+            cls_head=cls_head
+            or dict(type='ILALinearHead', num_classes=5, in_channels=64)))
 
 
 TEXT_HEAD = dict(
@@ -80,10 +80,7 @@ def test_released_ssv2_weights_are_refused_by_a_text_model(released):
     weights = load_reference('ssv2_tiny_t4_s0')[1]
     for alignment in (SEPARABLE, DENSE):
         model = build(
-            released,
-            cls_head=TEXT_HEAD,
-            form='released',
-            alignment=alignment)
+            released, cls_head=TEXT_HEAD, form='released', alignment=alignment)
         with pytest.raises(ValueError, match='weights lack .* mend|take'):
             model.load_state_dict(weights, strict=False)
 

@@ -3,17 +3,17 @@ import argparse
 import os
 import sys
 from collections import Counter
+from pathlib import Path
 from typing import Tuple
 
-sys.path.insert(
-    0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..'))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch  # noqa: E402
-from mmengine.config import Config, DictAction  # noqa: E402
+from cli import exit_on_bad_input, load_config  # noqa: E402
+from mmengine.config import DictAction  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
-import projects.ila  # noqa: E402,F401
 from mmaction.registry import MODELS  # noqa: E402
 from mmaction.structures import ActionDataSample  # noqa: E402
 from projects.ila.utils import is_alignment  # noqa: E402
@@ -69,7 +69,7 @@ def count(model_cfg: dict, frames: int,
     with torch.device('meta'):
         model = MODELS.build(model_cfg).eval()
         views = torch.empty(1, 1, 3, frames, *size)
-        if hasattr(model.cls_head, 'text_encoder'):
+        if hasattr(model.cls_head, 'class_names'):
             model.cls_head._text_features = torch.empty(
                 model.cls_head.num_classes, model.cls_head.in_channels)
         counter = FlopCounterMode(display=False)
@@ -114,9 +114,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    if not os.path.isfile(args.config):
-        sys.exit(f"error: config '{args.config}' does not exist")
-    cfg = Config.fromfile(args.config)
+    cfg = load_config(args.config)
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmaction'))
@@ -127,7 +125,8 @@ def main() -> None:
     columns = []
     for form in FORMS:
         backbone.form = form
-        columns += count(cfg.model, frames, size)
+        with exit_on_bad_input():
+            columns += count(cfg.model, frames, size)
     print(f'{os.path.basename(args.config)}: one view of {frames} x '
           f'{size[0]} x {size[1]}')
     print(f"{'':17}" + ''.join(f'{form + unit:>19}' for form in FORMS
@@ -142,7 +141,8 @@ def main() -> None:
         print_row(part, [column[part] for column in columns])
     print_row('total', [sum(column.values()) for column in columns])
     published = PUBLISHED.get((str(backbone.arch), size[0], frames))
-    if published and size[0] == size[1]:
+    of_kinetics = cfg.model.cls_head.get('class_names') == 'kinetics400'
+    if published and of_kinetics and size[0] == size[1]:
         ratio = sum(columns[0].values()) / 1e9 / published
         print(f'published (paper, table 1): {published} GMACs; the token form '
               f'takes {ratio:.3f} of it')

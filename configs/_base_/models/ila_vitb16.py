@@ -14,7 +14,6 @@ model = dict(
         num_layers=1),
     cls_head=dict(
         type='ILATextHead',
-        num_classes=num_classes,
         in_channels=512,
         patch_channels=768,
         class_names='kinetics400',

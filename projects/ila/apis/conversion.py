@@ -9,6 +9,7 @@ from mmengine.config import ConfigDict
 from torch import nn
 
 from mmaction.registry import MODELS
+from ..models.heads import ILATextHead
 from ..utils import (check_weights, convert_to_ila, find_weights, hash_weights,
                      is_clip, is_hugging_face_clip, is_released,
                      is_text_feature, read_checkpoint, revert_released)
@@ -150,7 +151,7 @@ def released_to_ila(model_cfg: ConfigDict,
     model = _build(model_cfg)
     _check(model, converted, path)
     model.load_state_dict(converted)
-    if hasattr(model.cls_head, 'text_features'):
+    if isinstance(model.cls_head, ILATextHead):
         model.cls_head.text_features  # Computed here, they are saved too.
     state_dict = model.state_dict()
     meta = _describe(model, model_cfg, state_dict, path)
@@ -180,7 +181,7 @@ def ila_to_released(model_cfg: ConfigDict,
     _check(model, weights, path)
     reverted = revert_released(weights)
     unknown = [name for name in reverted if name in weights]
-    stem = 'separable' if hasattr(model.cls_head, 'class_names') else 'dense'
+    stem = 'separable' if isinstance(model.cls_head, ILATextHead) else 'dense'
     predictor = dict(model_cfg.backbone.get('alignment',
                                             {})).get('predictor', {})
     if (model.backbone.form != 'released' or unknown

@@ -89,10 +89,12 @@ def test_text_features_are_computed_once_per_weights():
     assert len(calls) == 2
 
 
-@pytest.mark.parametrize('get_state', [
-    lambda head: head.state_dict(),
-    get_state_dict,  # As the Runner saves.
-])
+@pytest.mark.parametrize(
+    'get_state',
+    [
+        lambda head: head.state_dict(),
+        get_state_dict,  # As the Runner saves.
+    ])
 def test_saved_text_features_need_no_tower(get_state):
     head = text_head()
     expected = head(features(2))
@@ -128,10 +130,11 @@ def test_classes_can_be_swapped_where_there_is_a_tower():
     swapped.load_state_dict(head.state_dict())
     assert swapped(features(2)).shape == (2, 2)
     # The common class keeps its text.
-    torch.testing.assert_close(swapped.text_features[0],
-                               head.text_features[2])
-    with pytest.raises(ValueError, match=r'3 texts \(turn left, turn right\), '
-                       r'not of the 2 of `model.cls_head` \(grow, shrink\)'):
+    torch.testing.assert_close(swapped.text_features[0], head.text_features[2])
+    with pytest.raises(
+            ValueError,
+            match=r'3 texts \(turn left, turn right\), '
+            r'not of the 2 of `model.cls_head` \(grow, shrink\)'):
         text_head(
             class_names=['grow', 'shrink'],
             text_encoder=None).load_state_dict(head.state_dict())

@@ -1,0 +1,18 @@
+_base_ = ['ila_vitb16.py']
+
+num_classes = 174
+
+model = dict(
+    backbone=dict(alignment=dict(predictor=dict(stem='dense'))),
+    cls_head=dict(
+        _delete_=True,
+        type='ILALinearHead',
+        num_classes=num_classes,
+        in_channels=512,
+        label_smooth_eps=0.1,
+        average_clips='prob'),
+    data_preprocessor=dict(
+        blending=dict(augments=[
+            dict(type='MixupBlending', num_classes=num_classes, alpha=0.8),
+            dict(type='CutmixBlending', num_classes=num_classes, alpha=1.)
+        ])))

@@ -1,0 +1,3 @@
+_base_ = ['ila_vitl14_linear.py']
+
+model = dict(backbone=dict(img_size=336))

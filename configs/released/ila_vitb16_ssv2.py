@@ -1,0 +1,3 @@
+_base_ = ['../ila_vitb16_ssv2.py']
+
+model = dict(backbone=dict(form='released'))
