@@ -1,8 +1,23 @@
+import shutil
 from pathlib import Path
 
 from setuptools import find_namespace_packages, setup
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
+
+
+class BuildWithMim(build_py):
+    """Add what mim looks for in an installed OpenMMLab project."""
+
+    def run(self):
+        super().run()
+        if self.editable_mode:
+            return
+        target = Path(self.build_lib, 'projects', '.mim')
+        for folder in ('configs', 'tools'):
+            shutil.copytree(ROOT / folder, target / folder, dirs_exist_ok=True)
+        shutil.copy(ROOT / 'model-index.yml', target)
 
 
 def parse_requirements(name):
@@ -17,6 +32,7 @@ setup(
     version='1.0.0',
     description='ILA (Implicit Learnable Alignment, ICCV 2023) for MMAction2',
     license='Apache-2.0',
+    cmdclass=dict(build_py=BuildWithMim),
     packages=find_namespace_packages(include=['projects.ila*']),
     python_requires='>=3.10',
     # mmcv or mmcv-lite has to be there too, see requirements/mminstall.txt.
