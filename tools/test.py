@@ -23,7 +23,7 @@ def load_all_weights(runner: Runner, path: str) -> None:
         return
     weights = convert_to_ila(find_weights(checkpoint, path))
     try:
-        check_weights(model, weights, partial=False)
+        check_weights(model.state_dict(), weights, partial=False)
     except ValueError as error:
         raise ValueError(f'{path}: {error}') from None
 

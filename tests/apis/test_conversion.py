@@ -1,10 +1,11 @@
 import json
+from pathlib import Path
 
 import open_clip
 import pytest
 import torch
 from archives import clip_of, hugging_face_of, save_torchscript
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
 from reference import DATA, load_reference
 from safetensors.torch import save_file
 
@@ -13,6 +14,8 @@ from projects.ila.apis import (clip_to_ila, ila_to_released, load_released,
                                released_to_ila)
 from projects.ila.utils import (convert_released, hash_weights,
                                 read_checkpoint, write_checkpoint)
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def tiny_cfg(name, form='released', **cls_head):
@@ -93,6 +96,38 @@ def test_released_checkpoint_gives_its_logits_and_comes_back(
                           name.split('_')[0], cfg.cls_head.get('class_names'))
     with torch.no_grad():
         assert torch.equal(again(video)['logits'], logits)
+
+
+@pytest.mark.parametrize('name, config', [
+    ('k400_b32_t8_s0', 'ila_vitb32_k400'),
+    ('ssv2_b32_t8_s0', 'ila_vitb16_ssv2'),
+])
+def test_released_checkpoint_of_full_size_fits_the_configs(
+        tmp_path, name, config):
+    info, weights, video, expected = load_reference(name)
+    cfg = Config.fromfile(ROOT / f'configs/released/{config}.py').model
+    cfg.backbone.arch = 'clip-b/32'
+    if 'k400' in name:
+        cfg.cls_head.class_names = info['class_names']
+    path = str(tmp_path / 'a.pth')
+    torch.save(dict(model=weights), path)
+    checkpoint, _ = released_to_ila(cfg, path)
+    with torch.no_grad():
+        logits = load(cfg, checkpoint)(video)['logits']
+    torch.testing.assert_close(
+        logits,
+        expected['logits'],
+        rtol=0,
+        atol=1e-4 * expected['logits'].abs().max())
+
+
+def test_openai_archive_of_full_size_fits_the_config(tmp_path):
+    clip = clip_of(load_reference('k400_b32_t8_s0')[1])
+    save_torchscript(clip, tmp_path / 'ViT-B-32.pt')
+    cfg = Config.fromfile(ROOT / 'configs/ila_vitb32_16f_k400.py').model
+    _, report = clip_to_ila(cfg, str(tmp_path / 'ViT-B-32.pt'))
+    assert len(report.matched) == len(clip) == 302
+    assert report.left_over == []
 
 
 def test_metadata(tmp_path):
@@ -212,6 +247,33 @@ def test_initial_model_equals_open_clip(open_clip_model, tmp_path):
                 open_clip.tokenize(cfg.cls_head.class_names)),
             rtol=1e-4,
             atol=1e-5)
+
+
+@pytest.mark.parametrize('prefix', [None, 'backbone.'])
+def test_backbone_alone_takes_a_clip_file(clip, tmp_path, prefix):
+    save_torchscript(clip, tmp_path / 'a.pt')
+    cfg = tiny_cfg('k400_tiny_t4_s0', 'token').backbone
+    cfg.img_size = 96
+    cfg.init_cfg = dict(
+        type='Pretrained', checkpoint=str(tmp_path / 'a.pt'), prefix=prefix)
+    backbone = MODELS.build(cfg)
+    backbone.init_weights()
+    weights = backbone.state_dict()
+    assert weights['pos_embed'].shape == (1, 37, 128)
+    for key, value in convert_released(clip).items():
+        name = key.partition('backbone.')[2]
+        if name and name != 'pos_embed':
+            torch.testing.assert_close(weights[name], value.half().float())
+
+    cfg.arch.num_layers = 2
+    with pytest.raises(ValueError, match=r'that it lacks \(backbone.layers.2'):
+        MODELS.build(cfg).init_weights()
+
+
+def test_released_code_reads_no_safetensors(tmp_path):
+    target = str(tmp_path / 'a.safetensors')
+    with pytest.raises(ValueError, match='a.safetensors.*end its name'):
+        write_checkpoint(target, dict(model=dict(), meta=dict(ila=dict())))
 
 
 def test_position_embeddings_are_interpolated(clip, tmp_path):

@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 from archives import clip_of, save_torchscript
+from mmengine.config import Config
 from reference import load_reference
 from videos import write_video
 
+from mmaction.registry import MODELS
+from projects.ila.apis import ila_to_released
 from projects.ila.utils import convert_clip
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -163,6 +166,25 @@ def test_training_starts_from_a_torchscript_archive(folder):
     assert result.returncode == 1
     assert "ValueError: ViT.pt: the weights' 'backbone" in result.stderr
     assert 'mend `arch`' in result.stderr
+
+
+def test_released_checkpoint_is_tested_as_it_is(folder):
+    """It gives what its conversion gives."""
+    cfg = Config.fromfile(folder / 'ila_released.py')
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    torch.save(model.state_dict(), folder / 'own.pth')
+    released, _ = ila_to_released(cfg.model, str(folder / 'own.pth'))
+    torch.save(released, folder / 'released.pth')
+    scores = []
+    for name in ('own', 'released'):
+        result = run(sys.executable, ROOT / 'tools/test.py', 'ila_released.py',
+                     f'{name}.pth', '--dump', f'{name}.pkl')
+        assert result.returncode == 0, result.stderr[-3000:]
+        with open(folder / f'{name}.pkl', 'rb') as file:
+            scores.append([entry['pred_score'] for entry in pickle.load(file)])
+    assert all(map(torch.equal, *scores))
 
 
 def test_test_refuses_a_checkpoint_of_the_other_form(checkpoint):

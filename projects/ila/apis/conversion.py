@@ -55,7 +55,7 @@ def _check(model: nn.Module, weights: StateDict, path: str) -> None:
     """Refuse weights that are not exactly those of the model."""
     own = model.state_dict()
     try:
-        check_weights(model, weights, partial=False)
+        check_weights(own, weights, partial=False)
         for name in own.keys() & weights.keys():
             if own[name].shape != weights[name].shape:
                 raise ValueError(

@@ -240,7 +240,14 @@ def write_checkpoint(path: str, checkpoint: dict) -> None:
         checkpoint (dict): ``state_dict`` or, for the released code,
             ``model``, with the weights, and ``meta`` with plain data about
             them as entry ``ila``.
+
+    Raises:
+        ValueError: The released code can not read such a file.
     """
+    if path.endswith('.safetensors') and 'state_dict' not in checkpoint:
+        raise ValueError(f"'{path}': the released code reads no safetensors; "
+                         'end its name with .pth')
+    os.makedirs(os.path.dirname(path) or os.curdir, exist_ok=True)
     partial = f'{path}.partial'
     try:
         if path.endswith('.safetensors'):

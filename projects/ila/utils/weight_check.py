@@ -1,7 +1,5 @@
 """Whether weights fit a model."""
-from typing import Iterable
-
-from torch import nn
+from typing import Iterable, Optional
 
 from .weight_names import StateDict, is_alignment, is_text_feature
 
@@ -12,7 +10,15 @@ def _list(names: Iterable[str]) -> str:
     return ', '.join(sorted(names)[:3]) or 'none'
 
 
-def check_weights(model: nn.Module,
+def _find_form(state_dict: StateDict) -> Optional[str]:
+    """Get ILA's form from its names; None for plain CLIP."""
+    if not any('.alignment.' in name for name in state_dict):
+        return None
+    released = any('.message_fc.' in name for name in state_dict)
+    return 'released' if released else 'token'
+
+
+def check_weights(own: StateDict,
                   state_dict: StateDict,
                   partial: bool = True) -> None:
     """Refuse weights that would leave parts of an ILA model as they are.
@@ -20,8 +26,8 @@ def check_weights(model: nn.Module,
     MMEngine skips weights whose name or shape does not fit and only logs it.
 
     Args:
-        model (nn.Module): An ``ILARecognizer``.
-        state_dict (dict[str, Tensor]): The weights, with the model's names.
+        own (dict[str, Tensor]): The state dict of an ``ILARecognizer``.
+        state_dict (dict[str, Tensor]): The weights, with the same names.
         partial (bool): Whether weights of plain CLIP and another head are
             fine, as at the start of a training. Defaults to True.
 
@@ -29,15 +35,10 @@ def check_weights(model: nn.Module,
         ValueError: The weights are of another form or size, lack what the
             model needs of them or, unless ``partial``, anything at all.
     """
-    with_alignment = any('.alignment.' in name for name in state_dict)
-    if with_alignment:
-        form = 'released' if any('.message_fc.' in name
-                                 for name in state_dict) else 'token'
-        if form != model.backbone.form:
-            raise ValueError(
-                f"the weights have ILA's form '{form}', the model has "
-                f"'{model.backbone.form}'; mend `model.backbone.form`")
-    own = model.state_dict()
+    form, own_form = _find_form(state_dict), _find_form(own)
+    if form not in (None, own_form):
+        raise ValueError(f"the weights have ILA's form '{form}', the model "
+                         f"has '{own_form}'; mend `model.backbone.form`")
     names = {name for name in own if not is_text_feature(name)}
     given = {name for name in state_dict if not is_text_feature(name)}
     if not any(name.startswith(_TOWER) for name in names):
@@ -51,7 +52,7 @@ def check_weights(model: nn.Module,
         if not partial or name.startswith(_TOWER):
             return True
         if name.startswith('neck.') or is_alignment(name):
-            return with_alignment
+            return form is not None
         return name.startswith('backbone.')
 
     for name in sorted(filter(is_needed, names & given)):

@@ -9,7 +9,7 @@ from mmpretrain.models.backbones.vision_transformer import (
 from torch import Tensor
 
 from mmaction.registry import MODELS
-from ...utils.weight_names import is_alignment
+from ...utils import check_weights, convert_to_ila, is_alignment
 from ..common import ImplicitAlignment, ReleasedAlignment
 
 
@@ -236,6 +236,34 @@ class ILAVisionTransformer(VisionTransformer):
         for name, parameter in self.named_parameters():
             if not is_alignment(name):
                 parameter.requires_grad = False
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str,
+                              local_metadata: dict, *args) -> None:
+        if not prefix:  # Loaded alone, not as a part of a recognizer.
+            self._prepare_loaded_weights(state_dict,
+                                         local_metadata.get('source'))
+        super()._load_from_state_dict(state_dict, prefix, local_metadata,
+                                      *args)
+
+    def _prepare_loaded_weights(self, state_dict: dict,
+                                source: Optional[str]) -> None:
+        """Take the backbone out of weights of CLIP or a recognizer."""
+        part = 'backbone.'
+        weights = convert_to_ila(state_dict)
+        if not any(name.startswith(part) for name in weights):
+            weights = {part + name: value for name, value in weights.items()}
+        weights = {
+            name: value
+            for name, value in weights.items() if name.startswith(part)
+        }
+        own = {part + name: value for name, value in self.state_dict().items()}
+        try:
+            check_weights(own, weights)
+        except ValueError as error:
+            raise ValueError(f'{source or "weights"}: {error}') from None
+        state_dict.clear()
+        state_dict.update(
+            (name[len(part):], value) for name, value in weights.items())
 
     def set_disturbance_scale(self, scale: float) -> None:
         """Scale the masks' disturbance in all blocks.

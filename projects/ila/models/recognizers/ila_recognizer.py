@@ -51,7 +51,7 @@ class ILARecognizer(BaseRecognizer):
             state_dict.clear()
             state_dict.update(converted)
         try:
-            check_weights(self, state_dict)
+            check_weights(self.state_dict(), state_dict)
         except ValueError as error:
             source = local_metadata.get('source', 'weights')
             raise ValueError(f'{source}: {error}') from None
