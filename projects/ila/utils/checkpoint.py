@@ -16,7 +16,7 @@ from mmengine.runner.checkpoint import load_from_local
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .weight_names import StateDict, convert_to_ila
+from .weight_names import StateDict
 
 
 class _Module:
@@ -215,7 +215,7 @@ def load_from_file(filename: str, map_location: Any = None) -> dict:
     except ValueError:
         return checkpoint  # Nothing that is known here.
     own = checkpoint if 'state_dict' in checkpoint else dict()
-    state_dict = OrderedDict(convert_to_ila(weights))
+    state_dict = OrderedDict(weights)
     versions = getattr(own.get('state_dict'), '_metadata', dict())
     state_dict._metadata = {**versions, '': dict(source=filename)}
     return {**own, 'state_dict': state_dict}
