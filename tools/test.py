@@ -14,6 +14,8 @@ from projects.ila.utils import check_weights, convert_to_ila, find_weights
 def load_all_weights(runner: Runner, path: str) -> None:
     """Load a checkpoint and refuse it if an ILA model needs another one.
 
+    An ILA model is made ready for inference.
+
     Raises:
         ValueError: It does not hold exactly the weights of the model.
     """
@@ -26,6 +28,7 @@ def load_all_weights(runner: Runner, path: str) -> None:
         check_weights(model.state_dict(), weights, partial=False)
     except ValueError as error:
         raise ValueError(f'{path}: {error}') from None
+    model.backbone.switch_to_deploy()
 
 
 def main() -> None:

@@ -5,10 +5,13 @@ from reference import NAMES, load_reference
 from projects.ila.apis import load_released, released_arrays
 
 
+@pytest.mark.parametrize('deployed', [False, True])
 @pytest.mark.parametrize('name', NAMES)
-def test_reproduces_released_arrays(name):
+def test_reproduces_released_arrays(name, deployed):
     info, state_dict, video, expected = load_reference(name)
     model = load_released(state_dict, name.split('_')[0], info['class_names'])
+    if deployed:
+        model.backbone.switch_to_deploy()
     arrays = released_arrays(model, video)
     assert arrays.keys() == expected.keys()
     for key, value in expected.items():

@@ -159,13 +159,16 @@ _NO_WEIGHTS = re.compile(r'input_resolution|context_length|vocab_size|'
                          r'.*\.position_ids')
 
 # Changes of shape by our name, and back.
-_POINT = 'backbone.layers.#.alignment.predictor.point.#.weight'
+_ALIGNED = 'backbone.layers.#.alignment.'
 _RESHAPED: Dict[str, Tuple[Callable, Callable]] = {
     'backbone.cls_token': (lambda x: x.view(1, 1, -1), lambda x: x.flatten()),
     'backbone.pos_embed': (lambda x: x[None], lambda x: x[0]),
     'backbone.proj.weight': (Tensor.t, Tensor.t),
     'cls_head.prompt.patch_proj.weight': (Tensor.t, Tensor.t),
-    _POINT: (lambda x: x[..., None], lambda x: x[..., 0]),
+    f'{_ALIGNED}predictor.point.#.weight':
+    (lambda x: x[..., None], lambda x: x[..., 0]),
+    f'{_ALIGNED}temporal_conv.weight':
+    (lambda x: x[..., 0], lambda x: x[..., None]),
 }
 
 

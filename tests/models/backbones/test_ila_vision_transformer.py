@@ -186,7 +186,7 @@ def test_released_predictor_takes_other_widths():
         'predictor.reduction.conv.weight': (10, 12, 3, 3),
         'predictor.prediction.conv.weight': (10, 10, 3, 3),
         'predictor.point.0.weight': (64, 5, 1, 1),
-        'temporal_conv.weight': (6, 6, 3, 1, 1),
+        'temporal_conv.weight': (6, 6, 3, 1),
         'temporal_fc.weight': (width, 6),
     }
     assert model(torch.randn(1, 3, 3, 16, 16)).frames.shape[:2] == (1, 3)
@@ -246,3 +246,26 @@ def test_bad_settings(kwargs, message):
 def test_bad_input(shape, message):
     with pytest.raises(ValueError, match=message):
         build()(torch.randn(shape))
+
+
+@pytest.mark.parametrize('form', ['token', 'released'])
+@pytest.mark.parametrize('stem', ['separable', 'dense'])
+def test_deployed_model_gives_the_same_with_less(form, stem):
+    model = build(form=form, alignment=dict(predictor=dict(stem=stem)))
+    for name, value in model.state_dict().items():
+        if name.endswith('running_mean') or '_skip_' in name:
+            torch.nn.init.normal_(value, std=0.1)
+        elif name.endswith('running_var'):
+            torch.nn.init.uniform_(value, 0.5, 2)
+    video = torch.randn(2, 3, 4, 32, 32)
+    expected = model(video)
+    model.switch_to_deploy()
+    for own, other in zip(model(video), expected):
+        torch.testing.assert_close(own, other, rtol=1e-4, atol=1e-5)
+    weights = model.state_dict()
+    assert not any('.bn.' in name for name in weights)
+    assert not any('temporal_skip_fc' in name for name in weights)
+    # Once more changes nothing.
+    model.switch_to_deploy()
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, weights[name])

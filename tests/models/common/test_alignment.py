@@ -84,10 +84,10 @@ def test_pool_and_loss_equal_loops():
 def test_points_of_a_pair_depend_on_both_frames_only():
     torch.manual_seed(0)
     predictor = InteractivePointPredictor(16).eval()
-    maps = torch.randn(1, 4, 16, 6, 6)
-    _, points = predictor(maps)
-    changed = maps.clone()
-    changed[:, 2] += torch.randn(16, 6, 6)
+    patches = torch.randn(1, 4, 6, 6, 16)
+    _, points = predictor(patches)
+    changed = patches.clone()
+    changed[:, 2] += torch.randn(6, 6, 16)
     _, moved = predictor(changed)
     same = (points == moved).flatten(2).all(-1)[0].tolist()
     assert same == [True, False, False]

@@ -3,9 +3,11 @@ from typing import NamedTuple, Optional, Tuple, Union
 import numpy as np
 import torch
 import torch.nn as nn
+from mmcv.cnn.bricks.transformer import FFN
 from mmengine.model import ModuleList
 from mmpretrain.models.backbones.vision_transformer import (
     TransformerEncoderLayer, VisionTransformer)
+from mmpretrain.models.utils import QuickGELU
 from torch import Tensor
 
 from mmaction.registry import MODELS
@@ -43,6 +45,22 @@ def patch_maps(tokens: Tensor, grid: Tuple[int, int, int]) -> Tensor:
     return tokens[:, 1:].unflatten(1, grid[1:]).unflatten(0, (-1, grid[0]))
 
 
+@torch.no_grad()
+def fold_quick_gelu(ffn: FFN) -> None:
+    """Turn QuickGELU into SiLU, which is one operation, for inference.
+
+    ``x * sigmoid(1.702 x)`` is ``silu(1.702 x) / 1.702``; the factors go into
+    the linear layers around it.
+    """
+    (first, activate, _), last = ffn.layers[0], ffn.layers[1]
+    if not isinstance(activate, QuickGELU):
+        return
+    for parameter in first.parameters():
+        parameter.mul_(1.702)
+    last.weight.div_(1.702)
+    ffn.layers[0][1] = nn.SiLU(inplace=True)
+
+
 class TokenAlignmentLayer(TransformerEncoderLayer):
     """Encoder layer of the paper (section 3.3).
 
@@ -59,6 +77,11 @@ class TokenAlignmentLayer(TransformerEncoderLayer):
     def __init__(self, embed_dims: int, alignment: dict, **kwargs) -> None:
         super().__init__(embed_dims, **kwargs)
         self.alignment = ImplicitAlignment(embed_dims, **alignment)
+
+    def switch_to_deploy(self) -> None:
+        """Fold what can be folded, for inference only."""
+        self.alignment.switch_to_deploy()
+        fold_quick_gelu(self.ffn)
 
     def forward(
             self,
@@ -106,6 +129,7 @@ class ReleasedAlignmentLayer(TransformerEncoderLayer):
         self.alignment = ReleasedAlignment(embed_dims, **alignment)
         self.temporal_skip_fc = nn.Linear(embed_dims, embed_dims)
         self.temporal_skip_align_fc = nn.Linear(embed_dims, embed_dims)
+        self.class_skip_fc = None
 
     def init_weights(self) -> None:
         """Initialise; the two skip layers start from zero."""
@@ -113,6 +137,29 @@ class ReleasedAlignmentLayer(TransformerEncoderLayer):
         for layer in (self.temporal_skip_fc, self.temporal_skip_align_fc):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
+
+    @torch.no_grad()
+    def switch_to_deploy(self) -> None:
+        """Fold what can be folded, for inference only."""
+        self.alignment.switch_to_deploy()
+        fold_quick_gelu(self.ffn)
+        # The patches' temporal features pass two linear layers in a row, the
+        # class token two beside each other.
+        first, second = self.alignment.temporal_fc, self.temporal_skip_fc
+        beside = self.temporal_skip_align_fc
+        self.class_skip_fc = nn.Linear(self.embed_dims,
+                                       self.embed_dims).to(second.weight)
+        self.class_skip_fc.weight.copy_(second.weight + beside.weight)
+        self.class_skip_fc.bias.copy_(second.bias + beside.bias)
+        first.bias.copy_(second(first.bias))
+        first.weight.copy_(second.weight @ first.weight)
+        self.temporal_skip_fc = nn.Identity()
+
+    def _skip_class_token(self, message: Tensor) -> Tensor:
+        if self.class_skip_fc is not None:
+            return self.class_skip_fc(message)
+        return self.temporal_skip_fc(message) + self.temporal_skip_align_fc(
+            message)
 
     def forward(
             self,
@@ -125,13 +172,13 @@ class ReleasedAlignmentLayer(TransformerEncoderLayer):
         aligned, temporal, points, loss = self.alignment(
             patch_maps(message, grid), disturb, with_loss)
 
-        def with_class_token(features: Tensor) -> Tensor:
-            tokens = features.flatten(2, 3).flatten(0, 1)
-            return torch.cat([message[:, :1], tokens], dim=1)
-
-        x = (
-            x + self.temporal_skip_fc(with_class_token(temporal)) +
-            self.temporal_skip_align_fc(with_class_token(aligned)))
+        skip = self.temporal_skip_fc(temporal) + self.temporal_skip_align_fc(
+            aligned)
+        x = x + torch.cat([
+            self._skip_class_token(message[:, :1]),
+            skip.flatten(2, 3).flatten(0, 1)
+        ],
+                          dim=1)
         x = x + self.attn(self.ln1(x))
         return self.ffn(self.ln2(x), identity=x), points, loss
 
@@ -201,6 +248,7 @@ class ILAVisionTransformer(VisionTransformer):
             pre_norm=True,
             init_cfg=init_cfg)
         self.form = form
+        self.deployed = False
         self.arch_settings = settings
         self.num_layers = settings['num_layers']
         self.layers = ModuleList(
@@ -264,6 +312,19 @@ class ILAVisionTransformer(VisionTransformer):
         state_dict.clear()
         state_dict.update(
             (name[len(part):], value) for name, value in weights.items())
+
+    def switch_to_deploy(self) -> None:
+        """Make inference faster, with the same results up to rounding.
+
+        Normalisations are folded into convolutions, linear layers that follow
+        each other into one, and QuickGELU is computed as SiLU. It is done in
+        place, once the weights are loaded, and can not be undone: names and
+        shapes of the weights change.
+        """
+        if not self.deployed:
+            self.deployed = True
+            for layer in self.layers:
+                layer.switch_to_deploy()
 
     def set_disturbance_scale(self, scale: float) -> None:
         """Scale the masks' disturbance in all blocks.

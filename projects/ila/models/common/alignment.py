@@ -3,7 +3,7 @@ from typing import Optional, Tuple
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from mmcv.cnn import ConvModule, DepthwiseSeparableConvModule
+from mmcv.cnn import ConvModule, DepthwiseSeparableConvModule, fuse_conv_bn
 from mmengine.model import BaseModule
 from torch import Tensor
 
@@ -72,6 +72,62 @@ def halve(x: Tensor) -> Tensor:
     return F.max_pool2d(x, [min(2, side) for side in x.shape[-2:]])
 
 
+def frames_of_pairs(patches: Tensor) -> Tuple[Tensor, Tensor]:
+    """Take the earlier and the later frames of all neighbouring pairs.
+
+    Args:
+        patches (Tensor): ``(B, T, H, W, C)``.
+
+    Returns:
+        tuple[Tensor, Tensor]: Both ``(B * (T - 1), C, H, W)``, with the
+        channels last in memory.
+    """
+    return tuple(
+        part.flatten(0, 1).permute(0, 3, 1, 2)
+        for part in (patches[:, :-1], patches[:, 1:]))
+
+
+class PairConv(ConvModule):
+    """Convolution over the concatenated patch features of both frames.
+
+    Each frame has its own half of the input channels, so that the frames need
+    not be concatenated. The input is ``(B, T, H, W, C)``, the output
+    ``(B * (T - 1), out_channels, H, W)``.
+    """
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """Convolve all neighbouring pairs."""
+        earlier, later = frames_of_pairs(patches)
+        weights = self.conv.weight.chunk(2, dim=1)
+        x = F.conv2d(earlier, weights[0], self.conv.bias, padding=self.padding)
+        x = x + F.conv2d(later, weights[1], padding=self.padding)
+        return self.activate(self.norm(x))
+
+
+class PairDepthwiseSeparableConv(DepthwiseSeparableConvModule):
+    """Depthwise-separable :class:`PairConv`."""
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """Convolve all neighbouring pairs."""
+        depthwise, pointwise = self.depthwise_conv, self.pointwise_conv
+        halves = [
+            F.conv2d(frames, weight, bias, padding=1, groups=frames.shape[1])
+            for frames, weight, bias in zip(
+                frames_of_pairs(patches), depthwise.conv.weight.chunk(2),
+                depthwise.conv.bias.chunk(2))
+        ]
+        if not isinstance(depthwise.norm, nn.Identity):
+            # The normalisation is over the channels of both.
+            x = torch.cat([half.permute(0, 2, 3, 1) for half in halves], -1)
+            x = depthwise.norm(x.permute(0, 3, 1, 2))
+            return pointwise(depthwise.activate(x))
+        weights = pointwise.conv.weight.chunk(2, dim=1)
+        x = F.conv2d(
+            depthwise.activate(halves[0]), weights[0], pointwise.conv.bias)
+        x = x + F.conv2d(depthwise.activate(halves[1]), weights[1])
+        return pointwise.activate(pointwise.norm(x))
+
+
 class InteractivePointPredictor(BaseModule):
     """Predict one interactive point in each frame of a pair.
 
@@ -104,7 +160,7 @@ class InteractivePointPredictor(BaseModule):
                  norm_cfg: dict = dict(type='BN'),
                  init_cfg: Optional[dict] = None) -> None:
         super().__init__(init_cfg)
-        stems = dict(separable=DepthwiseSeparableConvModule, dense=ConvModule)
+        stems = dict(separable=PairDepthwiseSeparableConv, dense=PairConv)
         if stem not in stems:
             raise ValueError(f"stem must be one of {list(stems)}, got '{stem}'"
                              '; mend `alignment.predictor.stem`')
@@ -122,12 +178,14 @@ class InteractivePointPredictor(BaseModule):
         self.point = nn.Sequential(
             nn.Conv2d(hidden_channels, 64, 1, groups=2), nn.ReLU(),
             nn.Conv2d(64, 4, 1, groups=2))
+        # As the patch features are.
+        self.to(memory_format=torch.channels_last)
 
-    def forward(self, maps: Tensor) -> Tuple[Tensor, Tensor]:
+    def forward(self, patches: Tensor) -> Tuple[Tensor, Tensor]:
         """Predict the points of all neighbouring pairs.
 
         Args:
-            maps (Tensor): Patch features, ``(B, T, C, H, W)``.
+            patches (Tensor): Patch features, ``(B, T, H, W, C)``.
 
         Returns:
             tuple[Tensor, Tensor]: Interaction features
@@ -135,9 +193,8 @@ class InteractivePointPredictor(BaseModule):
             ``(B, T - 1, 2, 2)``: per pair the earlier and the later frame,
             each x and y.
         """
-        batch, frames = maps.shape[:2]
-        pairs = torch.cat([maps[:, :-1], maps[:, 1:]], dim=2).flatten(0, 1)
-        interaction = self.interaction(pairs)
+        batch, frames = patches.shape[:2]
+        interaction = self.interaction(patches)
         x = halve(self.reduction(interaction))
         x = halve(self.prediction(x)).mean((2, 3), keepdim=True)
         points = self.limit * self.point(x).tanh()
@@ -172,6 +229,10 @@ class ImplicitAlignment(BaseModule):
         # Lowered in the course of training by DisturbanceDecayHook.
         self.disturbance_scale = 1.
 
+    def switch_to_deploy(self) -> None:
+        """Fold the normalisations into the convolutions, for inference."""
+        fuse_conv_bn(self.predictor)
+
     def align(self,
               patches: Tensor,
               disturb: Optional[bool] = None) -> Tuple[Tensor, Tensor, Tensor]:
@@ -189,7 +250,7 @@ class ImplicitAlignment(BaseModule):
         """
         if disturb is None:
             disturb = self.training
-        interaction, points = self.predictor(patches.permute(0, 1, 4, 2, 3))
+        interaction, points = self.predictor(patches)
         # Half precision resolves a coordinate no better than a thousandth.
         masks = soft_mask(
             points.float(), patches.shape[2:4], self.radius, self.slope,
@@ -270,8 +331,10 @@ class ReleasedAlignment(ImplicitAlignment):
         predictor = {'channels': 256, 'refine': True, **predictor}
         super().__init__(embed_dims, predictor=predictor, **kwargs)
         channels = predictor['channels'] // 2
-        self.temporal_conv = nn.Conv3d(
-            channels, channels, (3, 1, 1), padding=(1, 0, 0))
+        # Over frames and patches, of which it mixes the frames only.
+        self.temporal_conv = nn.Conv2d(
+            channels, channels, (3, 1), padding=(1, 0))
+        self.temporal_conv.to(memory_format=torch.channels_last)
         self.temporal_fc = nn.Linear(channels, embed_dims)
 
     def forward(
@@ -294,9 +357,11 @@ class ReleasedAlignment(ImplicitAlignment):
         interaction, points, masks = self.align(patches, disturb)
         aligned = patches * merge_neighbours(masks)[..., None]
         # Half of the channels belongs to each frame of the pair.
-        pairs = interaction.unflatten(1,
-                                      (2, -1)).unflatten(0, points.shape[:2])
-        maps = self.temporal_conv(merge_neighbours(pairs).transpose(1, 2))
-        temporal = self.temporal_fc(maps.permute(0, 2, 3, 4, 1))
+        pairs = interaction.permute(0, 2, 3, 1).unflatten(-1, (2, -1))
+        pairs = pairs.unflatten(0, points.shape[:2]).movedim(-2, 2)
+        frames = merge_neighbours(pairs).flatten(2, 3)
+        maps = self.temporal_conv(frames.permute(0, 3, 1, 2))
+        temporal = self.temporal_fc(maps.permute(0, 2, 3, 1))
+        temporal = temporal.unflatten(2, patches.shape[2:4])
         loss = self.loss(self.pool(patches, masks)) if with_loss else None
         return aligned, temporal, points, loss
