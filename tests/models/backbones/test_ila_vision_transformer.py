@@ -269,3 +269,35 @@ def test_deployed_model_gives_the_same_with_less(form, stem):
     model.switch_to_deploy()
     for name, value in model.state_dict().items():
         assert torch.equal(value, weights[name])
+
+
+@pytest.mark.parametrize('form', ['token', 'released'])
+def test_recomputed_blocks_learn_the_same(form):
+    video = torch.randn(2, 3, 4, 32, 32)
+    results = []
+    for with_cp in (False, True):
+        model = build(form=form, with_cp=with_cp, drop_path_rate=0.2)
+        model.train()
+        torch.manual_seed(1)
+        out = model(video)
+        (out.frames.square().sum() + out.align_loss.sum()).backward()
+        results.append((out.align_loss, dict(model.named_buffers()), {
+            name: parameter.grad
+            for name, parameter in model.named_parameters()
+        }))
+    for own, other in zip(*results):
+        torch.testing.assert_close(own, other, rtol=0, atol=0)
+    tracked = [
+        value for name, value in results[1][1].items()
+        if name.endswith('num_batches_tracked')
+    ]
+    assert tracked and all(value == 1 for value in tracked)
+
+
+@pytest.mark.parametrize('form', ['token', 'released'])
+def test_compiles_into_one_graph(form):
+    model = build(form=form)
+    compiled = torch.compile(model, backend='eager', fullgraph=True)
+    video = torch.randn(2, 3, 4, 32, 32)
+    for own, other in zip(compiled(video), model(video)):
+        torch.testing.assert_close(own, other)

@@ -1,4 +1,6 @@
-from typing import NamedTuple, Optional, Tuple, Union
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from typing import Iterator, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 import torch
@@ -9,6 +11,8 @@ from mmpretrain.models.backbones.vision_transformer import (
     TransformerEncoderLayer, VisionTransformer)
 from mmpretrain.models.utils import QuickGELU
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
 
 from mmaction.registry import MODELS
 from ...utils import check_weights, convert_to_ila, is_alignment
@@ -183,6 +187,25 @@ class ReleasedAlignmentLayer(TransformerEncoderLayer):
         return self.ffn(self.ln2(x), identity=x), points, loss
 
 
+@contextmanager
+def keep_statistics(module: nn.Module) -> Iterator[None]:
+    """Let normalisations leave their running statistics as they are."""
+    norms = [norm for norm in module.modules() if isinstance(norm, _BatchNorm)]
+    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm in norms:
+        norm.momentum, norm.num_batches_tracked = 0., None
+    try:
+        yield
+    finally:
+        for norm, values in zip(norms, before):
+            norm.momentum, norm.num_batches_tracked = values
+
+
+def _recompute_contexts(layer: nn.Module) -> tuple:
+    # The statistics are updated in the first computation only.
+    return nullcontext(), keep_statistics(layer)
+
+
 @MODELS.register_module()
 class ILAVisionTransformer(VisionTransformer):
     """CLIP's vision transformer with implicit learnable alignment.
@@ -205,6 +228,9 @@ class ILAVisionTransformer(VisionTransformer):
             only the alignment is trained. Defaults to False.
         drop_path_rate (float): Stochastic depth rate of the last block.
             Defaults to 0.
+        with_cp (bool): Whether training computes the blocks again in the
+            backward pass instead of keeping what is in them, which takes less
+            memory and more time. Defaults to False.
         init_cfg (dict, optional): Initialization config.
     """
     arch_zoo = {
@@ -232,6 +258,7 @@ class ILAVisionTransformer(VisionTransformer):
                  alignment: dict = dict(),
                  freeze_clip: bool = False,
                  drop_path_rate: float = 0.,
+                 with_cp: bool = False,
                  init_cfg: Optional[dict] = None) -> None:
         settings = self._check_arch(arch)
         if form not in self.layer_types:
@@ -249,18 +276,18 @@ class ILAVisionTransformer(VisionTransformer):
             init_cfg=init_cfg)
         self.form = form
         self.deployed = False
+        self.with_cp = with_cp
         self.arch_settings = settings
         self.num_layers = settings['num_layers']
-        self.layers = ModuleList(
-            self.layer_types[form](
-                embed_dims=self.embed_dims,
-                alignment=alignment,
-                num_heads=settings['num_heads'],
-                feedforward_channels=settings['feedforward_channels'],
-                drop_path_rate=rate,
-                act_cfg=dict(type='mmpretrain.QuickGELU'),
-                norm_cfg=norm_cfg)
-            for rate in np.linspace(0, drop_path_rate, self.num_layers))
+        self.layers = ModuleList(self.layer_types[form](
+            embed_dims=self.embed_dims,
+            alignment=alignment,
+            num_heads=settings['num_heads'],
+            feedforward_channels=settings['feedforward_channels'],
+            drop_path_rate=rate,
+            act_cfg=dict(type='mmpretrain.QuickGELU'),
+            norm_cfg=norm_cfg) for rate in np.linspace(
+                0, drop_path_rate, self.num_layers).tolist())
         self.proj = nn.Linear(
             self.embed_dims, settings['out_channels'], bias=False)
         if freeze_clip:
@@ -370,8 +397,15 @@ class ILAVisionTransformer(VisionTransformer):
 
         points, losses = [], []
         for layer in self.layers:
-            x, layer_points, loss = layer(x, (frames, *patch_grid), disturb,
-                                          with_loss)
+            arguments = x, (frames, *patch_grid), disturb, with_loss
+            if self.with_cp and self.training:
+                x, layer_points, loss = checkpoint(
+                    layer,
+                    *arguments,
+                    use_reentrant=False,
+                    context_fn=partial(_recompute_contexts, layer))
+            else:
+                x, layer_points, loss = layer(*arguments)
             points.append(layer_points)
             losses.append(loss)
 
