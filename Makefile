@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-SOURCES := $(wildcard configs projects tests tools setup.py)
+SOURCES := $(wildcard benchmarks configs projects tests tools setup.py)
 
 .PHONY: install mmcv test demo lint lock
 

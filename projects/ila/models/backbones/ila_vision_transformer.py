@@ -5,18 +5,16 @@ from typing import Iterator, NamedTuple, Optional, Tuple, Union
 import numpy as np
 import torch
 import torch.nn as nn
-from mmcv.cnn.bricks.transformer import FFN
 from mmengine.model import ModuleList
 from mmpretrain.models.backbones.vision_transformer import (
     TransformerEncoderLayer, VisionTransformer)
-from mmpretrain.models.utils import QuickGELU
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from mmaction.registry import MODELS
 from ...utils import check_weights, convert_to_ila, is_alignment
-from ..common import ImplicitAlignment, ReleasedAlignment
+from ..common import ImplicitAlignment, ReleasedAlignment, fold_quick_gelu
 
 
 class ILAFeatures(NamedTuple):
@@ -47,22 +45,6 @@ def patch_maps(tokens: Tensor, grid: Tuple[int, int, int]) -> Tensor:
         Tensor: ``(B, T, H, W, C)``.
     """
     return tokens[:, 1:].unflatten(1, grid[1:]).unflatten(0, (-1, grid[0]))
-
-
-@torch.no_grad()
-def fold_quick_gelu(ffn: FFN) -> None:
-    """Turn QuickGELU into SiLU, which is one operation, for inference.
-
-    ``x * sigmoid(1.702 x)`` is ``silu(1.702 x) / 1.702``; the factors go into
-    the linear layers around it.
-    """
-    (first, activate, _), last = ffn.layers[0], ffn.layers[1]
-    if not isinstance(activate, QuickGELU):
-        return
-    for parameter in first.parameters():
-        parameter.mul_(1.702)
-    last.weight.div_(1.702)
-    ffn.layers[0][1] = nn.SiLU(inplace=True)
 
 
 class TokenAlignmentLayer(TransformerEncoderLayer):
@@ -285,7 +267,7 @@ class ILAVisionTransformer(VisionTransformer):
             num_heads=settings['num_heads'],
             feedforward_channels=settings['feedforward_channels'],
             drop_path_rate=rate,
-            act_cfg=dict(type='mmpretrain.QuickGELU'),
+            act_cfg=dict(type='mmaction.LeanQuickGELU'),
             norm_cfg=norm_cfg) for rate in np.linspace(
                 0, drop_path_rate, self.num_layers).tolist())
         self.proj = nn.Linear(

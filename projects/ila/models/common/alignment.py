@@ -72,21 +72,6 @@ def halve(x: Tensor) -> Tensor:
     return F.max_pool2d(x, [min(2, side) for side in x.shape[-2:]])
 
 
-def frames_of_pairs(patches: Tensor) -> Tuple[Tensor, Tensor]:
-    """Take the earlier and the later frames of all neighbouring pairs.
-
-    Args:
-        patches (Tensor): ``(B, T, H, W, C)``.
-
-    Returns:
-        tuple[Tensor, Tensor]: Both ``(B * (T - 1), C, H, W)``, with the
-        channels last in memory.
-    """
-    return tuple(
-        part.flatten(0, 1).permute(0, 3, 1, 2)
-        for part in (patches[:, :-1], patches[:, 1:]))
-
-
 class PairConv(ConvModule):
     """Convolution over the concatenated patch features of both frames.
 
@@ -97,7 +82,9 @@ class PairConv(ConvModule):
 
     def forward(self, patches: Tensor) -> Tensor:
         """Convolve all neighbouring pairs."""
-        earlier, later = frames_of_pairs(patches)
+        earlier, later = (
+            part.flatten(0, 1).permute(0, 3, 1, 2)
+            for part in (patches[:, :-1], patches[:, 1:]))
         weights = self.conv.weight.chunk(2, dim=1)
         x = F.conv2d(earlier, weights[0], self.conv.bias, padding=self.padding)
         x = x + F.conv2d(later, weights[1], padding=self.padding)
@@ -110,22 +97,30 @@ class PairDepthwiseSeparableConv(DepthwiseSeparableConvModule):
     def forward(self, patches: Tensor) -> Tensor:
         """Convolve all neighbouring pairs."""
         depthwise, pointwise = self.depthwise_conv, self.pointwise_conv
+        # Taking the pairs apart first would copy the frames of a batch.
+        frames = patches.flatten(0, 1).permute(0, 3, 1, 2)
         halves = [
-            F.conv2d(frames, weight, bias, padding=1, groups=frames.shape[1])
-            for frames, weight, bias in zip(
-                frames_of_pairs(patches), depthwise.conv.weight.chunk(2),
-                depthwise.conv.bias.chunk(2))
+            F.conv2d(frames, weight, bias, padding=1, groups=len(weight))
+            for weight, bias in zip(
+                depthwise.conv.weight.chunk(2), depthwise.conv.bias.chunk(2))
         ]
+
+        def pairs(earlier: Tensor, later: Tensor) -> Tuple[Tensor, Tensor]:
+            earlier, later = (
+                half.permute(0, 2, 3, 1).unflatten(0, patches.shape[:2])
+                for half in (earlier, later))
+            return earlier[:, :-1], later[:, 1:]
+
         if not isinstance(depthwise.norm, nn.Identity):
             # The normalisation is over the channels of both.
-            x = torch.cat([half.permute(0, 2, 3, 1) for half in halves], -1)
+            x = torch.cat(pairs(*halves), dim=-1).flatten(0, 1)
             x = depthwise.norm(x.permute(0, 3, 1, 2))
             return pointwise(depthwise.activate(x))
         weights = pointwise.conv.weight.chunk(2, dim=1)
-        x = F.conv2d(
-            depthwise.activate(halves[0]), weights[0], pointwise.conv.bias)
-        x = x + F.conv2d(depthwise.activate(halves[1]), weights[1])
-        return pointwise.activate(pointwise.norm(x))
+        earlier, later = pairs(*(F.conv2d(depthwise.activate(half), weight)
+                                 for half, weight in zip(halves, weights)))
+        x = (earlier + later + pointwise.conv.bias).flatten(0, 1)
+        return pointwise.activate(pointwise.norm(x.permute(0, 3, 1, 2)))
 
 
 class InteractivePointPredictor(BaseModule):

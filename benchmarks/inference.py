@@ -1,0 +1,70 @@
+"""Compare the time of one prediction: ILA, a plain ViT and other models."""
+import argparse
+import copy
+import sys
+from functools import partial
+from typing import Callable, Dict
+
+import torch
+from models import build_ila, build_others, classify_with, make_straightforward
+from timing import describe_machine, measure, print_table
+from torch import Tensor
+
+BASE = 'plain CLIP ViT'
+
+
+def check_equal(name: str, own: Tensor, other: Tensor,
+                tolerance: float) -> None:
+    """Stop where versions of ILA that are compared differ."""
+    error = (own - other).abs().max() / other.abs().max()
+    if not error < tolerance:
+        sys.exit(f'{name}: the logits differ by {error:.1e} of the largest')
+    print(f'{name}: the logits differ by {error:.1e} of the largest')
+
+
+def build_functions(frames: int, video: Tensor) -> Dict[str, Callable]:
+    """Build what is compared, and check that ILA's versions agree."""
+    functions = {
+        name: partial(model.eval().to(video.device), video)
+        for name, model in build_others(frames).items()
+    }
+    for form in ('token', 'released'):
+        model = build_ila(form, frames).eval().to(video.device)
+        plain = make_straightforward(copy.deepcopy(model))
+        expected = classify_with(plain)(video)
+        model.backbone.switch_to_deploy()
+        classify = classify_with(model)
+        in_bf16 = torch.autocast(video.device.type, torch.bfloat16)(classify)
+        check_equal(f'ILA {form}', classify(video), expected, 1e-5)
+        check_equal(f'ILA {form}, bf16', in_bf16(video), expected, 2e-2)
+        functions.update({
+            f'ILA {form}':
+            partial(classify, video),
+            f'ILA {form}, bf16':
+            partial(in_bf16, video),
+            f'ILA {form}, straightforward':
+            partial(classify_with(plain), video),
+        })
+    return functions
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--frames', type=int, default=8)
+    parser.add_argument('--size', type=int, default=224)
+    parser.add_argument('--batch', type=int, default=1)
+    parser.add_argument('--rounds', type=int, default=15)
+    args = parser.parse_args()
+    torch.manual_seed(0)
+    video = torch.randn(args.batch, 3, args.frames, args.size, args.size)
+    if torch.cuda.is_available():
+        video = video.cuda()
+    print(f'{describe_machine()}\nViT-B/16, {args.batch} x {args.frames} x '
+          f'{args.size} x {args.size}, {args.rounds} interleaved rounds')
+    with torch.inference_mode():
+        functions = build_functions(args.frames, video)
+        print_table(measure(functions, args.rounds), BASE)
+
+
+if __name__ == '__main__':
+    main()

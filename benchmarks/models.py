@@ -1,0 +1,220 @@
+"""The models that are compared."""
+from typing import Callable, Dict
+
+import torch
+import torch.nn.functional as F
+from mmengine.hub import get_config
+from mmengine.registry import init_default_scope
+from mmpretrain.models import VisionTransformer
+from torch import Tensor, nn
+
+import projects.ila  # noqa: F401
+from mmaction.registry import MODELS
+from projects.ila.models.backbones.ila_vision_transformer import (
+    ReleasedAlignmentLayer, TokenAlignmentLayer)
+from projects.ila.models.common.alignment import (ImplicitAlignment,
+                                                  merge_neighbours)
+
+init_default_scope('mmaction')
+
+UNIFORMER = ('mmaction::recognition/uniformerv2/uniformerv2-base-p16-res224_'
+             'clip_8xb32-u8_kinetics400-rgb.py')
+TIMESFORMER = ('mmaction::recognition/timesformer/'
+               'timesformer_divST_8xb8-8x32x1-15e_kinetics400-rgb.py')
+
+
+def build_ila(form: str, frames: int = 8, **backbone) -> nn.Module:
+    """Build ILA-B/16 with its multi-frame transformer and a linear head."""
+    return MODELS.build(
+        dict(
+            type='ILARecognizer',
+            backbone={
+                'type': 'ILAVisionTransformer',
+                'arch': 'clip-b/16',
+                'form': form,
+                **backbone
+            },
+            neck=dict(
+                type='MultiframeIntegrationTransformer',
+                embed_dims=512,
+                num_frames=frames),
+            cls_head=dict(
+                type='ILALinearHead', num_classes=400, in_channels=512)))
+
+
+QUICK_GELU = dict(type='mmpretrain.QuickGELU')
+
+
+class PlainCLIP(nn.Module):
+    """CLIP's ViT-B/16 on every frame, averaged: no time at all."""
+
+    def __init__(self, act_cfg: dict) -> None:
+        super().__init__()
+        self.backbone = VisionTransformer(
+            arch='base',
+            img_size=224,
+            patch_size=16,
+            pre_norm=True,
+            norm_cfg=dict(type='LN', eps=1e-5),
+            layer_cfgs=dict(act_cfg=act_cfg))
+        self.proj = nn.Linear(768, 512, bias=False)
+        self.fc = nn.Linear(512, 400)
+
+    def forward(self, video: Tensor) -> Tensor:
+        """Classify ``(B, 3, T, H, W)``."""
+        batch = len(video)
+        frames, = self.backbone(video.transpose(1, 2).flatten(0, 1))
+        return self.fc(self.proj(frames).view(batch, -1, 512).mean(1))
+
+
+class MMAction2Model(nn.Module):
+    """A recognizer of MMAction2's zoo, without its weights."""
+
+    def __init__(self, config: str, frames: int) -> None:
+        super().__init__()
+        cfg = get_config(config).model
+        for key in ('pretrained', 'clip_pretrained'):
+            if key in cfg.backbone:
+                cfg.backbone[key] = None
+        for key in ('t_size', 'num_frames'):
+            if key in cfg.backbone:
+                cfg.backbone[key] = frames
+        cfg.pop('data_preprocessor')
+        self.model = MODELS.build(cfg)
+
+    def forward(self, video: Tensor) -> Tensor:
+        """Classify ``(B, 3, T, H, W)``."""
+        return self.model.cls_head(self.model.backbone(video))
+
+
+class StraightforwardAlignment(ImplicitAlignment):
+    """Either form's alignment as one would first write it down.
+
+    Pairs are concatenated, layouts permuted, nine masks built and both
+    aligned frames of every pair kept; the loss is always computed.
+    """
+
+    def soft_masks(self, points: Tensor, size: tuple) -> Tensor:
+        """Average the masks around ``(N, 2)`` points to ``(N, H, W)``."""
+        step = self.disturbance * self.disturbance_scale * self.training
+        y, x = torch.meshgrid(
+            *(torch.linspace(-1, 1, side, device=points.device)
+              for side in size),
+            indexing='ij')
+        masks = []
+        for dy in ((-step, 0., step) if step else (0., )):
+            for dx in ((-step, 0., step) if step else (0., )):
+                px, py = points[:, 0, None, None] + dx, points[:, 1, None,
+                                                               None] + dy
+                mask_x = 1 - self.slope * ((x - px).abs() - self.radius)
+                mask_y = 1 - self.slope * ((y - py).abs() - self.radius)
+                masks.append(mask_x.clamp(0, 1) * mask_y.clamp(0, 1))
+        return torch.stack(masks).mean(0)
+
+    def align_pairs(self, maps: Tensor) -> tuple:
+        """Align the pairs of ``(B, T, C, H, W)``."""
+        predictor = self.predictor
+        batch, frames = maps.shape[:2]
+        earlier, later = (
+            part.flatten(0, 1) for part in (maps[:, :-1], maps[:, 1:]))
+        stem, *others = predictor.interaction
+        features = stem.depthwise_conv(torch.cat([earlier, later], dim=1))
+        features = stem.pointwise_conv(features)
+        for layer in others:
+            features = layer(features)
+        x = F.max_pool2d(predictor.reduction(features), 2)
+        x = F.max_pool2d(predictor.prediction(x), 2).mean((2, 3), True)
+        points = predictor.limit * predictor.point(x).tanh().flatten(1)
+        size = maps.shape[-2:]
+        first = earlier * self.soft_masks(points[:, :2], size)[:, None]
+        second = later * self.soft_masks(points[:, 2:], size)[:, None]
+        loss = 1 - F.cosine_similarity(
+            first.mean((2, 3)), second.mean((2, 3)), dim=-1).mean()
+        pairs = torch.stack([first, second], dim=1)
+        points = points.view(batch, frames - 1, 2, 2)
+        return features, pairs.unflatten(0, (batch, frames - 1)), points, loss
+
+
+def _to_maps(tokens: Tensor, grid: tuple) -> Tensor:
+    frames, height, width = grid
+    maps = tokens[:, 1:].permute(0, 2, 1).contiguous()
+    return maps.view(-1, frames, maps.shape[1], height, width)
+
+
+class StraightforwardTokenLayer(TokenAlignmentLayer):
+    """The token form's layer as one would first write it down."""
+
+    def forward(self, x, grid, disturb=None, with_loss=True):
+        """Run the layer as the optimised one does."""
+        align = StraightforwardAlignment.align_pairs
+        _, pairs, points, loss = align(self.alignment, _to_maps(x, grid))
+        mutual = merge_neighbours(pairs.mean((-2, -1)))
+        tokens = torch.cat([x, mutual.flatten(0, 1)[:, None]], dim=1)
+        x = x + self.attn(self.ln1(tokens))[:, :-1]
+        return self.ffn(self.ln2(x), identity=x), points, loss
+
+
+class StraightforwardReleasedLayer(ReleasedAlignmentLayer):
+    """The released form's layer as one would first write it down."""
+
+    def forward(self, x, grid, disturb=None, with_loss=True):
+        """Run the layer as the optimised one does."""
+        message = self.message_ln(self.message_fc(x))
+        alignment = self.alignment
+        features, pairs, points, loss = StraightforwardAlignment.align_pairs(
+            alignment, _to_maps(message, grid))
+        aligned = merge_neighbours(pairs)
+        batch = len(aligned)
+        pairs = features.view(batch, grid[0] - 1, 2, -1, *grid[1:])
+        volume = merge_neighbours(pairs).permute(0, 2, 1, 3, 4).contiguous()
+        volume = F.conv3d(
+            volume,
+            alignment.temporal_conv.weight[..., None].contiguous(),
+            alignment.temporal_conv.bias,
+            padding=(1, 0, 0)).permute(0, 2, 3, 4, 1)
+        temporal = alignment.temporal_fc(volume.contiguous())
+
+        def with_class_token(patches):
+            return torch.cat([message[:, :1], patches], dim=1)
+
+        aligned = aligned.flatten(0, 1).flatten(2).permute(0, 2, 1)
+        temporal = temporal.flatten(0, 1).flatten(1, 2)
+        x = x + self.temporal_skip_fc(with_class_token(temporal))
+        x = x + self.temporal_skip_align_fc(with_class_token(aligned))
+        x = x + self.attn(self.ln1(x))
+        return self.ffn(self.ln2(x), identity=x), points, loss
+
+
+STRAIGHTFORWARD = dict(
+    token=StraightforwardTokenLayer, released=StraightforwardReleasedLayer)
+
+
+def make_straightforward(model: nn.Module) -> nn.Module:
+    """Turn an ILA model's layers, in place, into straightforward ones."""
+    soft_masks = StraightforwardAlignment.soft_masks
+    for layer in model.backbone.layers:
+        layer.__class__ = STRAIGHTFORWARD[model.backbone.form]
+        layer.alignment.soft_masks = soft_masks.__get__(layer.alignment)
+        layer.ffn.layers[0][1] = MODELS.build(QUICK_GELU)
+    return model
+
+
+def classify_with(model: nn.Module) -> Callable[[Tensor], Tensor]:
+    """Make the prediction of an ILA model a function of its video."""
+
+    def classify(video: Tensor) -> Tensor:
+        feats, _ = model.extract_feat(video[:, None], test_mode=True)
+        return model.cls_head(feats)
+
+    return classify
+
+
+def build_others(frames: int = 8) -> Dict[str, nn.Module]:
+    """Build the models of others that ILA is compared with."""
+    return {
+        'plain CLIP ViT': PlainCLIP(QUICK_GELU),
+        # What the same folding as in ILA's blocks would bring.
+        'plain CLIP ViT, SiLU': PlainCLIP(dict(type='SiLU')),
+        'UniFormerV2 (MMAction2)': MMAction2Model(UNIFORMER, frames),
+        'TimeSformer (MMAction2)': MMAction2Model(TIMESFORMER, frames),
+    }

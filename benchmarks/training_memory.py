@@ -1,0 +1,89 @@
+"""Compare the memory that a training step takes per clip.
+
+Each step runs in a process of its own, with two sizes of batch. The difference
+between their highest memory is what the clips take; weights, gradients and
+libraries drop out of it.
+"""
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+
+import torch
+from models import QUICK_GELU, PlainCLIP, build_ila, make_straightforward
+from timing import describe_machine
+
+BATCHES = (1, 3)
+RECIPES = dict(straightforward={}, optimised={}, recomputed=dict(with_cp=True))
+
+
+def run_step(form: str, recipe: str, frozen: bool, batch: int) -> int:
+    """Train one step.
+
+    Returns:
+        int: The highest memory in bytes, of the GPU if there is one.
+    """
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    video = torch.randn(batch, 3, 8, 224, 224, device=device)
+    if form == 'plain':
+        model = PlainCLIP(QUICK_GELU).to(device).train()
+        model(video).square().sum().backward()
+    else:
+        model = build_ila(form, freeze_clip=frozen, **RECIPES[recipe])
+        if recipe == 'straightforward':
+            make_straightforward(model)
+        model.to(device).train()
+        feats, losses = model.extract_feat(video[:, None])
+        loss = model.cls_head(feats).square().sum()
+        (loss + losses['loss_aux']['loss_align']).backward()
+    if device == 'cuda':
+        return torch.cuda.max_memory_allocated()
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def measure(*arguments: str) -> float:
+    """Measure mebibytes per clip."""
+    # Otherwise freed memory would stay in the process.
+    environment = {**os.environ, 'MALLOC_MMAP_THRESHOLD_': '65536'}
+    peaks = [
+        int(
+            subprocess.run([
+                sys.executable, __file__, '--step',
+                json.dumps([*arguments, batch])
+            ],
+                           env=environment,
+                           check=True,
+                           capture_output=True,
+                           text=True).stdout.split()[-1]) for batch in BATCHES
+    ]
+    return (peaks[1] - peaks[0]) / (BATCHES[1] - BATCHES[0]) / 2**20
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--step', type=json.loads, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.step:
+        print(run_step(*args.step))
+        return
+    print(f'{describe_machine()}\nViT-B/16, 8 x 224 x 224, float32')
+    print('| form | CLIP | version | MiB per clip | straightforward = 1 |')
+    print('|---|---|---|---|---|')
+    plain = measure('plain', '', False)
+    print(f'| plain ViT | trained | | {plain:.0f} | |')
+    for form in ('token', 'released'):
+        for frozen in (False, True):
+            base = None
+            for recipe in RECIPES:
+                value = measure(form, recipe, frozen)
+                base = base or value
+                print(
+                    f"| {form} | {'frozen' if frozen else 'trained'} | "
+                    f'{recipe} | {value:.0f} | {value / base:.2f} |',
+                    flush=True)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,27 @@
+"""The benchmarks run, on little; their figures are not tested."""
+import subprocess
+import sys
+from pathlib import Path
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / 'benchmarks'
+
+
+def run(name, *arguments):
+    result = subprocess.run([sys.executable, BENCHMARKS / name, *arguments],
+                            capture_output=True,
+                            text=True)
+    assert result.returncode == 0, result.stderr[-3000:]
+    return result.stdout
+
+
+def test_inference():
+    lines = run('inference.py', '--frames', '2', '--rounds', '1').splitlines()
+    rows = [line.split('|')[1:3] for line in lines if line.startswith('| ')]
+    assert rows[1][0].strip() == 'plain CLIP ViT'
+    assert float(rows[1][1]) == 1
+    assert sum('ILA' in name for name, _ in rows) == 6
+
+
+def test_training_memory():
+    step = '["token", "recomputed", true, 1]'
+    assert int(run('training_memory.py', '--step', step)) > 2**28
