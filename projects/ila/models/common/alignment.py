@@ -117,9 +117,10 @@ class PairDepthwiseSeparableConv(DepthwiseSeparableConvModule):
             x = depthwise.norm(x.permute(0, 3, 1, 2))
             return pointwise(depthwise.activate(x))
         weights = pointwise.conv.weight.chunk(2, dim=1)
-        earlier, later = pairs(*(F.conv2d(depthwise.activate(half), weight)
-                                 for half, weight in zip(halves, weights)))
-        x = (earlier + later + pointwise.conv.bias).flatten(0, 1)
+        biases = pointwise.conv.bias, None
+        halves = map(depthwise.activate, halves)
+        earlier, later = pairs(*map(F.conv2d, halves, weights, biases))
+        x = (earlier + later).flatten(0, 1)
         return pointwise.activate(pointwise.norm(x.permute(0, 3, 1, 2)))
 
 
