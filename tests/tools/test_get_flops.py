@@ -33,19 +33,24 @@ def token_form_macs(width, layers, patches, frames, embed, classes):
     attention = tokens * 4 * width**2 + 2 * tokens**2 * width
     mlp = (patches + 1) * 8 * width**2
     pooled = (side // 2)**2
+    # The depthwise filters run over every frame, all else over every pair.
+    depthwise = patches * 9 * 2 * width
     predictor = (
-        patches * (9 * 2 * width + 2 * width * 128) + pooled * 9 * 128 * 128 +
-        32 * 128 + 4 * 32)
+        patches * 2 * width * 128 + pooled * 9 * 128 * 128 + 32 * 128 + 4 * 32)
     pool = 2 * patches * width
     text = classes * 2 * (2 + 8) * embed**2
     visual = patches * (width * embed + 2 * 2 * embed**2)
     cross = 2 * 2 * classes * patches * embed + classes * embed
     neck = frames * (width * embed + 12 * embed**2) + 2 * frames**2 * embed
     return {
-        'blocks': frames * layers * (attention + mlp),
-        'alignment': (frames - 1) * layers * (predictor + pool),
-        'neck': neck,
-        'head': text + visual + cross
+        'blocks':
+        frames * layers * (attention + mlp),
+        'alignment':
+        layers * (frames * depthwise + (frames - 1) * (predictor + pool)),
+        'neck':
+        neck,
+        'head':
+        text + visual + cross
     }
 
 
