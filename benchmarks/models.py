@@ -87,52 +87,52 @@ class MMAction2Model(nn.Module):
         return self.model.cls_head(self.model.backbone(video))
 
 
-class StraightforwardAlignment(ImplicitAlignment):
-    """Either form's alignment as one would first write it down.
+def soft_masks(alignment: ImplicitAlignment, points: Tensor,
+               size: tuple) -> Tensor:
+    """Average the masks around ``(N, 2)`` points to ``(N, H, W)``."""
+    step = 0.
+    if alignment.training:
+        step = alignment.disturbance * alignment.disturbance_scale
+    y, x = torch.meshgrid(
+        *(torch.linspace(-1, 1, side, device=points.device) for side in size),
+        indexing='ij')
+    masks = []
+    for dy in ((-step, 0., step) if step else (0., )):
+        for dx in ((-step, 0., step) if step else (0., )):
+            px, py = points[:, 0, None, None] + dx, points[:, 1, None,
+                                                           None] + dy
+            mask_x = 1 - alignment.slope * ((x - px).abs() - alignment.radius)
+            mask_y = 1 - alignment.slope * ((y - py).abs() - alignment.radius)
+            masks.append(mask_x.clamp(0, 1) * mask_y.clamp(0, 1))
+    return torch.stack(masks).mean(0)
+
+
+def align_pairs(alignment: ImplicitAlignment, maps: Tensor) -> tuple:
+    """Align ``(B, T, C, H, W)`` as one would first write it down.
 
     Pairs are concatenated, layouts permuted, nine masks built and both
     aligned frames of every pair kept; the loss is always computed.
     """
-
-    def soft_masks(self, points: Tensor, size: tuple) -> Tensor:
-        """Average the masks around ``(N, 2)`` points to ``(N, H, W)``."""
-        step = self.disturbance * self.disturbance_scale * self.training
-        y, x = torch.meshgrid(
-            *(torch.linspace(-1, 1, side, device=points.device)
-              for side in size),
-            indexing='ij')
-        masks = []
-        for dy in ((-step, 0., step) if step else (0., )):
-            for dx in ((-step, 0., step) if step else (0., )):
-                px, py = points[:, 0, None, None] + dx, points[:, 1, None,
-                                                               None] + dy
-                mask_x = 1 - self.slope * ((x - px).abs() - self.radius)
-                mask_y = 1 - self.slope * ((y - py).abs() - self.radius)
-                masks.append(mask_x.clamp(0, 1) * mask_y.clamp(0, 1))
-        return torch.stack(masks).mean(0)
-
-    def align_pairs(self, maps: Tensor) -> tuple:
-        """Align the pairs of ``(B, T, C, H, W)``."""
-        predictor = self.predictor
-        batch, frames = maps.shape[:2]
-        earlier, later = (
-            part.flatten(0, 1) for part in (maps[:, :-1], maps[:, 1:]))
-        stem, *others = predictor.interaction
-        features = stem.depthwise_conv(torch.cat([earlier, later], dim=1))
-        features = stem.pointwise_conv(features)
-        for layer in others:
-            features = layer(features)
-        x = F.max_pool2d(predictor.reduction(features), 2)
-        x = F.max_pool2d(predictor.prediction(x), 2).mean((2, 3), True)
-        points = predictor.limit * predictor.point(x).tanh().flatten(1)
-        size = maps.shape[-2:]
-        first = earlier * self.soft_masks(points[:, :2], size)[:, None]
-        second = later * self.soft_masks(points[:, 2:], size)[:, None]
-        loss = 1 - F.cosine_similarity(
-            first.mean((2, 3)), second.mean((2, 3)), dim=-1).mean()
-        pairs = torch.stack([first, second], dim=1)
-        points = points.view(batch, frames - 1, 2, 2)
-        return features, pairs.unflatten(0, (batch, frames - 1)), points, loss
+    predictor = alignment.predictor
+    batch, frames = maps.shape[:2]
+    earlier, later = (
+        part.flatten(0, 1) for part in (maps[:, :-1], maps[:, 1:]))
+    stem, *others = predictor.interaction
+    features = stem.depthwise_conv(torch.cat([earlier, later], dim=1))
+    features = stem.pointwise_conv(features)
+    for layer in others:
+        features = layer(features)
+    x = F.max_pool2d(predictor.reduction(features), 2)
+    x = F.max_pool2d(predictor.prediction(x), 2).mean((2, 3), True)
+    points = predictor.limit * predictor.point(x).tanh().flatten(1)
+    size = maps.shape[-2:]
+    first = earlier * soft_masks(alignment, points[:, :2], size)[:, None]
+    second = later * soft_masks(alignment, points[:, 2:], size)[:, None]
+    loss = 1 - F.cosine_similarity(
+        first.mean((2, 3)), second.mean((2, 3)), dim=-1).mean()
+    pairs = torch.stack([first, second], dim=1)
+    points = points.view(batch, frames - 1, 2, 2)
+    return features, pairs.unflatten(0, (batch, frames - 1)), points, loss
 
 
 def _to_maps(tokens: Tensor, grid: tuple) -> Tensor:
@@ -146,8 +146,7 @@ class StraightforwardTokenLayer(TokenAlignmentLayer):
 
     def forward(self, x, grid, disturb=None, with_loss=True):
         """Run the layer as the optimised one does."""
-        align = StraightforwardAlignment.align_pairs
-        _, pairs, points, loss = align(self.alignment, _to_maps(x, grid))
+        _, pairs, points, loss = align_pairs(self.alignment, _to_maps(x, grid))
         mutual = merge_neighbours(pairs.mean((-2, -1)))
         tokens = torch.cat([x, mutual.flatten(0, 1)[:, None]], dim=1)
         x = x + self.attn(self.ln1(tokens))[:, :-1]
@@ -161,8 +160,8 @@ class StraightforwardReleasedLayer(ReleasedAlignmentLayer):
         """Run the layer as the optimised one does."""
         message = self.message_ln(self.message_fc(x))
         alignment = self.alignment
-        features, pairs, points, loss = StraightforwardAlignment.align_pairs(
-            alignment, _to_maps(message, grid))
+        features, pairs, points, loss = align_pairs(alignment,
+                                                    _to_maps(message, grid))
         aligned = merge_neighbours(pairs)
         batch = len(aligned)
         pairs = features.view(batch, grid[0] - 1, 2, -1, *grid[1:])
@@ -191,10 +190,8 @@ STRAIGHTFORWARD = dict(
 
 def make_straightforward(model: nn.Module) -> nn.Module:
     """Turn an ILA model's layers, in place, into straightforward ones."""
-    soft_masks = StraightforwardAlignment.soft_masks
     for layer in model.backbone.layers:
         layer.__class__ = STRAIGHTFORWARD[model.backbone.form]
-        layer.alignment.soft_masks = soft_masks.__get__(layer.alignment)
         layer.ffn.layers[0][1] = MODELS.build(QUICK_GELU)
     return model
 
