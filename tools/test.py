@@ -8,7 +8,8 @@ from cli import (build_runner, check_file, check_num_classes,
 from mmengine.runner import Runner
 
 from mmaction.registry import MODELS
-from projects.ila.utils import check_weights, convert_to_ila, find_weights
+from projects.ila.utils import (check_weights, convert_to_ila, find_weights,
+                                naming_source)
 
 
 def load_all_weights(runner: Runner, path: str) -> None:
@@ -24,10 +25,8 @@ def load_all_weights(runner: Runner, path: str) -> None:
     if not isinstance(model, MODELS.get('ILARecognizer')):
         return
     weights = convert_to_ila(find_weights(checkpoint, path))
-    try:
+    with naming_source(path):
         check_weights(model.state_dict(), weights, partial=False)
-    except ValueError as error:
-        raise ValueError(f'{path}: {error}') from None
     model.backbone.switch_to_deploy()
 
 

@@ -12,7 +12,8 @@ from mmaction.registry import MODELS
 from ..models.heads import ILATextHead
 from ..utils import (check_weights, convert_to_ila, find_weights, hash_weights,
                      is_clip, is_hugging_face_clip, is_released,
-                     is_text_feature, read_checkpoint, revert_released)
+                     is_text_feature, naming_source, read_checkpoint,
+                     revert_released)
 from ..utils.weight_names import StateDict
 
 
@@ -54,7 +55,7 @@ def _build(model_cfg: ConfigDict) -> nn.Module:
 def _check(model: nn.Module, weights: StateDict, path: str) -> None:
     """Refuse weights that are not exactly those of the model."""
     own = model.state_dict()
-    try:
+    with naming_source(path):
         check_weights(own, weights, partial=False)
         for name in own.keys() & weights.keys():
             if own[name].shape != weights[name].shape:
@@ -62,8 +63,6 @@ def _check(model: nn.Module, weights: StateDict, path: str) -> None:
                     f"the weights' '{name}' is {tuple(weights[name].shape)}, "
                     f"the model's {tuple(own[name].shape)}; take the config "
                     'of that number of frames and image size')
-    except ValueError as error:
-        raise ValueError(f'{path}: {error}') from None
 
 
 def _describe(model: nn.Module, model_cfg: ConfigDict, weights: StateDict,
@@ -112,10 +111,8 @@ def clip_to_ila(model_cfg: ConfigDict,
             'open_clip or Hugging Face')
     converted = convert_to_ila(weights)
     model = _build(model_cfg)
-    try:
+    with naming_source(path):
         model.load_state_dict(converted, strict=False)
-    except (ValueError, RuntimeError) as error:
-        raise ValueError(f'{path}: {error}') from None
     own = model.state_dict()
     state_dict = {name: own[name] for name in own if name in converted}
     report = ConversionReport(

@@ -1,6 +1,6 @@
 from .checkpoint import (find_weights, hash_weights, read_checkpoint,
                          write_checkpoint)
-from .weight_check import check_weights
+from .weight_check import check_weights, naming_source
 from .weight_names import (convert_clip, convert_released, convert_to_ila,
                            is_alignment, is_clip, is_hugging_face_clip,
                            is_released, is_text_feature, released_stem,
@@ -11,6 +11,6 @@ __all__ = [
     'check_weights', 'clip_sizes', 'convert_clip', 'convert_released',
     'convert_to_ila', 'find_weights', 'hash_weights', 'is_alignment',
     'is_clip', 'is_hugging_face_clip', 'is_released', 'is_text_feature',
-    'read_checkpoint', 'released_sizes', 'released_stem', 'revert_released',
-    'write_checkpoint'
+    'naming_source', 'read_checkpoint', 'released_sizes', 'released_stem',
+    'revert_released', 'write_checkpoint'
 ]

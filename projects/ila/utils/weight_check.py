@@ -1,5 +1,6 @@
 """Whether weights fit a model."""
-from typing import Iterable, Optional
+from contextlib import contextmanager
+from typing import Iterable, Iterator, Optional
 
 from .weight_names import StateDict, is_alignment, is_text_feature
 
@@ -16,6 +17,15 @@ def _find_form(state_dict: StateDict) -> Optional[str]:
         return None
     released = any('.message_fc.' in name for name in state_dict)
     return 'released' if released else 'token'
+
+
+@contextmanager
+def naming_source(source: str) -> Iterator[None]:
+    """Put where weights come from before the errors about them."""
+    try:
+        yield
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(f'{source}: {error}') from None
 
 
 def check_weights(own: StateDict,

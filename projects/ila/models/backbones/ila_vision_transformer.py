@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from mmaction.registry import MODELS
-from ...utils import check_weights, convert_to_ila, is_alignment
+from ...utils import check_weights, convert_to_ila, is_alignment, naming_source
 from ..common import ImplicitAlignment, ReleasedAlignment, fold_quick_gelu
 
 
@@ -297,13 +297,12 @@ class ILAVisionTransformer(VisionTransformer):
     def _load_from_state_dict(self, state_dict: dict, prefix: str,
                               local_metadata: dict, *args) -> None:
         if not prefix:  # Loaded alone, not as a part of a recognizer.
-            self._prepare_loaded_weights(state_dict,
-                                         local_metadata.get('source'))
+            self._prepare_loaded_weights(
+                state_dict, local_metadata.get('source', 'weights'))
         super()._load_from_state_dict(state_dict, prefix, local_metadata,
                                       *args)
 
-    def _prepare_loaded_weights(self, state_dict: dict,
-                                source: Optional[str]) -> None:
+    def _prepare_loaded_weights(self, state_dict: dict, source: str) -> None:
         """Take the backbone out of weights of CLIP or a recognizer."""
         part = 'backbone.'
         weights = convert_to_ila(state_dict)
@@ -314,10 +313,8 @@ class ILAVisionTransformer(VisionTransformer):
             for name, value in weights.items() if name.startswith(part)
         }
         own = {part + name: value for name, value in self.state_dict().items()}
-        try:
+        with naming_source(source):
             check_weights(own, weights)
-        except ValueError as error:
-            raise ValueError(f'{source or "weights"}: {error}') from None
         state_dict.clear()
         state_dict.update(
             (name[len(part):], value) for name, value in weights.items())

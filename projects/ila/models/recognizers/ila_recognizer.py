@@ -6,7 +6,7 @@ from torch import Tensor
 from mmaction.models.recognizers import BaseRecognizer
 from mmaction.registry import MODELS
 from mmaction.utils import OptSampleList
-from ...utils import check_weights, convert_to_ila
+from ...utils import check_weights, convert_to_ila, naming_source
 from ..backbones.ila_vision_transformer import ILAFeatures
 from ..heads import ILATextHead
 
@@ -50,11 +50,8 @@ class ILARecognizer(BaseRecognizer):
         if converted is not state_dict:
             state_dict.clear()
             state_dict.update(converted)
-        try:
+        with naming_source(local_metadata.get('source', 'weights')):
             check_weights(self.state_dict(), state_dict)
-        except ValueError as error:
-            source = local_metadata.get('source', 'weights')
-            raise ValueError(f'{source}: {error}') from None
 
     def extract_feat(self,
                      inputs: Tensor,
