@@ -99,6 +99,95 @@ def test_max_testing_views_changes_nothing_but_memory():
     torch.testing.assert_close(result.pred_score, expected.pred_score)
 
 
+class CountingBackend:
+    """Compiler that runs graphs as they are and counts them."""
+
+    def __init__(self):
+        self.graphs = 0
+
+    def __call__(self, graph, inputs):
+        self.graphs += 1
+        return graph.forward
+
+
+@pytest.mark.parametrize('bf16', [False, True])
+@pytest.mark.parametrize('form', ['token', 'released'])
+def test_compiles_one_graph_for_training_and_one_for_inference(form, bf16):
+    torch._dynamo.reset()
+    backend = CountingBackend()
+    model = build(form, bf16=bf16, compile=dict(backend=backend))
+    plain = build(form, bf16=bf16)
+    # On a CPU PyTorch convolves fewer than 16 pairs of frames in another way.
+    for batch in (8, 6, 9):
+        inputs = torch.randn(batch, 1, 3, 4, 32, 32)
+        for one in (model, plain):
+            torch.manual_seed(0)
+            losses = one(inputs, samples([1] * batch), mode='loss')
+            one.parse_losses(losses)[0].backward()
+    assert backend.graphs == 1
+    for own, other in zip(model.parameters(), plain.parameters()):
+        torch.testing.assert_close(own.grad, other.grad)
+
+    model.eval(), plain.eval()
+    for batch in (2, 1, 3):
+        inputs = torch.randn(batch, 3, 3, 4, 32, 32)
+        with torch.no_grad():
+            results, expected = (
+                one(inputs, samples([0] * batch), mode='predict')
+                for one in (model, plain))
+        for own, other in zip(results, expected):
+            torch.testing.assert_close(own.pred_score, other.pred_score)
+    assert backend.graphs == 2
+
+
+def test_compiled_recomputation_changes_nothing():
+    backbone = dict(CONFIG['backbone'], with_cp=True)
+    plain = build()
+    model = build(backbone=backbone, compile=dict(backend='aot_eager'))
+    inputs = torch.randn(2, 1, 3, 4, 32, 32)
+    for one in (model, plain):
+        torch.manual_seed(0)
+        losses = one(inputs, samples([1, 3]), mode='loss')
+        one.parse_losses(losses)[0].backward()
+    for own, other in zip(model.parameters(), plain.parameters()):
+        torch.testing.assert_close(own.grad, other.grad)
+    # The running statistics are updated once.
+    for own, other in zip(model.buffers(), plain.buffers()):
+        torch.testing.assert_close(own, other)
+
+
+def test_compiled_models_are_copied():
+    torch._dynamo.reset()
+    backend = CountingBackend()
+    model = build(compile=dict(backend=backend)).eval()
+    copied = copy.deepcopy(model)
+    inputs = torch.randn(1, 1, 3, 4, 32, 32)
+    with torch.no_grad():
+        before = model(inputs)['logits']
+        for parameter in model.backbone.parameters():
+            parameter.mul_(1.5)
+        after, unchanged = model(inputs)['logits'], copied(inputs)['logits']
+    torch.testing.assert_close(unchanged, before)
+    assert not torch.allclose(after, before)
+
+
+@pytest.mark.parametrize('form', ['token', 'released'])
+def test_bf16_stays_close_and_ends_in_single_precision(form):
+    model, plain = build(form, bf16=True).eval(), build(form).eval()
+    inputs = torch.randn(2, 2, 3, 4, 32, 32)
+    types = []
+    model.backbone.layers[0].attn.qkv.register_forward_hook(
+        lambda module, args, output: types.append(output.dtype))
+    with torch.no_grad():
+        feats, _ = model.extract_feat(inputs, test_mode=True)
+        own, other = model(inputs)['logits'], plain(inputs)['logits']
+    assert types[0] == torch.bfloat16
+    assert all(part.dtype == torch.float32 for part in feats)
+    assert not torch.equal(own, other)
+    torch.testing.assert_close(
+        own, other, rtol=0, atol=2e-2 * other.abs().max().item())
+
+
 @pytest.mark.parametrize('form', ['token', 'released'])
 def test_prediction_computes_no_alignment_loss(form, monkeypatch):
     model = build(form).eval()

@@ -1,5 +1,4 @@
 from contextlib import contextmanager, nullcontext
-from functools import partial
 from typing import Iterator, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
@@ -183,9 +182,18 @@ def keep_statistics(module: nn.Module) -> Iterator[None]:
             norm.momentum, norm.num_batches_tracked = values
 
 
-def _recompute_contexts(layer: nn.Module) -> tuple:
-    # The statistics are updated in the first computation only.
-    return nullcontext(), keep_statistics(layer)
+def recompute(layer: nn.Module, *arguments) -> tuple:
+    """Run a layer that is computed again in the backward pass.
+
+    Running statistics are updated in the first computation only.
+    """
+    if torch.compiler.is_compiling():  # It sees to the statistics itself.
+        return checkpoint(layer, *arguments, use_reentrant=False)
+    return checkpoint(
+        layer,
+        *arguments,
+        use_reentrant=False,
+        context_fn=lambda: (nullcontext(), keep_statistics(layer)))
 
 
 @MODELS.register_module()
@@ -378,11 +386,7 @@ class ILAVisionTransformer(VisionTransformer):
         for layer in self.layers:
             arguments = x, (frames, *patch_grid), disturb, with_loss
             if self.with_cp and self.training:
-                x, layer_points, loss = checkpoint(
-                    layer,
-                    *arguments,
-                    use_reentrant=False,
-                    context_fn=partial(_recompute_contexts, layer))
+                x, layer_points, loss = recompute(layer, *arguments)
             else:
                 x, layer_points, loss = layer(*arguments)
             points.append(layer_points)

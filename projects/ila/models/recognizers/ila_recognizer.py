@@ -1,4 +1,5 @@
-from typing import Optional
+from contextlib import nullcontext
+from typing import Optional, Tuple, Union
 
 import torch
 from torch import Tensor
@@ -24,8 +25,15 @@ class ILARecognizer(BaseRecognizer):
         cls_head (dict): Config of ``ILATextHead`` or ``ILALinearHead``.
         align_loss_weight (float): Weight of the alignment loss, which is
             summed over the blocks. Defaults to 1.
+        bf16 (bool): Whether backbone and neck compute in bfloat16 where
+            ``torch.autocast`` finds that safe; weights and head stay as they
+            are, and no loss scaling is needed. Defaults to False.
+        compile (bool | dict): Whether the backbone is compiled, or arguments
+            of ``torch.compile``. It becomes one graph for training and one
+            for inference, whatever the batch size. Defaults to False.
         test_cfg (dict, optional): ``max_testing_views`` (int) limits how many
-            views pass through the network at once.
+            views pass through the network at once. Compiled, these are always
+            as many; the views of one video unless given.
         init_cfg (dict, optional): Initialization config;
             ``dict(type='Pretrained', checkpoint=...)`` takes a CLIP file.
         **kwargs: Arguments of MMAction2's ``BaseRecognizer``.
@@ -36,12 +44,19 @@ class ILARecognizer(BaseRecognizer):
                  neck: dict,
                  cls_head: dict,
                  align_loss_weight: float = 1.,
+                 bf16: bool = False,
+                 compile: Union[bool, dict] = False,
                  init_cfg: Optional[dict] = None,
                  **kwargs) -> None:
         super().__init__(
             backbone=backbone, neck=neck, cls_head=cls_head, **kwargs)
         self.init_cfg = init_cfg
         self.align_loss_weight = align_loss_weight
+        self.bf16 = bf16
+        self.compiled = bool(compile)
+        if compile:
+            options = dict() if compile is True else compile
+            self.backbone.compile(**{'fullgraph': True, **options})
         self._register_load_state_dict_pre_hook(self._prepare_loaded_weights)
 
     def _prepare_loaded_weights(self, state_dict: dict, prefix: str,
@@ -72,20 +87,47 @@ class ILARecognizer(BaseRecognizer):
         """
         views = inputs.flatten(0, 1)
         if test_mode:
-            limit = (self.test_cfg or {}).get('max_testing_views', len(views))
+            limit = (self.test_cfg or {}).get(
+                'max_testing_views',
+                inputs.shape[1] if self.compiled else len(views))
             feats = [
-                self._video_feat(self.backbone(part, with_loss=False))
-                for part in views.split(limit)
+                self._predict_feat(part, limit) for part in views.split(limit)
             ]
             return tuple(torch.cat(part) for part in zip(*feats)), dict()
-        features = self.backbone(views)
+        if self.compiled:
+            # The last batch of an epoch may be smaller.
+            torch._dynamo.maybe_mark_dynamic(views, 0)
+        features, feats = self._network(views)
         loss_align = self.align_loss_weight * features.align_loss.sum()
-        return self._video_feat(features), dict(
-            loss_aux=dict(loss_align=loss_align))
+        return feats, dict(loss_aux=dict(loss_align=loss_align))
 
-    def _video_feat(self, features: ILAFeatures) -> tuple:
-        video, _ = self.neck(features.frames)
-        return video, features.patches
+    def _predict_feat(self, views: Tensor, size: int) -> Tuple[Tensor, Tensor]:
+        batch = len(views)
+        if self.compiled:
+            # Another size, or a part of a larger tensor, is another graph.
+            missing = views[-1:].expand(size - batch, *views.shape[1:])
+            views = torch.cat([views, missing])
+        _, feats = self._network(views, with_loss=False)
+        return tuple(part[:batch] for part in feats)
+
+    def _network(self, views: Tensor,
+                 **kwargs) -> Tuple[ILAFeatures, Tuple[Tensor, Tensor]]:
+        """Run backbone and neck.
+
+        Returns:
+            tuple: The backbone's features, and what the head takes.
+        """
+        precision = nullcontext()
+        if self.bf16:
+            precision = torch.autocast(views.device.type, torch.bfloat16)
+        with precision:
+            features = self.backbone(views, **kwargs)
+            video, _ = self.neck(features.frames)
+        patches = features.patches
+        if self.bf16:
+            # A hundredth of a cosine is much for the head's temperature.
+            video, patches = video.float(), patches.float()
+        return features, (video, patches)
 
     def _forward(self, inputs: Tensor, disturb: Optional[bool] = None) -> dict:
         """Give the arrays between and behind the parts of the network.
@@ -112,8 +154,7 @@ class ILARecognizer(BaseRecognizer):
         else:
             raise ValueError('expected videos (B, T, 3, H, W) or views '
                              f'(N, M, 3, T, H, W), got {tuple(inputs.shape)}')
-        features = self.backbone(views, disturb=disturb)
-        feats = self._video_feat(features)
+        features, feats = self._network(views, disturb=disturb)
         outputs = dict(
             logits=self.cls_head(feats),
             video=feats[0],
