@@ -1,6 +1,5 @@
 """Compare the time of one prediction: ILA, a plain ViT and other models."""
 import argparse
-import copy
 import sys
 from functools import partial
 from typing import Callable, Dict
@@ -22,29 +21,31 @@ def check_equal(name: str, own: Tensor, other: Tensor,
     print(f'{name}: the logits differ by {error:.1e} of the largest')
 
 
-def build_functions(frames: int, video: Tensor) -> Dict[str, Callable]:
+def build_functions(frames: int, video: Tensor,
+                    compiled: bool) -> Dict[str, Callable]:
     """Build what is compared, and check that ILA's versions agree."""
     functions = {
         name: partial(model.eval().to(video.device), video)
         for name, model in build_others(frames).items()
     }
+    versions = {'': {}, ', bf16': dict(bf16=True)}
+    if compiled:
+        versions[', compiled'] = dict(compile=True)
+        versions[', bf16, compiled'] = dict(bf16=True, compile=True)
     for form in ('token', 'released'):
-        model = build_ila(form, frames).eval().to(video.device)
-        plain = make_straightforward(copy.deepcopy(model))
-        expected = classify_with(plain)(video)
-        model.backbone.switch_to_deploy()
-        classify = classify_with(model)
-        in_bf16 = torch.autocast(video.device.type, torch.bfloat16)(classify)
-        check_equal(f'ILA {form}', classify(video), expected, 1e-5)
-        check_equal(f'ILA {form}, bf16', in_bf16(video), expected, 2e-2)
-        functions.update({
-            f'ILA {form}':
-            partial(classify, video),
-            f'ILA {form}, bf16':
-            partial(in_bf16, video),
-            f'ILA {form}, straightforward':
-            partial(classify_with(plain), video),
-        })
+        plain = build_ila(form, frames).eval().to(video.device)
+        weights = plain.state_dict()
+        straightforward = partial(
+            classify_with(make_straightforward(plain)), video)
+        for version, settings in versions.items():
+            model = build_ila(form, frames, recognizer=settings)
+            model.load_state_dict(weights)
+            model.eval().to(video.device).backbone.switch_to_deploy()
+            name = f'ILA {form}{version}'
+            functions[name] = partial(classify_with(model), video)
+            check_equal(name, functions[name](), straightforward(),
+                        2e-2 if 'bf16' in name else 1e-5)
+        functions[f'ILA {form}, straightforward'] = straightforward
     return functions
 
 
@@ -54,6 +55,7 @@ def main() -> None:
     parser.add_argument('--size', type=int, default=224)
     parser.add_argument('--batch', type=int, default=1)
     parser.add_argument('--rounds', type=int, default=15)
+    parser.add_argument('--compile', action='store_true')
     args = parser.parse_args()
     torch.manual_seed(0)
     video = torch.randn(args.batch, 3, args.frames, args.size, args.size)
@@ -62,7 +64,7 @@ def main() -> None:
     print(f'{describe_machine()}\nViT-B/16, {args.batch} x {args.frames} x '
           f'{args.size} x {args.size}, {args.rounds} interleaved rounds')
     with torch.inference_mode():
-        functions = build_functions(args.frames, video)
+        functions = build_functions(args.frames, video, args.compile)
         print_table(measure(functions, args.rounds), BASE)
 
 

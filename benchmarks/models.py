@@ -1,4 +1,5 @@
 """The models that are compared."""
+from importlib.util import find_spec
 from typing import Callable, Dict
 
 import torch
@@ -23,8 +24,18 @@ TIMESFORMER = ('mmaction::recognition/timesformer/'
                'timesformer_divST_8xb8-8x32x1-15e_kinetics400-rgb.py')
 
 
-def build_ila(form: str, frames: int = 8, **backbone) -> nn.Module:
-    """Build ILA-B/16 with its multi-frame transformer and a linear head."""
+def build_ila(form: str,
+              frames: int = 8,
+              recognizer: dict = dict(),
+              **backbone) -> nn.Module:
+    """Build ILA-B/16 with its multi-frame transformer and a linear head.
+
+    Args:
+        form (str): ``'token'`` or ``'released'``.
+        frames (int): Number of frames.
+        recognizer (dict): Arguments of the recognizer.
+        **backbone: Arguments of the backbone.
+    """
     return MODELS.build(
         dict(
             type='ILARecognizer',
@@ -39,7 +50,8 @@ def build_ila(form: str, frames: int = 8, **backbone) -> nn.Module:
                 embed_dims=512,
                 num_frames=frames),
             cls_head=dict(
-                type='ILALinearHead', num_classes=400, in_channels=512)))
+                type='ILALinearHead', num_classes=400, in_channels=512),
+            **recognizer))
 
 
 QUICK_GELU = dict(type='mmpretrain.QuickGELU')
@@ -85,6 +97,23 @@ class MMAction2Model(nn.Module):
     def forward(self, video: Tensor) -> Tensor:
         """Classify ``(B, 3, T, H, W)``."""
         return self.model.cls_head(self.model.backbone(video))
+
+
+class XCLIP(nn.Module):
+    """Hugging Face's X-CLIP-B/16, up to its video features."""
+
+    def __init__(self, frames: int) -> None:
+        super().__init__()
+        from transformers import XCLIPConfig, XCLIPModel
+        self.model = XCLIPModel(
+            XCLIPConfig(vision_config=dict(patch_size=16, num_frames=frames)))
+
+    def forward(self, video: Tensor) -> Tensor:
+        """Encode ``(B, 3, T, H, W)``."""
+        output = self.model.get_video_features(
+            pixel_values=video.transpose(1, 2))
+        # A tensor before transformers 5.
+        return getattr(output, 'pooler_output', output)
 
 
 def soft_masks(alignment: ImplicitAlignment, points: Tensor,
@@ -207,11 +236,67 @@ def classify_with(model: nn.Module) -> Callable[[Tensor], Tensor]:
 
 
 def build_others(frames: int = 8) -> Dict[str, nn.Module]:
-    """Build the models of others that ILA is compared with."""
-    return {
+    """Build the models of others that ILA is compared with.
+
+    Hugging Face's X-CLIP is among them where ``transformers`` is installed.
+    """
+    models = {
         'plain CLIP ViT': PlainCLIP(QUICK_GELU),
         # What the same folding as in ILA's blocks would bring.
         'plain CLIP ViT, SiLU': PlainCLIP(dict(type='SiLU')),
         'UniFormerV2 (MMAction2)': MMAction2Model(UNIFORMER, frames),
         'TimeSformer (MMAction2)': MMAction2Model(TIMESFORMER, frames),
     }
+    if find_spec('transformers'):
+        models['X-CLIP (transformers)'] = XCLIP(frames)
+    return models
+
+
+# Versions of training ILA: whether it is the straightforward one, and settings
+# of recognizer and backbone.
+RECIPES = {
+    'straightforward': (True, {}, {}),
+    'optimised': (False, {}, {}),
+    'recomputed': (False, {}, dict(with_cp=True)),
+    'bf16': (False, dict(bf16=True), {}),
+}
+
+
+def build_training_step(form: str, recipe: str, frozen: bool, batch: int,
+                        device: str) -> Callable[[], Tensor]:
+    """Build one training step of ViT-B/16 on clips of 8 x 224 x 224.
+
+    Args:
+        form (str): ``'token'``, ``'released'`` or ``'plain'``, a ViT without
+            time that has no recipe.
+        recipe (str): One of :data:`RECIPES`.
+        frozen (bool): Whether CLIP's own weights are not trained.
+        batch (int): Number of clips.
+        device (str): Where to train.
+
+    Returns:
+        Callable: Runs forward and backward pass and returns the loss.
+    """
+    video = torch.randn(batch, 3, 8, 224, 224, device=device)
+    if form == 'plain':
+        model = PlainCLIP(QUICK_GELU)
+    else:
+        straightforward, recognizer, backbone = RECIPES[recipe]
+        model = build_ila(
+            form, recognizer=recognizer, freeze_clip=frozen, **backbone)
+        if straightforward:
+            make_straightforward(model)
+    model.to(device).train()
+
+    def step() -> Tensor:
+        model.zero_grad()
+        if form == 'plain':
+            loss = model(video).square().sum()
+        else:
+            feats, losses = model.extract_feat(video[:, None])
+            loss = model.cls_head(feats).square().sum()
+            loss = loss + losses['loss_aux']['loss_align']
+        loss.backward()
+        return loss
+
+    return step

@@ -12,11 +12,10 @@ import subprocess
 import sys
 
 import torch
-from models import QUICK_GELU, PlainCLIP, build_ila, make_straightforward
+from models import RECIPES, build_training_step
 from timing import describe_machine
 
 BATCHES = (1, 3)
-RECIPES = dict(straightforward={}, optimised={}, recomputed=dict(with_cp=True))
 
 
 def run_step(form: str, recipe: str, frozen: bool, batch: int) -> int:
@@ -26,18 +25,7 @@ def run_step(form: str, recipe: str, frozen: bool, batch: int) -> int:
         int: The highest memory in bytes, of the GPU if there is one.
     """
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    video = torch.randn(batch, 3, 8, 224, 224, device=device)
-    if form == 'plain':
-        model = PlainCLIP(QUICK_GELU).to(device).train()
-        model(video).square().sum().backward()
-    else:
-        model = build_ila(form, freeze_clip=frozen, **RECIPES[recipe])
-        if recipe == 'straightforward':
-            make_straightforward(model)
-        model.to(device).train()
-        feats, losses = model.extract_feat(video[:, None])
-        loss = model.cls_head(feats).square().sum()
-        (loss + losses['loss_aux']['loss_align']).backward()
+    build_training_step(form, recipe, frozen, batch, device)()
     if device == 'cuda':
         return torch.cuda.max_memory_allocated()
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -25,3 +25,17 @@ def test_inference():
 def test_training_memory():
     step = '["token", "recomputed", true, 1]'
     assert int(run('training_memory.py', '--step', step)) > 2**28
+
+
+def test_training_speed():
+    lines = run('training_speed.py', '--batch', '1', '--rounds', '1',
+                '--forms', 'token').splitlines()
+    assert sum(line.startswith('| ILA token') for line in lines) == 4
+
+
+def test_scaling(tmp_path):
+    picture = tmp_path / 'scaling.png'
+    lines = run('scaling.py', '--rounds', '1', '--largest', '1', '--output',
+                picture).splitlines()
+    assert sum(line.startswith('| ILA') for line in lines) == 6
+    assert picture.stat().st_size > 10000

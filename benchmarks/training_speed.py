@@ -1,0 +1,43 @@
+"""Compare the time of a training step: ILA's versions and a plain ViT."""
+import argparse
+import sys
+
+import torch
+from models import RECIPES, build_training_step
+from timing import describe_machine, measure, print_table
+
+PLAIN = 'plain ViT'
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--batch', type=int, default=2)
+    parser.add_argument('--rounds', type=int, default=5)
+    parser.add_argument('--forms', nargs='+', default=['token', 'released'])
+    args = parser.parse_args()
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    print(f'{describe_machine()}\nViT-B/16, {args.batch} x 8 x 224 x 224, '
+          f'{args.rounds} interleaved rounds')
+
+    steps = {
+        PLAIN: build_training_step('plain', '', False, args.batch, device)
+    }
+    for form in args.forms:
+        expected = None
+        for recipe in RECIPES:
+            torch.manual_seed(0)
+            name = f'ILA {form}, {recipe}'
+            steps[name] = build_training_step(form, recipe, False, args.batch,
+                                              device)
+            torch.manual_seed(1)  # For the dropout.
+            loss = steps[name]().item()
+            expected = expected or loss
+            error = abs(loss / expected - 1)
+            print(f'{name}: the loss differs by {error:.1e}')
+            if not error < (2e-2 if recipe == 'bf16' else 1e-4):
+                sys.exit(f'{name}: the loss differs by {error:.1e}')
+    print_table(measure(steps, args.rounds, warm_up=1), PLAIN)
+
+
+if __name__ == '__main__':
+    main()
