@@ -39,3 +39,8 @@ def test_scaling(tmp_path):
                 picture).splitlines()
     assert sum(line.startswith('| ILA') for line in lines) == 6
     assert picture.stat().st_size > 10000
+
+
+def test_decoding():
+    lines = run('decoding.py', '--frames', '40', '--rounds', '1').splitlines()
+    assert sum(line.startswith('| SafePyAV') for line in lines) == 2

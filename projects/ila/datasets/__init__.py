@@ -1,4 +1,8 @@
 from .ila_video_dataset import ILAVideoDataset
-from .transforms import SafeDecordDecode, SafeDecordInit
+from .transforms import (SafeDecordDecode, SafeDecordInit, SafePyAVDecode,
+                         SafePyAVInit)
 
-__all__ = ['ILAVideoDataset', 'SafeDecordDecode', 'SafeDecordInit']
+__all__ = [
+    'ILAVideoDataset', 'SafeDecordDecode', 'SafeDecordInit', 'SafePyAVDecode',
+    'SafePyAVInit'
+]

@@ -1,4 +1,8 @@
-from .loading import SafeDecordDecode, SafeDecordInit
+from .loading import (SafeDecordDecode, SafeDecordInit, SafePyAVDecode,
+                      SafePyAVInit)
 from .shuffle import ShuffleFrames
 
-__all__ = ['SafeDecordDecode', 'SafeDecordInit', 'ShuffleFrames']
+__all__ = [
+    'SafeDecordDecode', 'SafeDecordInit', 'SafePyAVDecode', 'SafePyAVInit',
+    'ShuffleFrames'
+]

@@ -1,11 +1,12 @@
 import io
 import os.path as osp
-from typing import Any, Dict, List
+from typing import Any, Dict, Iterator, List, NamedTuple
 
 import numpy as np
 from mmengine.fileio import FileClient
 
-from mmaction.datasets.transforms import DecordDecode, DecordInit
+from mmaction.datasets.transforms import (DecordDecode, DecordInit, PyAVDecode,
+                                          PyAVInit)
 from mmaction.registry import TRANSFORMS
 
 
@@ -48,6 +49,33 @@ def declared_size(content: bytes) -> int:
     return 0
 
 
+def read_whole_file(client: FileClient, filename: str) -> bytes:
+    """Read a video's file.
+
+    Args:
+        client (FileClient): Where the file is.
+        filename (str): Its path; ``.mp4`` is added where it has no ending.
+
+    Raises:
+        ValueError: The file is shorter than its headers tell.
+    """
+    if not osp.splitext(filename)[1]:
+        filename += '.mp4'
+    content = client.get(filename)
+    size = declared_size(content)
+    if len(content) < size:
+        raise ValueError(f'the file is truncated, it has {len(content)} '
+                         f'of {size} bytes')
+    return content
+
+
+def check_num_frames(num_frames: int) -> None:
+    """Refuse videos without a pair of frames."""
+    if num_frames < 2:
+        raise ValueError('ILA aligns pairs of frames, the video has only '
+                         f'{num_frames}')
+
+
 def count_hidden_frames(reader: Any) -> int:
     """Count the frames that an edit list cuts off the start of a video.
 
@@ -82,15 +110,9 @@ class SafeDecordInit(DecordInit):
 
     def _get_video_reader(self, filename: str) -> Any:
         import decord
-        if not osp.splitext(filename)[1]:
-            filename += '.mp4'
         if self.file_client is None:
             self.file_client = FileClient(self.io_backend, **self.kwargs)
-        content = self.file_client.get(filename)
-        size = declared_size(content)
-        if len(content) < size:
-            raise ValueError(f'the file is truncated, it has {len(content)} '
-                             f'of {size} bytes')
+        content = read_whole_file(self.file_client, filename)
         # Decord takes a tolerance of exactly 0 for an unlimited one.
         return decord.VideoReader(
             io.BytesIO(content), num_threads=self.num_threads, fault_tol=1e-4)
@@ -109,9 +131,7 @@ class SafeDecordInit(DecordInit):
         """
         results = super().transform(results)
         results['total_frames'] -= count_hidden_frames(results['video_reader'])
-        if results['total_frames'] < 2:
-            raise ValueError('ILA aligns pairs of frames, the video has only '
-                             f"{results['total_frames']}")
+        check_num_frames(results['total_frames'])
         return results
 
 
@@ -143,3 +163,141 @@ class SafeDecordDecode(DecordDecode):
                         f'decord misreads a width of {frame.shape[1]} pixels; '
                         'encode the video anew with a multiple of 64')
         return [frames[index] for index in frame_inds.tolist()]
+
+
+class VideoPackets(NamedTuple):
+    """A video that is opened, but not decoded.
+
+    Attributes:
+        container (av.container.InputContainer): The file.
+        packets (list[av.Packet]): Its compressed frames, in the order of
+            decoding.
+        times (list[int]): Time stamps of the frames that are shown, in the
+            order of showing. It is empty where the file's stamps do not tell
+            that order.
+    """
+    container: Any
+    packets: list
+    times: List[int]
+
+
+@TRANSFORMS.register_module()
+class SafePyAVInit(PyAVInit):
+    """``PyAVInit`` that refuses damaged files and counts the frames itself.
+
+    Many files do not say how many frames they have, or count those that an
+    edit list hides. It needs PyAV, ``pip install av``.
+
+    Args:
+        io_backend (str): Where the videos are. Defaults to ``'disk'``.
+        **kwargs: Arguments of the file client.
+    """
+
+    def transform(self, results: Dict) -> Dict:
+        """Open a video.
+
+        Args:
+            results (dict): With ``filename``.
+
+        Returns:
+            dict: With ``video_reader``, :class:`VideoPackets`, and
+            ``total_frames``.
+
+        Raises:
+            ValueError: The video is truncated, holds no video stream or has
+                fewer than 2 frames.
+        """
+        import av
+        if self.file_client is None:
+            self.file_client = FileClient(self.io_backend, **self.kwargs)
+        content = read_whole_file(self.file_client, results['filename'])
+        container = av.open(io.BytesIO(content))
+        if not container.streams.video:
+            raise ValueError('the file holds no video stream')
+        packets = [
+            packet for packet in container.demux(container.streams.video[0])
+            if packet.size
+        ]
+        shown = [packet for packet in packets if not packet.is_discard]
+        check_num_frames(len(shown))
+        times = [packet.pts for packet in shown]
+        # In the order of decoding: there is no other one, or the file, such
+        # as AVI, does not tell it.
+        unknown = None in times or times == sorted(times) or len(
+            set(times)) < len(times)
+        results['video_reader'] = VideoPackets(
+            container, packets, [] if unknown else sorted(times))
+        results['total_frames'] = len(shown)
+        return results
+
+
+@TRANSFORMS.register_module()
+class SafePyAVDecode(PyAVDecode):
+    """``PyAVDecode`` that decodes no more than the wanted frames need.
+
+    The frames are those of :class:`SafeDecordDecode`. A frame that is not
+    wanted and that no other frame refers to, as half of the frames of many
+    H.264 files, is left out. The others are decoded once, in one go.
+
+    Args:
+        num_threads (int): Threads to decode a video with. Defaults to 1.
+    """
+
+    def __init__(self, num_threads: int = 1) -> None:
+        super().__init__(multi_thread=num_threads > 1)
+        self.num_threads = num_threads
+
+    def transform(self, results: Dict) -> Dict:
+        """Decode the frames.
+
+        Args:
+            results (dict): With ``video_reader`` from :class:`SafePyAVInit`
+                and ``frame_inds``.
+
+        Returns:
+            dict: With ``imgs``, arrays ``(H, W, 3)`` of RGB values,
+            ``original_shape`` and ``img_shape``.
+
+        Raises:
+            ValueError: A wanted frame is damaged or missing.
+        """
+        video = results.pop('video_reader')
+        indices = np.ravel(results['frame_inds']).tolist()
+        missing = set(indices)
+        images = dict()
+        for index, frame in self._decode(video, set(indices)):
+            if index not in missing:
+                continue
+            if frame.is_corrupt:
+                raise ValueError(f'frame {index} is damaged')
+            missing.remove(index)
+            image = frame.to_ndarray(format='rgb24')
+            images[index] = np.rot90(image, frame.rotation // 90)
+            if not missing:
+                break
+        if missing:
+            raise ValueError(f'frame {min(missing)} and {len(missing) - 1} '
+                             'others could not be decoded')
+        results['imgs'] = [images[index] for index in indices]
+        results['original_shape'] = results['imgs'][0].shape[:2]
+        results['img_shape'] = results['imgs'][0].shape[:2]
+        return results
+
+    def _decode(self, video: VideoPackets, wanted: set) -> Iterator[tuple]:
+        """Decode the wanted frames, and some others, in any order."""
+        decoder = video.container.streams.video[0].codec_context
+        decoder.thread_count = self.num_threads
+        if self.multi_thread:
+            decoder.thread_type = 'AUTO'
+        indices = {time: index for index, time in enumerate(video.times)}
+        count = 0
+        for packet in [*video.packets, None]:
+            if packet is not None and indices:
+                needed = indices.get(packet.pts) in wanted
+                decoder.skip_frame = 'DEFAULT' if needed else 'NONREF'
+            for frame in decoder.decode(packet):
+                yield indices.get(frame.pts) if indices else count, frame
+                count += 1
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(num_threads={self.num_threads})'
