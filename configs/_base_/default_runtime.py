@@ -7,10 +7,18 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=20, ignore_last=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(
-        type='CheckpointHook', interval=1, save_best='auto', max_keep_ckpts=3),
+        type='AtomicCheckpointHook',
+        interval=1,
+        save_best='auto',
+        max_keep_ckpts=3),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     sync_buffers=dict(type='SyncBuffersHook'))
-custom_hooks = [dict(type='DisturbanceDecayHook', begin=30, factor=0.5)]
+custom_hooks = [
+    dict(type='DisturbanceDecayHook', begin=30, factor=0.5),
+    dict(type='ReproducibleResumeHook'),
+    dict(type='InvalidLossHook'),
+    dict(type='RunRecordHook')
+]
 
 env_cfg = dict(
     cudnn_benchmark=False,

@@ -258,3 +258,92 @@ def test_narrow_video_never_gives_a_fourth_channel(folder):
         assert 'misreads a width of 72 pixels' in str(error)
     else:
         assert shape == (1, 3, 8, 72, 72)
+
+
+def damaged(folder, **kwargs):
+    """Three whole videos with label 1 and two broken ones with label 3."""
+    for index in range(3):
+        write_video(folder / 'videos' / f'{index}.mp4', 12)
+    for index in (3, 4):
+        (folder / 'videos' / f'{index}.mp4').write_text('no video')
+    lines = [f'{index}.mp4 {1 if index < 3 else 3}' for index in range(5)]
+    return build(folder, '\n'.join(lines), **kwargs)
+
+
+@pytest.mark.parametrize('num_workers', [0, 2])
+def test_broken_videos_are_skipped_and_counted(folder, num_workers):
+    dataset = damaged(folder, on_error='skip')
+    loader = Runner.build_dataloader(
+        dict(
+            dataset=dataset,
+            batch_size=5,
+            num_workers=num_workers,
+            sampler=dict(type='DefaultSampler', shuffle=False)))
+    for _ in range(2):
+        batch, = loader
+        samples = batch['data_samples']
+        # Another video comes with a label and a name of its own.
+        assert [sample.gt_label.item() for sample in samples] == [1] * 5
+        names = [sample.filename.rsplit('/')[-1] for sample in samples]
+        assert names[:3] == ['0.mp4', '1.mp4', '2.mp4']
+        assert set(names[3:]) <= set(names[:3])
+    assert loader.dataset.num_errors >= 4
+
+
+def test_too_many_broken_videos_stop(folder):
+    dataset = damaged(folder, on_error='skip', max_errors=2)
+    for _ in range(2):
+        dataset.prepare_data(3)
+    with pytest.raises(RuntimeError, match='`max_errors=2`'):
+        dataset.prepare_data(3)
+
+
+def test_tests_never_skip(folder):
+    dataset = damaged(folder, on_error='skip', test_mode=True)
+    with pytest.raises(RuntimeError, match='cannot load video'):
+        dataset[3]
+    with pytest.raises(ValueError, match="'raise' or 'skip', got 'ignore'"):
+        damaged(folder, on_error='ignore')
+
+
+def test_random_numbers_depend_on_seed_epoch_and_sample_alone(folder):
+    pipeline = make_pipeline()
+    pipeline.insert(3, dict(type='RandomResizedCrop'))
+    pipeline.insert(4, dict(type='Resize', scale=(32, 32), keep_ratio=False))
+    dataset = damaged(folder, pipeline=pipeline)
+
+    def sample(seed, epoch, index):
+        torch.rand(1), np.random.rand()
+        dataset.set_random_state(seed, epoch)
+        return dataset[index]['inputs'].float()
+
+    assert torch.equal(sample(0, 0, 1), sample(0, 0, 1))
+    for other in ((1, 0, 1), (0, 1, 1)):
+        assert not torch.equal(sample(0, 0, 1), sample(*other))
+    # Without it, MMEngine's own seeds count.
+    dataset = damaged(folder, pipeline=pipeline)
+    assert not torch.equal(dataset[1]['inputs'], dataset[1]['inputs'])
+
+
+def test_workers_learn_of_the_epoch(folder):
+    """Persistent workers live longer than an epoch."""
+    pipeline = make_pipeline()
+    pipeline.insert(3, dict(type='RandomCrop', size=32))
+    dataset = damaged(folder, pipeline=pipeline, indices=3)
+    results = []
+    for num_workers in (0, 2):
+        loader = Runner.build_dataloader(
+            dict(
+                dataset=dataset,
+                batch_size=3,
+                num_workers=num_workers,
+                persistent_workers=num_workers > 0,
+                sampler=dict(type='DefaultSampler', shuffle=False)))
+        for epoch in (0, 1, 0):
+            loader.dataset.set_random_state(7, epoch)
+            batch, = loader
+            results.append(torch.stack(batch['inputs']))
+    assert not torch.equal(results[0], results[1])
+    for own, other in zip(results, results[3:]):
+        assert torch.equal(own, other)
+    assert torch.equal(results[0], results[2])

@@ -1,11 +1,22 @@
+import logging
 import math
 import os.path as osp
-from typing import List
+import random
+from typing import List, Optional
 
+import numpy as np
+import torch
 from mmengine.fileio import exists, list_from_file
+from mmengine.logging import print_log
+from torch.utils.data import get_worker_info
 
 from mmaction.datasets import VideoDataset
 from mmaction.registry import DATASETS
+from ..utils import mix_seed
+
+# Each worker process has a place of its own to count in, so that no count is
+# lost between two of them.
+_MAX_WORKERS = 256
 
 
 @DATASETS.register_module()
@@ -14,15 +25,64 @@ class ILAVideoDataset(VideoDataset):
 
     The annotation file has one line per video, a path and a label. The label
     is the last field, so that paths may contain the delimiter. Empty lines
-    are skipped. The arguments are those of MMAction2's ``VideoDataset``;
-    labels are checked against ``num_classes`` where it is given.
+    are skipped. Labels are checked against ``num_classes`` where it is given.
+    A sample's ``filename`` is among the meta information of its data sample.
+
+    Args:
+        *args: Arguments of MMAction2's ``VideoDataset``.
+        on_error (str): What happens in training if a video can not be loaded:
+            ``'raise'``, or ``'skip'``, which logs and counts it and takes
+            another video, chosen at random, with its own label. Tests always
+            raise. Defaults to ``'raise'``.
+        max_errors (int): How many failures one process skips before it
+            raises. Defaults to 100.
+        **kwargs: Arguments of MMAction2's ``VideoDataset``.
 
     Raises:
         FileNotFoundError: The annotation file, the data folder or the first
             video does not exist. The other videos are only looked for when
             they are loaded, since that takes long on network disks.
-        ValueError: The annotation file is empty or one of its lines is wrong.
+        ValueError: The annotation file is empty or one of its lines is wrong,
+            or ``on_error`` is.
     """
+
+    def __init__(self,
+                 *args,
+                 on_error: str = 'raise',
+                 max_errors: int = 100,
+                 **kwargs) -> None:
+        if on_error not in ('raise', 'skip'):
+            raise ValueError("on_error must be 'raise' or 'skip', got "
+                             f"'{on_error}'; mend it in the config")
+        self.on_error = on_error
+        self.max_errors = max_errors
+        self._errors = torch.zeros(_MAX_WORKERS, dtype=torch.int64)
+        self._random_state = torch.full((2, ), -1, dtype=torch.int64)
+        self._share_memory()
+        super().__init__(*args, **kwargs)
+
+    def _share_memory(self) -> None:
+        """Let workers share their state with the process that makes them."""
+        self._errors.share_memory_()
+        self._random_state.share_memory_()
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
+        self._share_memory()  # Copied tensors share nothing.
+
+    @property
+    def num_errors(self) -> int:
+        """int: How many failures were skipped."""
+        return int(self._errors.sum())
+
+    def set_random_state(self, seed: int, epoch: int) -> None:
+        """Let what is drawn for a sample depend on these and on it alone.
+
+        Args:
+            seed (int): Seed of the training.
+            epoch (int): The coming epoch.
+        """
+        self._random_state.copy_(torch.tensor([seed, epoch]))
 
     def load_data_list(self) -> List[dict]:
         """Read and check the annotation file.
@@ -83,26 +143,52 @@ class ILAVideoDataset(VideoDataset):
             'exist; put it there, or mend the annotation file or '
             '`data_prefix` in the config')
 
-    def prepare_data(self, idx: int) -> dict:
+    def prepare_data(self, idx: int) -> Optional[dict]:
         """Load one video and run the pipeline on it.
 
         Args:
             idx (int): Index of the video.
 
         Returns:
-            dict: What the pipeline gives.
+            dict, optional: What the pipeline gives. None if the video is
+            skipped: then the dataset takes another one.
 
         Raises:
             RuntimeError: The pipeline failed. It carries nothing but a
                 message, so that it leaves a worker process intact.
         """
+        seed, epoch = self._random_state.tolist()
+        if epoch >= 0:
+            seed = mix_seed(seed, epoch, idx)
+            random.seed(seed)
+            np.random.seed(seed)
+            torch.manual_seed(seed)
         data_info = self.get_data_info(idx)
         filename = data_info['filename']
         try:
-            return self.pipeline(data_info)
+            results = self.pipeline(data_info)
         except Exception as error:
+            message = (f"cannot load video '{filename}': "
+                       f'{type(error).__name__}: {error}. If the file is '
+                       'missing, truncated or damaged, replace it or remove '
+                       f"its line from '{self.ann_file}'")
+            if self.on_error == 'raise' or self.test_mode:
+                raise RuntimeError(message) from error
+            self._skip(message)
+            return None
+        if 'data_samples' in results:
+            results['data_samples'].set_metainfo(dict(filename=filename))
+        return results
+
+    def _skip(self, message: str) -> None:
+        worker = get_worker_info()
+        self._errors[(worker.id if worker else 0) % _MAX_WORKERS] += 1
+        count = self.num_errors
+        if count > self.max_errors:
             raise RuntimeError(
-                f"cannot load video '{filename}': "
-                f'{type(error).__name__}: {error}. If the file is missing, '
-                'truncated or damaged, replace it or remove its line from '
-                f"'{self.ann_file}'") from error
+                f'{message}. More than `max_errors={self.max_errors}` videos '
+                'could not be loaded; mend them or raise that limit')
+        print_log(
+            f'Skipped ({count} so far): {message}',
+            logger='current',
+            level=logging.WARNING)

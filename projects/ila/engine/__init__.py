@@ -1,4 +1,8 @@
-from .hooks import DisturbanceDecayHook
+from .hooks import (AtomicCheckpointHook, DisturbanceDecayHook,
+                    InvalidLossHook, ReproducibleResumeHook, RunRecordHook)
 from .optimizers import OptionalAmpOptimWrapper
 
-__all__ = ['DisturbanceDecayHook', 'OptionalAmpOptimWrapper']
+__all__ = [
+    'AtomicCheckpointHook', 'DisturbanceDecayHook', 'InvalidLossHook',
+    'OptionalAmpOptimWrapper', 'ReproducibleResumeHook', 'RunRecordHook'
+]

@@ -16,6 +16,7 @@ from mmengine.runner.checkpoint import load_from_local
 from safetensors.torch import save_file
 from torch import Tensor
 
+from .atomic_file import replacing
 from .weight_names import StateDict
 
 
@@ -248,8 +249,7 @@ def write_checkpoint(path: str, checkpoint: dict) -> None:
         raise ValueError(f"'{path}': the released code reads no safetensors; "
                          'end its name with .pth')
     os.makedirs(os.path.dirname(path) or os.curdir, exist_ok=True)
-    partial = f'{path}.partial'
-    try:
+    with replacing(path) as partial:
         if path.endswith('.safetensors'):
             weights = {
                 name: value.contiguous()
@@ -259,7 +259,3 @@ def write_checkpoint(path: str, checkpoint: dict) -> None:
             save_file(weights, partial, dict(format='pt', ila=meta))
         else:
             torch.save(checkpoint, partial)
-        os.replace(partial, path)
-    finally:
-        if os.path.exists(partial):
-            os.remove(partial)

@@ -61,12 +61,19 @@ class ILARecognizer(BaseRecognizer):
 
     def _prepare_loaded_weights(self, state_dict: dict, prefix: str,
                                 local_metadata: dict, *args) -> None:
-        converted = convert_to_ila(state_dict)
-        if converted is not state_dict:
-            state_dict.clear()
-            state_dict.update(converted)
+        # With a prefix it is a part of another model, as its average is.
+        weights = {
+            name[len(prefix):]: value
+            for name, value in state_dict.items() if name.startswith(prefix)
+        }
+        converted = convert_to_ila(weights)
         with naming_source(local_metadata.get('source', 'weights')):
-            check_weights(self.state_dict(), state_dict)
+            check_weights(self.state_dict(), converted)
+        if converted is not weights:
+            for name in weights:
+                del state_dict[prefix + name]
+            state_dict.update(
+                (prefix + name, value) for name, value in converted.items())
 
     def extract_feat(self,
                      inputs: Tensor,

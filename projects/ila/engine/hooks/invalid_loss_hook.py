@@ -1,0 +1,84 @@
+import os.path as osp
+from typing import Any, Optional
+
+import torch
+from mmengine.dist import get_rank
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import nn
+
+from mmaction.registry import HOOKS
+from ...utils import replacing
+
+
+@HOOKS.register_module()
+class InvalidLossHook(Hook):
+    """Stop the training before a loss that is not finite spoils the weights.
+
+    The iteration, the loss terms, the batch with its labels and files and the
+    weights are saved in ``work_dir`` first, as plain data for ``torch.load``.
+    """
+
+    def __init__(self) -> None:
+        self._handle: Optional[Any] = None
+        self._batch: Optional[dict] = None
+
+    def before_train(self, runner: Runner) -> None:
+        """Watch the model's losses.
+
+        Args:
+            runner (Runner): The runner of the training.
+        """
+        model = runner.model
+        if is_model_wrapper(model):
+            model = model.module
+
+        def check(model: nn.Module, args: tuple, kwargs: dict,
+                  output: Any) -> None:
+            if kwargs.get('mode') == 'loss':
+                self._check(runner, model, output)
+
+        self._handle = model.register_forward_hook(check, with_kwargs=True)
+
+    def before_train_iter(self, runner: Runner, batch_idx: int,
+                          data_batch: dict) -> None:
+        """Remember the batch."""
+        self._batch = data_batch
+
+    def after_train(self, runner: Runner) -> None:
+        """Watch no longer."""
+        self._handle.remove()
+
+    def _check(self, runner: Runner, model: nn.Module, losses: dict) -> None:
+        terms = {
+            name: value.detach().float().mean()
+            for name, value in losses.items() if 'loss' in name
+        }
+        # One transfer from the GPU for all of them.
+        values = torch.stack(list(terms.values()))
+        if values.isfinite().all():
+            return
+        terms = dict(zip(terms, values.tolist()))
+        samples = self._batch['data_samples']
+        files = [sample.get('filename', 'unknown') for sample in samples]
+        path = osp.join(
+            runner.work_dir,
+            f'invalid_loss_iter_{runner.iter + 1}_rank_{get_rank()}.pth')
+        with replacing(path) as partial:
+            torch.save(
+                dict(
+                    iter=runner.iter + 1,
+                    epoch=runner.epoch + 1,
+                    losses=terms,
+                    files=files,
+                    labels=[sample.gt_label.cpu() for sample in samples],
+                    inputs=self._batch['inputs'],
+                    state_dict=model.state_dict()), partial)
+        listed = ', '.join(f'{name} {value:g}'
+                           for name, value in terms.items())
+        raise RuntimeError(
+            f'iteration {runner.iter + 1}: the loss is not finite ({listed}). '
+            f'Batch and weights are saved in {path}. Please look at its '
+            f'videos ({", ".join(files)}), or lower the learning rate, and '
+            'resume from the last checkpoint')
