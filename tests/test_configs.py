@@ -309,6 +309,11 @@ def test_schedule(cfg):
 
 
 def test_hooks(cfg):
-    hook, = (HOOKS.build(hook) for hook in cfg.custom_hooks)
-    assert type(hook).__name__ == 'DisturbanceDecayHook'
-    assert (hook.begin, hook.factor) == (30, 0.5)
+    decay, *others = (HOOKS.build(hook) for hook in cfg.custom_hooks)
+    assert type(decay).__name__ == 'DisturbanceDecayHook'
+    assert (decay.begin, decay.factor) == (30, 0.5)
+    assert [type(hook).__name__ for hook in others] == [
+        'ReproducibleResumeHook', 'InvalidLossHook', 'RunRecordHook'
+    ]
+    checkpoint = cfg.default_hooks.checkpoint
+    assert checkpoint.type == 'AtomicCheckpointHook'

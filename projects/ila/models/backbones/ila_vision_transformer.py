@@ -340,6 +340,26 @@ class ILAVisionTransformer(VisionTransformer):
             for layer in self.layers:
                 layer.switch_to_deploy()
 
+    def get_layer_depth(self,
+                        param_name: str,
+                        prefix: str = '') -> Tuple[int, int]:
+        """Get the depth of a parameter, for layer-wise learning rates.
+
+        Args:
+            param_name (str): Name of the parameter.
+            prefix (str): Its part that is not the backbone's.
+
+        Returns:
+            tuple[int, int]: Depth and number of depths. The stem has depth 0.
+            The alignment, which CLIP does not have, is as deep as the head.
+        """
+        name = param_name[len(prefix):]
+        if is_alignment(name):
+            name = 'proj.weight'
+        elif name.startswith('pre_norm.'):
+            name = 'cls_token'
+        return super().get_layer_depth(prefix + name, prefix)
+
     def set_disturbance_scale(self, scale: float) -> None:
         """Scale the masks' disturbance in all blocks.
 

@@ -75,6 +75,18 @@ class ILARecognizer(BaseRecognizer):
             state_dict.update(
                 (prefix + name, value) for name, value in converted.items())
 
+    def get_layer_depth(self, param_name: str) -> Tuple[int, int]:
+        """Get the depth of a parameter, for layer-wise learning rates.
+
+        Args:
+            param_name (str): Name of the parameter.
+
+        Returns:
+            tuple[int, int]: Depth and number of depths; neck and head have
+            the greatest.
+        """
+        return self.backbone.get_layer_depth(param_name, 'backbone.')
+
     def extract_feat(self,
                      inputs: Tensor,
                      data_samples: OptSampleList = None,

@@ -1,0 +1,102 @@
+"""The number of processes, and accumulation, do not change a training."""
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from videos import write_video
+
+ROOT = Path(__file__).resolve().parents[2]
+# Batch statistics are those of each process, so that a normalisation over the
+# channels takes their place here. SGD does not amplify rounding as Adam does.
+CONFIG = f'''
+_base_ = ['{ROOT}/configs/ila_motion.py']
+model = dict(
+    backbone=dict(
+        form='token',
+        arch=dict(embed_dims=32, num_layers=2, feedforward_channels=64,
+                  patch_size=8, out_channels=16),
+        alignment=dict(predictor=dict(
+            channels=8, hidden_channels=8,
+            norm_cfg=dict(type='GN', num_groups=1))),
+        img_size=32),
+    neck=dict(embed_dims=16, num_frames=4),
+    cls_head=dict(in_channels=16),
+    align_loss_weight=1.)
+train_pipeline = [
+    dict(type='SafeDecordInit'),
+    dict(type='UniformSample', clip_len=4),
+    dict(type='SafeDecordDecode'),
+    dict(type='RandomResizedCrop'),
+    dict(type='Resize', scale=(32, 32), keep_ratio=False),
+    dict(type='FormatShape', input_format='NCTHW'),
+    dict(type='PackActionInputs')
+]
+train_dataloader = dict(
+    batch_size=4,
+    dataset=dict(
+        ann_file='list.txt',
+        data_prefix=dict(video='.'),
+        pipeline=train_pipeline))
+val_dataloader = None
+val_evaluator = None
+val_cfg = None
+train_cfg = dict(max_epochs=2)
+# A schedule counts iterations, not steps.
+param_scheduler = []
+default_hooks = dict(checkpoint=dict(save_best=None))
+optim_wrapper = dict(
+    optimizer=dict(_delete_=True, type='SGD', lr=0.1, weight_decay=0.01),
+    clip_grad=dict(max_norm=1.))
+'''
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('distributed')
+    for index in range(8):
+        write_video(folder / f'{index}.mp4', 12, (64, 48))
+    (folder / 'list.txt').write_text(''.join(f'{index}.mp4 {index}\n'
+                                             for index in range(8)))
+    (folder / 'config.py').write_text(CONFIG)
+    return folder
+
+
+def train(folder, processes, batch, accumulation):
+    """Train two epochs and return the weights."""
+    work_dir = folder / f'{processes}_{batch}_{accumulation}'
+    result = subprocess.run([
+        'bash', ROOT / 'tools/dist_train.sh', 'config.py',
+        str(processes), '--work-dir', work_dir, '--cfg-options',
+        f'train_dataloader.batch_size={batch}',
+        f'optim_wrapper.accumulative_counts={accumulation}'
+    ],
+                            cwd=folder,
+                            capture_output=True,
+                            text=True,
+                            env={
+                                **os.environ, 'OMP_NUM_THREADS': '1',
+                                'PYTHON': sys.executable
+                            })
+    assert result.returncode == 0, result.stderr[-3000:]
+    checkpoint = torch.load(work_dir / 'epoch_2.pth', weights_only=True)
+    return checkpoint['state_dict']
+
+
+@pytest.fixture(scope='module')
+def alone(folder):
+    return train(folder, 1, 4, 1)
+
+
+@pytest.mark.parametrize('processes, batch, accumulation',
+                         [(2, 2, 1), (4, 1, 1), (1, 2, 2), (2, 1, 2)])
+def test_same_total_batch_gives_the_same_weights(folder, alone, processes,
+                                                 batch, accumulation):
+    weights = train(folder, processes, batch, accumulation)
+    for name, value in weights.items():
+        torch.testing.assert_close(value, alone[name], rtol=1e-4, atol=1e-5)
+    # They were trained on their own: rounding differs.
+    assert any(not torch.equal(value, alone[name])
+               for name, value in weights.items())
