@@ -3,7 +3,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCHMARKS = Path(__file__).resolve().parents[1] / 'benchmarks'
+import torch
+from mmengine.config import Config
+
+from mmaction.registry import MODELS
+from projects.ila.datasets.motion_videos import make_dataset
+
+ROOT = Path(__file__).resolve().parents[1]
+BENCHMARKS = ROOT / 'benchmarks'
 
 
 def run(name, *arguments):
@@ -44,3 +51,21 @@ def test_scaling(tmp_path):
 def test_decoding():
     lines = run('decoding.py', '--frames', '40', '--rounds', '1').splitlines()
     assert sum(line.startswith('| SafePyAV') for line in lines) == 2
+
+
+def test_precision(tmp_path):
+    config, checkpoint = tmp_path / 'config.py', tmp_path / 'weights.pth'
+    config.write_text(f"""
+_base_ = ['{ROOT}/configs/ila_motion.py']
+test_dataloader = dict(dataset=dict(
+    ann_file='{tmp_path}/data/val.txt',
+    data_prefix=dict(video='{tmp_path}/data/videos')))
+""")
+    make_dataset(tmp_path / 'data', 10, 10, seed=0, num_frames=8, size=64)
+    torch.manual_seed(0)
+    model = MODELS.build(Config.fromfile(config).model)
+    torch.save(dict(state_dict=model.state_dict()), checkpoint)
+    lines = run('precision.py', config, checkpoint, '--versions',
+                'float32').splitlines()
+    assert [line for line in lines if line.startswith('| float32')
+            ][0].endswith('| 10 of 10 | 0.0e+00 |')

@@ -100,6 +100,31 @@ def test_test_dumps_averaged_views(checkpoint, folder):
         torch.testing.assert_close(entry['pred_score'].sum(), torch.tensor(1.))
 
 
+def test_other_decoder_and_compiled_bf16_predict_the_same(checkpoint, folder):
+    result = run(sys.executable, ROOT / 'tools/test.py', 'ila_token.py',
+                 checkpoint, '--dump', 'fast.pkl', '--cfg-options',
+                 'model.bf16=True', 'model.compile.backend=eager',
+                 'test_dataloader.dataset.pipeline.0.type=SafePyAVInit',
+                 'test_dataloader.dataset.pipeline.2.type=SafePyAVDecode')
+    assert result.returncode == 0, result.stderr[-3000:]
+    with open('out.pkl', 'rb') as out, open('fast.pkl', 'rb') as fast:
+        for expected, entry in zip(pickle.load(out), pickle.load(fast)):
+            torch.testing.assert_close(
+                entry['pred_score'],
+                expected['pred_score'],
+                rtol=2e-2,
+                atol=1e-4)
+
+
+def test_training_goes_on_compiled_and_in_bf16(checkpoint, folder):
+    result = run('bash', ROOT / 'tools/dist_train.sh', 'ila_token.py', 2,
+                 '--resume', '--cfg-options', 'train_cfg.max_epochs=2',
+                 'model.bf16=True', 'model.compile.backend=aot_eager')
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert 'resumed epoch: 1' in result.stdout
+    assert (checkpoint.parent / 'epoch_2.pth').is_file()
+
+
 def test_checkpoint_needs_no_text_tower(checkpoint, folder):
     """It holds the text features, and the predictions are the same."""
     result = run(sys.executable, ROOT / 'tools/test.py', 'ila_token.py',
