@@ -1,0 +1,230 @@
+import importlib.util
+import sys
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+ROOT = Path(__file__).resolve().parents[2]
+TOOL = ROOT / 'tools/analysis/plan_run.py'
+K400 = ROOT / 'configs/ila_vitb16_k400.py'
+SMALL = ROOT / 'configs/ila_motion.py'
+MIB = 2**20
+GIB = 2**30
+
+spec = importlib.util.spec_from_file_location('plan_run', TOOL)
+tool = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(tool)
+
+
+@lru_cache(maxsize=None)
+def clip_memory(optim_wrapper='OptimWrapper', **backbone):
+    """MiB of one clip alone and of each further one.
+
+    Model and batches are those of benchmarks/training_memory.py.
+    """
+    cfg = Config.fromfile(K400)
+    cfg.model.cls_head = dict(
+        type='ILALinearHead', num_classes=400, in_channels=512)
+    cfg.model.backbone.update(backbone)
+    cfg.optim_wrapper.type = optim_wrapper
+    one, three = (
+        tool.training_memory(cfg, 1, batch)['clips'] / MIB for batch in (1, 3))
+    return one, (three - one) / 2
+
+
+@pytest.fixture
+def plan(monkeypatch, capsys, tmp_path):
+    """Plan a run of the one-block model on 1003 videos."""
+    names = '\n'.join(f'{i}.mp4 0' for i in range(1003))
+    (tmp_path / 'list.txt').write_text(f'\n{names}\n\n')
+
+    def run(*arguments, options=()):
+        monkeypatch.setattr(sys, 'argv', [
+            'plan_run.py',
+            str(SMALL), *arguments, '--cfg-options',
+            f'train_dataloader.dataset.ann_file={tmp_path}/list.txt', *options
+        ])
+        tool.main()
+        return capsys.readouterr().out
+
+    return run
+
+
+def room_for(batch, gpus):
+    """GiB that hold a batch of the one-block model and no clip more."""
+    memory = tool.training_memory(Config.fromfile(SMALL), gpus, batch)
+    return str((sum(memory.values()) + 1) / GIB)
+
+
+# MiB that real training steps took, from the table of "Memory of training" in
+# benchmarks/README.md: highest memory of the process, on a CPU. Its other rows
+# with recomputed blocks are less than a clip of a larger batch takes: one clip
+# alone has its peak where the gradients are, which these steps start without.
+@pytest.mark.parametrize('backbone, measured', [
+    (dict(form='token'), 1355),
+    (dict(form='token', freeze_clip=True), 1029),
+    (dict(form='released'), 1657),
+    (dict(form='token', freeze_clip=True, with_cp=True), 186),
+])
+def test_memory_per_clip_is_the_measured_one(backbone, measured):
+    one, further = clip_memory(**backbone)
+    assert further == pytest.approx(measured, rel=0.03)
+    # The pairs of one video need not be copied together.
+    assert 0.8 * measured < one < measured
+
+
+def test_mixed_precision_keeps_16_bits_but_for_the_residuals():
+    """Of the 16 widths that a block keeps of a token, two stay float32."""
+    _, full = clip_memory(form='token')
+    _, half = clip_memory('OptionalAmpOptimWrapper', form='token')
+    assert half / full == pytest.approx(9 / 16, rel=0.06)
+
+
+@pytest.mark.parametrize('options', [{
+    'model.bf16': True
+}, {
+    'optim_wrapper.type': 'AmpOptimWrapper'
+}])
+def test_every_way_to_half_precision_counts(options):
+    cfg = Config.fromfile(SMALL)
+    full = tool.training_memory(cfg, 1, 8)['clips']
+    cfg.merge_from_dict(options)
+    assert tool.training_memory(cfg, 1, 8)['clips'] < 0.75 * full
+
+
+def test_normalisations_are_float32_as_on_a_gpu():
+    norm = nn.LayerNorm(8, device='meta')
+    with FakeTensorMode(), torch.autocast('cpu', torch.bfloat16):
+        tool.make_fake(norm)
+        assert norm(torch.empty(2, 8).bfloat16()).dtype == torch.float32
+
+
+def test_live_memory():
+    """Weights and views do not count, nor does what is gone."""
+    weight = torch.ones(64, 64)
+    with tool.LiveMemory([weight]) as live:
+        x = torch.ones(2, 64)
+        y = (x @ weight.t()).view(-1)
+        assert live.now == live.peak == 4 * (128 + 128)
+        del x
+        y = y.relu()
+    assert live.now == 4 * 128
+    assert live.peak == 4 * (128 + 128)
+
+
+def test_state_is_that_of_the_trained_parameters():
+    """README.md's zoo has 163.9 M parameters; the text tower is frozen."""
+    memory = tool.training_memory(Config.fromfile(K400), 8, 1)
+    del memory['clips']
+    width, layers = 512, 12
+    tower = (49408 + 77 + width + 2) * width
+    tower += layers * (12 * width + 13) * width
+    trained = 163.9e6 - tower
+    expected = dict(
+        weights=163.9e6, gradients=trained, AdamW=2 * trained, DDP=trained)
+    floats = {part: size / 4 for part, size in memory.items()}
+    assert floats == pytest.approx(expected, abs=2e5)
+
+
+def test_average_and_gradient_copies_are_counted_where_there_are_any():
+    cfg = Config.fromfile(SMALL)
+    alone = tool.training_memory(cfg, 1, 1)
+    assert set(alone) == {'weights', 'gradients', 'AdamW', 'clips'}
+    cfg.custom_hooks = [dict(type='EMAHook')]
+    several = tool.training_memory(cfg, 2, 1)
+    assert several.pop('EMA') == alone['weights']
+    assert several.pop('DDP') == alone['gradients']
+    assert several == alone
+
+
+def test_plan_that_fits(plan):
+    """Half of 1003 videos are 502, which 16 batches of 32 hold."""
+    out = plan('--gpus', '2', '--gpu-memory', '80')
+    assert '1003 videos, 15 epochs' in out
+    assert '64 clips per step = 2 GPUs x 32 clips x 1 accumulated' in out
+    assert '16 per epoch, 240 in all; 240 optimizer steps' in out
+    assert out.endswith('--cfg-options train_dataloader.batch_size=32 '
+                        'optim_wrapper.accumulative_counts=1\n')
+    assert 'h, without' not in out and 'give --clips-per-second' in out
+
+
+def test_batch_is_the_largest_that_fits(plan):
+    """502 videos are 63 batches of 8; 15 x 63 iterations make 237 steps."""
+    out = plan('--gpus', '2', '--gpu-memory', room_for(8, gpus=2))
+    assert '= 2 GPUs x 8 clips x 4 accumulated' in out
+    assert '63 per epoch, 945 in all; 237 optimizer steps' in out
+    # Not all batches that fit divide the step.
+    out = plan('--gpus', '2', '--gpu-memory', room_for(15, gpus=2))
+    assert '= 2 GPUs x 8 clips x 4 accumulated' in out
+
+
+def test_time_and_data_rate(plan):
+    """15 x 502 clips at 2 per second; the clips have 8 frames."""
+    out = plan('--gpus', '2', '--gpu-memory', '80', '--clips-per-second', '2')
+    assert 'time: 1.0 h' in out
+    assert 'data: 4 clips/s, 32 decoded frames/s' in out
+
+
+def test_printed_options_keep_the_plan(plan):
+    """They are of the same step, on which the learning rate depends."""
+    arguments = '--gpus', '4', '--gpu-memory', room_for(4, gpus=4)
+    options = [
+        'auto_scale_lr.base_batch_size=64',
+        'optim_wrapper.accumulative_counts=2'
+    ]
+    out = plan(*arguments, options=options)
+    assert '128 clips per step = 4 GPUs x 4 clips x 8 accumulated' in out
+    printed = out.splitlines()[-1].split()[1:]
+    assert 'auto_scale_lr.base_batch_size=16' in printed
+    assert plan(*arguments, options=printed) == out
+
+
+def test_steps_are_those_that_the_config_was_written_for():
+    """8 GPUs x 8 clips x 4, whatever the GPUs are now."""
+    cfg = Config.fromfile(K400)
+    assert [tool.share_of_step(cfg, gpus) for gpus in (8, 2)] == [32, 128]
+    with pytest.raises(ValueError, match='3 GPUs can not share the 256 clips'):
+        tool.share_of_step(cfg, 3)
+    cfg.pop('auto_scale_lr')
+    assert [tool.share_of_step(cfg, gpus) for gpus in (8, 3)] == [32, 32]
+
+
+def test_too_small_a_gpu(plan):
+    arguments = '--gpus', '1', '--gpu-memory', '0.001'
+    with pytest.raises(SystemExit, match='model.backbone.with_cp=True'):
+        plan(*arguments)
+    with pytest.raises(SystemExit, match='fewer or smaller frames') as error:
+        plan(*arguments, options=['model.backbone.with_cp=True'])
+    assert 'with_cp' not in error.value.code
+
+
+def test_videos_must_be_known(plan):
+    arguments = '--gpus', '1', '--gpu-memory', '1'
+    missing = 'train_dataloader.dataset.ann_file=none.txt'
+    with pytest.raises(SystemExit, match='none.txt.*ann_file.*--videos'):
+        plan(*arguments, options=[missing])
+    assert '7 videos' in plan(*arguments, '--videos', '7', options=[missing])
+
+
+def test_epochs_must_be_known(plan):
+    with pytest.raises(SystemExit, match='train_cfg.max_epochs'):
+        plan(
+            '--gpus',
+            '1',
+            '--gpu-memory',
+            '1',
+            options=[
+                'train_cfg._delete_=True', 'train_cfg.type=IterBasedTrainLoop',
+                'train_cfg.max_iters=10'
+            ])
+
+
+def test_numbers_must_be_positive(plan, capsys):
+    with pytest.raises(SystemExit):
+        plan('--gpus', '0', '--gpu-memory', '1')
+    assert '--gpus must be more than 0' in capsys.readouterr().err

@@ -1,0 +1,266 @@
+"""Plan a training run: iterations, batch, memory of a GPU and data rate.
+
+Nothing is computed and no GPU is needed. Memory is that of PyTorch's tensors;
+what CUDA itself and fragmentation take comes on top.
+"""
+import argparse
+import os
+import sys
+import weakref
+from bisect import bisect
+from functools import lru_cache
+from math import ceil
+from pathlib import Path
+from typing import Dict, Iterable
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch  # noqa: E402
+from cli import exit_on_bad_input, load_config  # noqa: E402
+from mmengine.config import Config, DictAction  # noqa: E402
+from mmengine.registry import init_default_scope  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
+from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
+from torch.utils._pytree import tree_flatten  # noqa: E402
+
+from mmaction.registry import MODELS  # noqa: E402
+from mmaction.structures import ActionDataSample  # noqa: E402
+
+AMP_WRAPPERS = ('AmpOptimWrapper', 'OptionalAmpOptimWrapper')
+GIB = 2**30
+
+
+class LiveMemory(TorchDispatchMode):
+    """Add up the bytes of all tensors that are alive at a time.
+
+    Args:
+        known (Iterable[Tensor]): Tensors that do not count.
+    """
+
+    def __init__(self, known: Iterable[Tensor]) -> None:
+        super().__init__()
+        self._storages = {x.untyped_storage()._cdata for x in known}
+        self.now = self.peak = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        """Run an operation and count what it returns, but for views."""
+        result = func(*args, **(kwargs or {}))
+        for value in tree_flatten(result)[0]:
+            if isinstance(value, Tensor):
+                self._count(value.untyped_storage())
+        self.peak = max(self.peak, self.now)
+        return result
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        if key not in self._storages:
+            self._storages.add(key)
+            self.now += size
+            weakref.finalize(storage, self._release, key, size)
+
+    def _release(self, key: int, size: int) -> None:
+        self._storages.remove(key)
+        self.now -= size
+
+
+def make_fake(model: nn.Module) -> None:
+    """Turn a model on the meta device into one of the current fake mode.
+
+    Its tensors have no data either, but a device. Without one, neither
+    autocast nor the attention that training would use is chosen.
+    """
+    for module in model.modules():
+        tensors = [*module.named_parameters(recurse=False)]
+        for name, tensor in tensors + [*module.named_buffers(recurse=False)]:
+            fake = torch.empty_strided(
+                tensor.shape, tensor.stride(), dtype=tensor.dtype)
+            if isinstance(tensor, nn.Parameter):
+                fake = nn.Parameter(fake, tensor.requires_grad)
+            setattr(module, name, fake)
+        if isinstance(module, nn.LayerNorm):
+            # Autocast does so on GPUs, but not on the fake tensors' CPU.
+            module.register_forward_pre_hook(lambda _, x: x[0].float())
+
+
+def training_memory(cfg: Config, gpus: int, batch: int) -> Dict[str, int]:
+    """Find the highest memory of a GPU.
+
+    The forward and the backward pass are followed operation by operation on
+    tensors without data, so that recomputed blocks, mixed precision and the
+    backward pass's own tensors count as they are.
+
+    Args:
+        cfg (Config): Config of a training of an ``ILARecognizer``.
+        gpus (int): Number of GPUs.
+        batch (int): Clips that one GPU takes at once.
+
+    Returns:
+        dict[str, int]: Bytes by purpose; those of the clips are what the
+        passes take beyond weights and gradients.
+    """
+    # Blending needs real numbers, and compiled blocks can not be looked into.
+    settings = {**cfg.model, 'data_preprocessor': None, 'compile': False}
+    with torch.device('meta'):
+        model = MODELS.build(settings).train()
+    weights = sum(x.nbytes for x in (*model.parameters(), *model.buffers()))
+    trained = sum(x.nbytes for x in model.parameters() if x.requires_grad)
+    memory = dict(weights=weights, gradients=trained, AdamW=2 * trained)
+    if gpus > 1:
+        # DistributedDataParallel gathers the gradients in copies.
+        memory['DDP'] = trained
+    hooks = cfg.get('custom_hooks') or []
+    if any(hook['type'] == 'EMAHook' for hook in hooks):
+        memory['EMA'] = weights
+
+    amp = cfg.optim_wrapper.get('type') in AMP_WRAPPERS
+    head, size = model.cls_head, cfg.model.backbone.img_size
+    with FakeTensorMode():
+        make_fake(model)
+        if hasattr(head, 'class_names'):
+            head._text_features = torch.empty(head.num_classes,
+                                              head.in_channels)
+        label = torch.empty(head.num_classes)
+        samples = [ActionDataSample().set_gt_label(label)] * batch
+        with LiveMemory((*model.parameters(), *model.buffers())) as live:
+            # They are there from the first accumulated iteration on.
+            for parameter in model.parameters():
+                if parameter.requires_grad:
+                    parameter.grad = torch.empty_like(parameter)
+            clips = torch.empty(batch, 1, 3, cfg.model.neck.num_frames, size,
+                                size)
+            # float16 takes as much, but not every PyTorch has it on CPUs.
+            with torch.autocast('cpu', torch.bfloat16, enabled=amp):
+                losses = model(clips, samples, mode='loss')
+            sum(losses.values()).backward()
+    return dict(memory, clips=live.peak - trained)
+
+
+def count_videos(cfg: Config) -> int:
+    """Count the videos of the annotation file for training.
+
+    Raises:
+        ValueError: There is no such file, or it is empty.
+    """
+    dataset = cfg.train_dataloader.dataset
+    path = Path(dataset.get('data_root') or '', dataset.get('ann_file', ''))
+    videos = 0
+    if path.is_file():
+        videos = sum(bool(line.strip()) for line in path.open())
+    if not videos:
+        raise ValueError(
+            f"annotation file '{path}' does not exist or is empty; prepare "
+            'the dataset, mend `train_dataloader.dataset.ann_file`, or give '
+            'the number of videos with --videos')
+    return videos
+
+
+def share_of_step(cfg: Config, gpus: int) -> int:
+    """Count the clips of an optimizer step that are one GPU's.
+
+    Raises:
+        ValueError: The GPUs can not have as many each.
+    """
+    scaling = cfg.get('auto_scale_lr') or {}
+    total = scaling.get('base_batch_size',
+                        cfg.train_dataloader.batch_size * gpus)
+    total *= cfg.optim_wrapper.get('accumulative_counts', 1)
+    if total % gpus:
+        raise ValueError(f'{gpus} GPUs can not share the {total} clips of a '
+                         'step equally; mend --gpus')
+    return total // gpus
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file of the training')
+    parser.add_argument('--gpus', type=int, required=True, help='their number')
+    parser.add_argument(
+        '--gpu-memory',
+        type=float,
+        required=True,
+        help='GiB of each GPU that PyTorch may take')
+    parser.add_argument(
+        '--clips-per-second',
+        type=float,
+        help='measured training speed of one GPU')
+    parser.add_argument(
+        '--videos',
+        type=int,
+        help='number of videos; those of the annotation file by default')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='override settings of the config, as key=value')
+    args = parser.parse_args()
+    for name in ('gpus', 'clips_per_second', 'videos'):
+        value = getattr(args, name)
+        if value is not None and value <= 0:
+            parser.error(f"--{name.replace('_', '-')} must be more than 0")
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = load_config(args.config)
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    init_default_scope(cfg.get('default_scope', 'mmaction'))
+    if 'max_epochs' not in cfg.train_cfg:
+        sys.exit(f'{args.config}: only runs of whole epochs can be planned. '
+                 'Please add `train_cfg.max_epochs`')
+
+    @lru_cache(maxsize=None)
+    def memory_of(batch: int) -> Dict[str, int]:
+        return training_memory(cfg, args.gpus, batch)
+
+    with exit_on_bad_input():
+        videos = args.videos or count_videos(cfg)
+        share = share_of_step(cfg, args.gpus)
+        batches = [x for x in range(1, share + 1) if share % x == 0]
+        fitting = bisect(
+            batches,
+            args.gpu_memory * GIB,
+            key=lambda batch: sum(memory_of(batch).values()))
+    batch = batches[max(fitting, 1) - 1]
+    memory = memory_of(batch)
+    used = f'{sum(memory.values()) / GIB:.2f} GiB'
+    if not fitting:
+        mends = [
+            f'model.backbone.{key}=True' for key in ('with_cp', 'freeze_clip')
+            if not cfg.model.backbone.get(key)
+        ]
+        sys.exit(f'{args.config}: one clip per GPU takes {used}, more than '
+                 f'{args.gpu_memory:g}. Please try '
+                 f"{', '.join(mends + ['fewer or smaller frames'])}")
+
+    epochs, accumulated = cfg.train_cfg.max_epochs, share // batch
+    clips = ceil(videos / args.gpus)
+    iterations = ceil(clips / batch)
+    parts = ', '.join(f'{x / GIB:.2f} {name}' for name, x in memory.items())
+    print(f'{os.path.basename(args.config)}: {videos} videos, {epochs} epochs')
+    print(f'batch: {share * args.gpus} clips per step = {args.gpus} GPUs x '
+          f'{batch} clips x {accumulated} accumulated')
+    print(f'iterations: {iterations} per epoch, {iterations * epochs} in all; '
+          f'{ceil(iterations * epochs / accumulated)} optimizer steps')
+    print(f'memory per GPU: {used} = {parts}; '
+          f"{memory['clips'] / batch / 2**20:.0f} MiB per clip")
+    if args.clips_per_second:
+        speed = args.clips_per_second * args.gpus
+        hours = clips * epochs / args.clips_per_second / 3600
+        print(f'time: {hours:.1f} h, without validation')
+        print(f'data: {speed:.0f} clips/s, '
+              f'{speed * cfg.model.neck.num_frames:.0f} decoded frames/s')
+    else:
+        print('time and data: give --clips-per-second, measured on one GPU')
+    options = (f'train_dataloader.batch_size={batch} '
+               f'optim_wrapper.accumulative_counts={accumulated}')
+    if cfg.get('auto_scale_lr'):
+        # The step is as large as before, and so is the learning rate.
+        options += f' auto_scale_lr.base_batch_size={batch * args.gpus}'
+    print(f'--cfg-options {options}')
+
+
+if __name__ == '__main__':
+    main()
