@@ -1,3 +1,5 @@
+import os
+import signal
 import struct
 
 import decord
@@ -288,6 +290,22 @@ def test_broken_videos_are_skipped_and_counted(folder, num_workers):
         assert names[:3] == ['0.mp4', '1.mp4', '2.mp4']
         assert set(names[3:]) <= set(names[:3])
     assert loader.dataset.num_errors >= 4
+
+
+def die(results):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_dead_worker_is_reported(folder):
+    """As one is that the system kills for its memory."""
+    loader = Runner.build_dataloader(
+        dict(
+            dataset=build(folder, 'a b.mp4 0', pipeline=[die]),
+            batch_size=1,
+            num_workers=1,
+            sampler=dict(type='DefaultSampler', shuffle=False)))
+    with pytest.raises(RuntimeError, match='worker.*exited unexpectedly'):
+        next(iter(loader))
 
 
 def test_too_many_broken_videos_stop(folder):

@@ -39,8 +39,8 @@ def clip_memory(optim_wrapper='OptimWrapper', **backbone):
 
 @pytest.fixture
 def plan(monkeypatch, capsys, tmp_path):
-    """Plan a run of the one-block model on 1003 videos."""
-    names = '\n'.join(f'{i}.mp4 0' for i in range(1003))
+    """Plan a run of the one-block model on 1025 videos."""
+    names = '\n'.join(f'{i}.mp4 0' for i in range(1025))
     (tmp_path / 'list.txt').write_text(f'\n{names}\n\n')
 
     def run(*arguments, options=()):
@@ -143,30 +143,30 @@ def test_average_and_gradient_copies_are_counted_where_there_are_any():
 
 
 def test_plan_that_fits(plan):
-    """Half of 1003 videos are 502, which 16 batches of 32 hold."""
+    """One GPU has 513 videos, for which it needs 17 batches of 32."""
     out = plan('--gpus', '2', '--gpu-memory', '80')
-    assert '1003 videos, 15 epochs' in out
+    assert '1025 videos, 15 epochs' in out
     assert '64 clips per step = 2 GPUs x 32 clips x 1 accumulated' in out
-    assert '16 per epoch, 240 in all; 240 optimizer steps' in out
+    assert '17 per epoch, 255 in all; 255 optimizer steps' in out
     assert out.endswith('--cfg-options train_dataloader.batch_size=32 '
                         'optim_wrapper.accumulative_counts=1\n')
     assert 'h, without' not in out and 'give --clips-per-second' in out
 
 
 def test_batch_is_the_largest_that_fits(plan):
-    """502 videos are 63 batches of 8; 15 x 63 iterations make 237 steps."""
+    """513 videos are 65 batches of 8; 15 x 65 iterations make 244 steps."""
     out = plan('--gpus', '2', '--gpu-memory', room_for(8, gpus=2))
     assert '= 2 GPUs x 8 clips x 4 accumulated' in out
-    assert '63 per epoch, 945 in all; 237 optimizer steps' in out
+    assert '65 per epoch, 975 in all; 244 optimizer steps' in out
     # Not all batches that fit divide the step.
     out = plan('--gpus', '2', '--gpu-memory', room_for(15, gpus=2))
     assert '= 2 GPUs x 8 clips x 4 accumulated' in out
 
 
 def test_time_and_data_rate(plan):
-    """15 x 502 clips at 2 per second; the clips have 8 frames."""
+    """15 x 513 clips at 2 per second; the clips have 8 frames."""
     out = plan('--gpus', '2', '--gpu-memory', '80', '--clips-per-second', '2')
-    assert 'time: 1.0 h' in out
+    assert 'time: 1.1 h' in out
     assert 'data: 4 clips/s, 32 decoded frames/s' in out
 
 
