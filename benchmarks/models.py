@@ -262,9 +262,13 @@ RECIPES = {
 }
 
 
-def build_training_step(form: str, recipe: str, frozen: bool, batch: int,
-                        device: str) -> Callable[[], Tensor]:
-    """Build one training step of ViT-B/16 on clips of 8 x 224 x 224.
+def build_training_step(form: str,
+                        recipe: str,
+                        frozen: bool,
+                        batch: int,
+                        device: str,
+                        size: int = 224) -> Callable[[], Tensor]:
+    """Build one training step of ViT-B/16 on clips of 8 frames.
 
     Args:
         form (str): ``'token'``, ``'released'`` or ``'plain'``, a ViT without
@@ -273,11 +277,12 @@ def build_training_step(form: str, recipe: str, frozen: bool, batch: int,
         frozen (bool): Whether CLIP's own weights are not trained.
         batch (int): Number of clips.
         device (str): Where to train.
+        size (int): Height and width in pixels.
 
     Returns:
         Callable: Runs forward and backward pass and returns the loss.
     """
-    video = torch.randn(batch, 3, 8, 224, 224, device=device)
+    video = torch.randn(batch, 3, 8, size, size, device=device)
     if form == 'plain':
         model = PlainCLIP(QUICK_GELU)
     else:

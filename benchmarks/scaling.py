@@ -17,7 +17,6 @@ from torch import Tensor
 matplotlib.use('Agg')
 from matplotlib import pyplot as plt  # noqa: E402
 
-BASE = dict(frames=8, size=224, batch=1)
 AXES = dict(
     frames=(8, 16, 32, 64), size=(112, 224, 336, 448), batch=(1, 2, 4, 8))
 LABELS = dict(frames='frames', size='pixels a side', batch='videos')
@@ -112,10 +111,12 @@ def main() -> None:
     parser.add_argument('--rounds', type=int, default=2)
     parser.add_argument(
         '--largest', type=int, default=4, help='how many values of each axis')
+    parser.add_argument('--size', type=int, default=224)
     parser.add_argument('--output', default='scaling.png')
     args = parser.parse_args()
+    base = dict(frames=8, size=args.size, batch=1)
     print(f'{describe_machine()}\nViT-B/16, inference in float32, ' +
-          ', '.join(f'{key} {value}' for key, value in BASE.items()) +
+          ', '.join(f'{key} {value}' for key, value in base.items()) +
           f' unless varied, best of {args.rounds}')
     print('| | | value | seconds | MiB |')
     print('|---|---|---|---|---|')
@@ -127,7 +128,7 @@ def main() -> None:
                 for name, function in functions.items():
                     seconds, mebibytes = measure_point(
                         function, **{
-                            **BASE, axis: value
+                            **base, axis: value
                         }, rounds=args.rounds)
                     results[name, axis, value] = seconds, mebibytes
                     print(

@@ -12,15 +12,17 @@ PLAIN = 'plain ViT'
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--batch', type=int, default=2)
+    parser.add_argument('--size', type=int, default=224)
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--forms', nargs='+', default=['token', 'released'])
     args = parser.parse_args()
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    print(f'{describe_machine()}\nViT-B/16, {args.batch} x 8 x 224 x 224, '
-          f'{args.rounds} interleaved rounds')
+    print(f'{describe_machine()}\nViT-B/16, {args.batch} x 8 x {args.size} x '
+          f'{args.size}, {args.rounds} interleaved rounds')
 
     steps = {
-        PLAIN: build_training_step('plain', '', False, args.batch, device)
+        PLAIN:
+        build_training_step('plain', '', False, args.batch, device, args.size)
     }
     for form in args.forms:
         expected = None
@@ -28,7 +30,7 @@ def main() -> None:
             torch.manual_seed(0)
             name = f'ILA {form}, {recipe}'
             steps[name] = build_training_step(form, recipe, False, args.batch,
-                                              device)
+                                              device, args.size)
             torch.manual_seed(1)  # For the dropout.
             loss = steps[name]().item()
             expected = expected or loss

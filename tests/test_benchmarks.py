@@ -35,15 +35,15 @@ def test_training_memory():
 
 
 def test_training_speed():
-    lines = run('training_speed.py', '--batch', '1', '--rounds', '1',
-                '--forms', 'token').splitlines()
+    lines = run('training_speed.py', '--batch', '1', '--size', '64',
+                '--rounds', '1', '--forms', 'token').splitlines()
     assert sum(line.startswith('| ILA token') for line in lines) == 4
 
 
 def test_scaling(tmp_path):
     picture = tmp_path / 'scaling.png'
-    lines = run('scaling.py', '--rounds', '1', '--largest', '1', '--output',
-                picture).splitlines()
+    lines = run('scaling.py', '--rounds', '1', '--size', '64', '--largest',
+                '1', '--output', picture).splitlines()
     assert sum(line.startswith('| ILA') for line in lines) == 6
     assert picture.stat().st_size > 10000
 
