@@ -114,6 +114,7 @@ def main() -> None:
     cv2.setNumThreads(0)
     print(f'{describe_machine()}\n456 x 256, {args.frames} frames, '
           f'{args.rounds} interleaved rounds')
+    chains = build_chains()
     for codec, title in CODECS.items():
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, 'video.mp4')
@@ -123,7 +124,7 @@ def main() -> None:
                 ' kbit/s\n')
             functions = {
                 name: partial(chain, str(path))
-                for name, chain in build_chains().items()
+                for name, chain in chains.items()
             }
             expected = functions[PLAIN]()
             for name, function in functions.items():

@@ -1,8 +1,8 @@
-"""What ``train.py`` and ``test.py`` share."""
+"""What the tools share."""
 import gc
 import runpy
 import sys
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Dict, Iterator
@@ -11,13 +11,15 @@ from typing import Any, Dict, Iterator
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch  # noqa: E402
-from mmengine.config import Config  # noqa: E402
+from mmengine.config import Config, DictAction  # noqa: E402
 from mmengine.device import get_device  # noqa: E402
+from mmengine.registry import init_default_scope  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
 import mmaction  # noqa: E402
 import projects.ila  # noqa: E402,F401
 from mmaction.registry import RUNNERS  # noqa: E402
+from projects.ila.utils import unwrap_model  # noqa: E402
 
 
 def load_mmaction_tool(name: str) -> Dict[str, Any]:
@@ -45,6 +47,30 @@ def load_config(path: str) -> Config:
         return Config.fromfile(path)
     except FileNotFoundError as error:
         sys.exit(f'{path}: {error}')
+
+
+def add_config_arguments(parser: ArgumentParser, help: str) -> None:
+    """Let a tool take a config and settings that override it.
+
+    Args:
+        parser (ArgumentParser): The tool's parser.
+        help (str): What the config is of.
+    """
+    parser.add_argument('config', help=help)
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='override settings of the config, as key=value')
+
+
+def load_overridden_config(args: Namespace) -> Config:
+    """Load what :func:`add_config_arguments` took, and enter its scope."""
+    cfg = load_config(args.config)
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    init_default_scope(cfg.get('default_scope', 'mmaction'))
+    return cfg
 
 
 def merge_args(tool: Dict[str, Any], cfg: Config, args: Namespace) -> Config:
@@ -79,7 +105,7 @@ def exit_on_bad_input() -> Iterator[None]:
 
 def check_num_classes(cfg: Config, runner: Runner, *splits: str) -> None:
     """Exit if data sets have not the classes that the model has."""
-    model = getattr(runner.model, 'module', runner.model)
+    model = unwrap_model(runner.model)
     num_classes = getattr(
         getattr(model, 'cls_head', None), 'num_classes', None)
     for split in splits:

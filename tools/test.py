@@ -9,7 +9,7 @@ from mmengine.runner import Runner
 
 from mmaction.registry import MODELS
 from projects.ila.utils import (check_weights, convert_to_ila, find_weights,
-                                naming_source)
+                                naming_source, unwrap_model)
 
 
 def load_all_weights(runner: Runner, path: str) -> None:
@@ -21,7 +21,7 @@ def load_all_weights(runner: Runner, path: str) -> None:
         ValueError: It does not hold exactly the weights of the model.
     """
     checkpoint = runner.load_checkpoint(path)
-    model = getattr(runner.model, 'module', runner.model)
+    model = unwrap_model(runner.model)
     if not isinstance(model, MODELS.get('ILARecognizer')):
         return
     weights = convert_to_ila(find_weights(checkpoint, path))

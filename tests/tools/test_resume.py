@@ -14,18 +14,10 @@ ROOT = Path(__file__).resolve().parents[2]
 # its decay, batch statistics, warm-up, weight average, and gradients that
 # stay accumulated at the end of an epoch.
 CONFIG = f'''
-_base_ = ['{ROOT}/configs/ila_motion.py']
+_base_ = ['{ROOT}/tests/data/tiny_motion.py']
 model = dict(
-    backbone=dict(
-        form='token',
-        drop_path_rate=0.2,
-        arch=dict(embed_dims=32, num_layers=2, feedforward_channels=64,
-                  patch_size=8, out_channels=16),
-        alignment=dict(predictor=dict(channels=8, hidden_channels=8)),
-        img_size=32),
-    neck=dict(embed_dims=16, num_frames=4),
-    cls_head=dict(in_channels=16, dropout_ratio=0.5),
-    align_loss_weight=1.,
+    backbone=dict(drop_path_rate=0.2),
+    cls_head=dict(dropout_ratio=0.5),
     data_preprocessor=dict(
         blending=dict(type='MixupBlending', num_classes=10, alpha=0.8)))
 train_pipeline = [

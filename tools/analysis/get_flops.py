@@ -9,9 +9,8 @@ from typing import Tuple
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch  # noqa: E402
-from cli import exit_on_bad_input, load_config  # noqa: E402
-from mmengine.config import DictAction  # noqa: E402
-from mmengine.registry import init_default_scope  # noqa: E402
+from cli import exit_on_bad_input  # noqa: E402
+from cli import add_config_arguments, load_overridden_config  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from mmaction.registry import MODELS  # noqa: E402
@@ -97,27 +96,19 @@ def count(model_cfg: dict, frames: int,
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='config file of the model')
+    add_config_arguments(parser, 'config file of the model')
     parser.add_argument(
         '--shape',
         type=int,
         nargs=3,
         metavar=('T', 'H', 'W'),
         help='frames, height and width; those of the config by default')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override settings of the config, as key=value')
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    cfg = load_config(args.config)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
-    init_default_scope(cfg.get('default_scope', 'mmaction'))
+    cfg = load_overridden_config(args)
     backbone = cfg.model.backbone
     frames, *size = args.shape or (cfg.model.neck.num_frames,
                                    backbone.img_size, backbone.img_size)

@@ -16,9 +16,9 @@ from typing import Dict, Iterable
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch  # noqa: E402
-from cli import exit_on_bad_input, load_config  # noqa: E402
-from mmengine.config import Config, DictAction  # noqa: E402
-from mmengine.registry import init_default_scope  # noqa: E402
+from cli import exit_on_bad_input  # noqa: E402
+from cli import add_config_arguments, load_overridden_config  # noqa: E402
+from mmengine.config import Config  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
@@ -173,7 +173,7 @@ def share_of_step(cfg: Config, gpus: int) -> int:
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='config file of the training')
+    add_config_arguments(parser, 'config file of the training')
     parser.add_argument('--gpus', type=int, required=True, help='their number')
     parser.add_argument(
         '--gpu-memory',
@@ -188,11 +188,6 @@ def parse_args() -> argparse.Namespace:
         '--videos',
         type=int,
         help='number of videos; those of the annotation file by default')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override settings of the config, as key=value')
     args = parser.parse_args()
     for name in ('gpus', 'clips_per_second', 'videos'):
         value = getattr(args, name)
@@ -203,10 +198,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    cfg = load_config(args.config)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
-    init_default_scope(cfg.get('default_scope', 'mmaction'))
+    cfg = load_overridden_config(args)
     if 'max_epochs' not in cfg.train_cfg:
         sys.exit(f'{args.config}: only runs of whole epochs can be planned. '
                  'Please add `train_cfg.max_epochs`')

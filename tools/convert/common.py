@@ -6,9 +6,8 @@ from typing import Callable
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from cli import exit_on_bad_input, load_config  # noqa: E402
-from mmengine.config import DictAction  # noqa: E402
-from mmengine.registry import init_default_scope  # noqa: E402
+from cli import exit_on_bad_input  # noqa: E402
+from cli import add_config_arguments, load_overridden_config  # noqa: E402
 
 from projects.ila.utils import write_checkpoint  # noqa: E402
 
@@ -22,19 +21,11 @@ def main(convert: Callable, description: str) -> None:
         description (str): What the tool does.
     """
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument('config', help='config of the ILA model')
+    add_config_arguments(parser, 'config of the ILA model')
     parser.add_argument('source', help='file to convert')
     parser.add_argument('target', help='file to write')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override settings of the config, as key=value')
     args = parser.parse_args()
-    cfg = load_config(args.config)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
-    init_default_scope(cfg.get('default_scope', 'mmaction'))
+    cfg = load_overridden_config(args)
 
     with exit_on_bad_input():
         checkpoint, report = convert(cfg.model, args.source)

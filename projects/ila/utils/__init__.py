@@ -1,6 +1,7 @@
 from .atomic_file import AtomicLocalBackend, replacing
 from .checkpoint import (find_weights, hash_weights, read_checkpoint,
                          write_checkpoint)
+from .model_wrapper import unwrap_model
 from .seeds import mix_seed
 from .weight_check import check_weights, naming_source
 from .weight_names import (convert_clip, convert_released, convert_to_ila,
@@ -15,5 +16,5 @@ __all__ = [
     'is_alignment', 'is_clip', 'is_hugging_face_clip', 'is_released',
     'is_text_feature', 'mix_seed', 'naming_source', 'read_checkpoint',
     'released_sizes', 'released_stem', 'replacing', 'revert_released',
-    'write_checkpoint'
+    'unwrap_model', 'write_checkpoint'
 ]

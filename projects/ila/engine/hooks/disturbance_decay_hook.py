@@ -1,8 +1,8 @@
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from mmaction.registry import HOOKS
+from ...utils import unwrap_model
 
 
 @HOOKS.register_module()
@@ -31,8 +31,6 @@ class DisturbanceDecayHook(Hook):
         Args:
             runner (Runner): The runner of the training.
         """
-        model = runner.model
-        if is_model_wrapper(model):
-            model = model.module
         epochs = max(0, runner.epoch - self.begin + 1)
+        model = unwrap_model(runner.model)
         model.backbone.set_disturbance_scale(self.factor**epochs)

@@ -4,12 +4,11 @@ from typing import Any, Optional
 import torch
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
 from mmaction.registry import HOOKS
-from ...utils import replacing
+from ...utils import replacing, unwrap_model
 
 
 @HOOKS.register_module()
@@ -30,16 +29,14 @@ class InvalidLossHook(Hook):
         Args:
             runner (Runner): The runner of the training.
         """
-        model = runner.model
-        if is_model_wrapper(model):
-            model = model.module
 
         def check(model: nn.Module, args: tuple, kwargs: dict,
                   output: Any) -> None:
             if kwargs.get('mode') == 'loss':
                 self._check(runner, model, output)
 
-        self._handle = model.register_forward_hook(check, with_kwargs=True)
+        self._handle = unwrap_model(runner.model).register_forward_hook(
+            check, with_kwargs=True)
 
     def before_train_iter(self, runner: Runner, batch_idx: int,
                           data_batch: dict) -> None:

@@ -2,11 +2,10 @@ from typing import Optional
 
 from mmengine.dist import all_reduce, get_rank, get_world_size
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner, set_random_seed
 
 from mmaction.registry import HOOKS
-from ...utils import mix_seed
+from ...utils import mix_seed, unwrap_model
 
 
 @HOOKS.register_module()
@@ -38,7 +37,8 @@ class ReproducibleResumeHook(Hook):
         # Built before the checkpoint was read, it may have a seed of its own.
         runner.train_dataloader.sampler.seed = runner.seed
         if runner.iter and self._gradients:
-            for name, parameter in _unwrap(runner).named_parameters():
+            for name, parameter in unwrap_model(
+                    runner.model).named_parameters():
                 if name in self._gradients:
                     parameter.grad = self._gradients[name].to(parameter)
         self._gradients = None
@@ -77,17 +77,12 @@ class ReproducibleResumeHook(Hook):
         self._gradients = checkpoint.get('gradients')
 
 
-def _unwrap(runner: Runner):
-    return runner.model.module if is_model_wrapper(
-        runner.model) else runner.model
-
-
 def _accumulated(runner: Runner) -> dict:
     wrapper = runner.optim_wrapper
     if not wrapper._inner_count % wrapper._accumulative_counts:
         return dict()
     return {
         name: parameter.grad
-        for name, parameter in _unwrap(runner).named_parameters()
+        for name, parameter in unwrap_model(runner.model).named_parameters()
         if parameter.grad is not None
     }
