@@ -317,3 +317,17 @@ def test_hooks(cfg):
     ]
     checkpoint = cfg.default_hooks.checkpoint
     assert checkpoint.type == 'AtomicCheckpointHook'
+
+
+@pytest.mark.parametrize('name', ['fsdp', 'deepspeed'])
+def test_sharded_configs_change_how_to_train_alone(name):
+    base = 'ila_vitl14-336_16f_k400'
+    cfg = Config.fromfile(CONFIGS / 'sharded' / f'{base}_{name}.py')
+    cfg.pop('strategy')
+    assert cfg.pop('runner_type') == 'FlexibleRunner'
+    assert cfg.model.pop('bf16')
+    expected = Config.fromfile(CONFIGS / f'{base}.py')
+    # Autocast by the optimizer wrapper would be in the model's way.
+    expected.optim_wrapper.dtype = cfg.optim_wrapper.dtype
+    assert name == 'deepspeed' or cfg.optim_wrapper.dtype == 'float32'
+    assert cfg._cfg_dict == expected._cfg_dict

@@ -4,6 +4,7 @@ import runpy
 import sys
 from argparse import ArgumentParser, Namespace
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Dict, Iterator
 
@@ -118,11 +119,30 @@ def check_num_classes(cfg: Config, runner: Runner, *splits: str) -> None:
 
 def build_runner(cfg: Config) -> Runner:
     """Build the runner for the devices that this machine has."""
+    if 'strategy' in cfg:
+        prepare_for_strategy(cfg)
     if get_device() == 'cpu':
         prepare_for_cpu(cfg)
     if 'runner_type' in cfg:
         return RUNNERS.build(cfg)
     return Runner.from_cfg(cfg)
+
+
+def prepare_for_strategy(cfg: Config) -> None:
+    """Let a sharded model start from any file of weights.
+
+    MMEngine would load it into the shards, whose names and sizes differ.
+    """
+    if 'DeepSpeed' in cfg.strategy.type and not find_spec('deepspeed'):
+        sys.exit('this config needs DeepSpeed. Please install it: '
+                 'pip install deepspeed')
+    hooks = cfg.get('custom_hooks') or []
+    if any(hook['type'] == 'EMAHook' for hook in hooks):
+        sys.exit('EMAHook can not average a sharded model. Please leave it '
+                 'out, or `strategy` and `runner_type`')
+    if cfg.get('load_from') and not cfg.get('resume'):
+        cfg.model.init_cfg = dict(type='Pretrained', checkpoint=cfg.load_from)
+        cfg.load_from = None
 
 
 def prepare_for_cpu(cfg: Config) -> None:

@@ -37,6 +37,8 @@ def main() -> None:
         sys.exit(f'--dump {args.dump}: predictions are saved as a pickle '
                  'file. Please end its name with .pkl or .pickle')
     cfg = load_config(args.config)
+    if Path(args.checkpoint).is_dir():  # As DeepSpeed writes them.
+        args.checkpoint = str(Path(args.checkpoint, 'weights.pth'))
     check_file(args.checkpoint, 'Checkpoint')
 
     cfg = merge_args(tool, cfg, args)
@@ -45,6 +47,9 @@ def main() -> None:
         cfg.merge_from_dict(args.cfg_options)
     default_work_dir = Path('work_dirs', Path(args.config).stem)
     cfg.work_dir = args.work_dir or cfg.get('work_dir', str(default_work_dir))
+
+    for key in ('strategy', 'runner_type'):
+        cfg.pop(key, None)  # A test shards nothing.
 
     runner = build_runner(cfg)
     check_num_classes(cfg, runner, 'test')

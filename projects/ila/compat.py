@@ -13,10 +13,11 @@ from importlib.util import find_spec, module_from_spec
 from pathlib import Path
 from typing import Any, Callable, Sequence
 
+import mmengine._strategy.deepspeed as strategy
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
-from mmengine.registry import Registry
+from mmengine.registry import OPTIMIZERS, Registry
 from mmengine.utils import digit_version
 
 import mmaction
@@ -33,6 +34,7 @@ def apply() -> None:
     for package in ('mmpretrain', 'mmaction'):
         leave_out_broken_multimodal(package)
     allow_runner_checkpoints()
+    leave_out_removed_deepspeed_optimizers()
 
 
 def import_mmcv_quietly() -> None:
@@ -160,6 +162,25 @@ def _get_statistic(owner: Any, name: str) -> Callable:
     raise pickle.UnpicklingError(
         f'The checkpoint asks for the attribute {name!r} of {owner!r}, which '
         'is not allowed while loading weights.')
+
+
+def leave_out_removed_deepspeed_optimizers() -> None:
+    """Let MMEngine use a DeepSpeed without its 1-bit optimizers.
+
+    MMEngine 0.10.7 registers all of DeepSpeed's optimizers, of which newer
+    releases have fewer.
+    """
+    if (strategy.deepspeed is None
+            or find_spec('deepspeed.runtime.fp16.onebit')):
+        return
+
+    def register_deepspeed_optimizers() -> None:
+        from deepspeed.ops.adam import DeepSpeedCPUAdam, FusedAdam
+        from deepspeed.ops.lamb import FusedLamb
+        for optimizer in (DeepSpeedCPUAdam, FusedAdam, FusedLamb):
+            OPTIMIZERS.register_module(module=optimizer, force=True)
+
+    strategy.register_deepspeed_optimizers = register_deepspeed_optimizers
 
 
 def _placeholder(name: str, reason: str) -> Callable:

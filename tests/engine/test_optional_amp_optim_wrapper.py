@@ -30,3 +30,6 @@ def test_precision_follows_the_device(monkeypatch):
     wrapper = OPTIM_WRAPPERS.build(cfg)
     assert type(wrapper) is AmpOptimWrapper
     assert wrapper.cast_dtype == torch.float16
+
+    wrapper = OPTIM_WRAPPERS.build({**cfg, 'dtype': 'float32'})
+    assert type(wrapper) is OptimWrapper

@@ -1,8 +1,10 @@
 from .hooks import (AtomicCheckpointHook, DisturbanceDecayHook,
                     InvalidLossHook, ReproducibleResumeHook, RunRecordHook)
 from .optimizers import OptionalAmpOptimWrapper
+from .strategies import ILADeepSpeedStrategy, ILAFSDPStrategy
 
 __all__ = [
-    'AtomicCheckpointHook', 'DisturbanceDecayHook', 'InvalidLossHook',
-    'OptionalAmpOptimWrapper', 'ReproducibleResumeHook', 'RunRecordHook'
+    'AtomicCheckpointHook', 'DisturbanceDecayHook', 'ILADeepSpeedStrategy',
+    'ILAFSDPStrategy', 'InvalidLossHook', 'OptionalAmpOptimWrapper',
+    'ReproducibleResumeHook', 'RunRecordHook'
 ]

@@ -1,4 +1,3 @@
-from mmengine.model import is_model_wrapper
 from torch import nn
 
 
@@ -11,4 +10,5 @@ def unwrap_model(model: nn.Module) -> nn.Module:
     Returns:
         nn.Module: The model itself.
     """
-    return model.module if is_model_wrapper(model) else model
+    # MMEngine's own check does not know DeepSpeed's wrapper.
+    return getattr(model, 'module', model)

@@ -6,6 +6,7 @@ from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
+from torch.distributed.fsdp import FullyShardedDataParallel
 
 from mmaction.registry import HOOKS
 from ...utils import replacing, unwrap_model
@@ -17,6 +18,7 @@ class InvalidLossHook(Hook):
 
     The iteration, the loss terms, the batch with its labels and files and the
     weights are saved in ``work_dir`` first, as plain data for ``torch.load``.
+    FSDP's weights are not, since they would have to be gathered.
     """
 
     def __init__(self) -> None:
@@ -59,6 +61,7 @@ class InvalidLossHook(Hook):
         terms = dict(zip(terms, values.tolist()))
         samples = self._batch['data_samples']
         files = [sample.get('filename', 'unknown') for sample in samples]
+        sharded = isinstance(runner.model, FullyShardedDataParallel)
         path = osp.join(
             runner.work_dir,
             f'invalid_loss_iter_{runner.iter + 1}_rank_{get_rank()}.pth')
@@ -71,11 +74,12 @@ class InvalidLossHook(Hook):
                     files=files,
                     labels=[sample.gt_label.cpu() for sample in samples],
                     inputs=self._batch['inputs'],
-                    state_dict=model.state_dict()), partial)
+                    state_dict=None if sharded else model.state_dict()),
+                partial)
         listed = ', '.join(f'{name} {value:g}'
                            for name, value in terms.items())
         raise RuntimeError(
             f'iteration {runner.iter + 1}: the loss is not finite ({listed}). '
-            f'Batch and weights are saved in {path}. Please look at its '
+            f'The batch is saved in {path}. Please look at its '
             f'videos ({", ".join(files)}), or lower the learning rate, and '
             'resume from the last checkpoint')

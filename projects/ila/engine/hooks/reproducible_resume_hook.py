@@ -21,6 +21,7 @@ class ReproducibleResumeHook(Hook):
     accumulated are saved.
 
     It is for epoch-based training, which resumes at the start of an epoch.
+    FSDP and DeepSpeed lose what is accumulated.
     """
 
     priority = 'VERY_HIGH'
@@ -79,6 +80,8 @@ class ReproducibleResumeHook(Hook):
 
 def _accumulated(runner: Runner) -> dict:
     wrapper = runner.optim_wrapper
+    if hasattr(runner, 'strategy'):  # Its gradients are shards.
+        return dict()
     if not wrapper._inner_count % wrapper._accumulative_counts:
         return dict()
     return {

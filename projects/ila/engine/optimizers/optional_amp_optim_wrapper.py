@@ -17,12 +17,13 @@ def OptionalAmpOptimWrapper(loss_scale: Union[str, float, dict] = 'dynamic',
 
     Args:
         loss_scale (str | float | dict): See ``AmpOptimWrapper``.
-        dtype (str, optional): See ``AmpOptimWrapper``.
+        dtype (str, optional): See ``AmpOptimWrapper``; ``'float32'`` does
+            without mixed precision.
         **kwargs: Arguments of MMEngine's ``OptimWrapper``.
 
     Returns:
         OptimWrapper: ``AmpOptimWrapper`` or ``OptimWrapper``.
     """
-    if get_device() in ('cuda', 'npu', 'mlu', 'musa'):
+    if (dtype != 'float32' and get_device() in ('cuda', 'npu', 'mlu', 'musa')):
         return AmpOptimWrapper(loss_scale=loss_scale, dtype=dtype, **kwargs)
     return OptimWrapper(**kwargs)

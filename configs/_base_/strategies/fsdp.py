@@ -1,0 +1,3 @@
+# Shards weights, gradients and the optimizer's state.
+runner_type = 'FlexibleRunner'
+strategy = dict(type='ILAFSDPStrategy')

@@ -1,0 +1,80 @@
+import os.path as osp
+
+import torch
+from mmengine._strategy import DeepSpeedStrategy
+from mmengine.dist import is_distributed, is_main_process
+from mmengine.optim import BaseOptimWrapper
+from mmengine.registry import STRATEGIES
+from mmengine.runner.checkpoint import weights_to_cpu
+from torch import nn
+
+from .utils import replacing_together
+
+
+@STRATEGIES.register_module()
+class ILADeepSpeedStrategy(DeepSpeedStrategy):
+    """DeepSpeed training of ILA, with the optimizer wrapper of any other.
+
+    Checkpoints are folders. Up to ZeRO's stage 2 the file ``weights.pth`` in
+    them is what any other training writes, without the optimizer.
+
+    Args:
+        **kwargs: Arguments of ``DeepSpeedStrategy``.
+
+    Raises:
+        AssertionError: DeepSpeed is not installed.
+    """
+
+    def _setup_distributed(self, *args, **kwargs) -> None:
+        # On a CPU the processes have met before: MMEngine looks for GPUs.
+        if not is_distributed():
+            super()._setup_distributed(*args, **kwargs)
+
+    def build_optim_wrapper(self, optim_wrapper: dict,
+                            model: nn.Module) -> BaseOptimWrapper:
+        """Build the optimizer wrapper, and tell DeepSpeed what it asks for.
+
+        Args:
+            optim_wrapper (dict): Config of an ``OptimWrapper``. Its
+                accumulation and clipping become DeepSpeed's; mixed precision
+                is a matter of ``model.bf16``.
+            model (nn.Module): The model.
+
+        Returns:
+            BaseOptimWrapper: ``DeepSpeedOptimWrapper``.
+        """
+        cfg = dict(optim_wrapper, type='DeepSpeedOptimWrapper')
+        for name in ('dtype', 'loss_scale'):
+            cfg.pop(name, None)
+        self.config['gradient_accumulation_steps'] = cfg.pop(
+            'accumulative_counts', 1)
+        self.config.setdefault(
+            'train_micro_batch_size_per_gpu',
+            self.dispatch_kwargs['train_micro_batch_size_per_gpu'])
+        # DeepSpeed's own default is to clip.
+        clip_grad = cfg.pop('clip_grad', None) or dict(max_norm=0.)
+        self.config['gradient_clipping'] = clip_grad['max_norm']
+        return super().build_optim_wrapper(cfg, model)
+
+    def _wrap_model(self, model: nn.Module) -> nn.Module:
+        # DeepSpeed views weights as bytes, which needs the strides of new ones.
+        for parameter in model.parameters():
+            parameter.data = parameter.data.clone(
+                memory_format=torch.contiguous_format)
+        return super()._wrap_model(model)
+
+    def save_checkpoint(self, filename: str, **kwargs) -> None:
+        """Save a checkpoint, which appears as a whole.
+
+        Args:
+            filename (str): Where to.
+            **kwargs: See ``DeepSpeedStrategy.save_checkpoint``.
+        """
+        with replacing_together(filename) as partial:
+            super().save_checkpoint(partial, **kwargs)
+            if (is_main_process() and osp.isdir(partial)
+                    and not self.model.zero_optimization_partition_weights()):
+                weights = weights_to_cpu(self.model.module_state_dict())
+                torch.save(
+                    dict(state_dict=weights, meta=dict(seed=self.seed)),
+                    osp.join(partial, 'weights.pth'))
