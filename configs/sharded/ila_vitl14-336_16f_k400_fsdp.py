@@ -1,6 +1,4 @@
-_base_ = [
-    '../ila_vitl14-336_16f_k400.py', '../_base_/strategies/fsdp.py'
-]
+_base_ = ['../ila_vitl14-336_16f_k400.py', '../_base_/strategies/fsdp.py']
 
 # Mixed precision is the model's, without loss scaling.
 model = dict(bf16=True)

@@ -1,3 +1,11 @@
-from .alignment import draw_alignment
+from .alignment import draw_alignment, draw_pairs
+from .attention import TokenAttention, draw_attention, record_token_attention
+from .overlay import draw_overlay
+from .similarity import record_similarities
+from .video import write_video
 
-__all__ = ['draw_alignment']
+__all__ = [
+    'TokenAttention', 'draw_alignment', 'draw_attention', 'draw_overlay',
+    'draw_pairs', 'record_similarities', 'record_token_attention',
+    'write_video'
+]

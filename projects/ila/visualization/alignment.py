@@ -1,18 +1,104 @@
 from typing import Optional, Sequence
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from ..models.common import merge_neighbours, soft_mask
+from .grid import cell_size, make_grid
+
+LEGEND = 'o: point shared with the next frame, x: with the one before'
+
+
+def to_pixels(points: np.ndarray, size: Sequence[int],
+              patch_size: int) -> np.ndarray:
+    """Convert points from grid units to pixels.
+
+    Args:
+        points (np.ndarray): ``(..., 2)``, x and y. -1 and 1 are the centres
+            of the outermost patches.
+        size (Sequence[int]): Height and width of the patch grid.
+        patch_size (int): Pixels per side of a patch.
+
+    Returns:
+        np.ndarray: ``(..., 2)``; the centre of the first pixel is 0.
+    """
+    patches = (points + 1) / 2 * (np.array(size)[::-1] - 1)
+    return (patches + 0.5) * patch_size - 0.5
+
+
+def shade(frames: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """Darken frames where their masks are low.
+
+    Args:
+        frames (np.ndarray): ``(..., H, W, 3)``, uint8.
+        masks (np.ndarray): ``(..., h, w)``, weights of the patches.
+
+    Returns:
+        np.ndarray: Like ``frames``.
+    """
+    patch_size = frames.shape[-2] // masks.shape[-1]
+    weights = masks.repeat(patch_size, -2).repeat(patch_size, -1)
+    shaded = frames * (0.25 + 0.75 * weights[..., None])
+    return shaded.round().astype(np.uint8)
+
+
+def mark(axis: Axes, point: np.ndarray, marker: str) -> None:
+    """Draw an interactive point, in pixels."""
+    axis.plot(
+        *point,
+        marker,
+        color='red',
+        markersize=6,
+        fillstyle='none',
+        # Seen on red frames as well.
+        path_effects=[withStroke(linewidth=2.5, foreground='white')])
+
+
+def frame_masks(points: np.ndarray, size: Sequence[int], radius: float,
+                slope: float) -> np.ndarray:
+    """Compute the masks of a video's frames.
+
+    Args:
+        points (np.ndarray): ``(T - 1, 2, 2)``, of one block.
+        size (Sequence[int]): Height and width of the patch grid.
+        radius (float): See :func:`soft_mask`.
+        slope (float): See :func:`soft_mask`.
+
+    Returns:
+        np.ndarray: ``(T, h, w)``.
+    """
+    masks = soft_mask(torch.as_tensor(points), size, radius, slope)
+    return merge_neighbours(masks[None])[0].numpy()
+
+
+def show_frame(axis: Axes, t: int, frames: np.ndarray, masks: np.ndarray,
+               points: np.ndarray) -> None:
+    """Show a frame with its mask and its points.
+
+    Args:
+        axis (Axes): Where to.
+        t (int): Number of the frame.
+        frames (np.ndarray): ``(T, H, W, 3)``, uint8, RGB.
+        masks (np.ndarray): ``(T, h, w)``.
+        points (np.ndarray): ``(T - 1, 2, 2)``, in pixels.
+    """
+    axis.imshow(shade(frames[t], masks[t]))
+    # Pairs (t - 1, t) and (t, t + 1) have a point in frame t.
+    for pair, side, marker in ((t - 1, 1, 'x'), (t, 0, 'o')):
+        if 0 <= pair < len(points):
+            mark(axis, points[pair, side], marker)
 
 
 def draw_alignment(frames: np.ndarray,
                    points: np.ndarray,
                    radius: float = 0.25,
                    slope: float = 1.5,
-                   layers: Optional[Sequence[int]] = None) -> Figure:
+                   layers: Optional[Sequence[int]] = None,
+                   patch_size: int = 1,
+                   title: str = '') -> Figure:
     """Draw a video's frames with their interactive points and masks.
 
     One row shows the frames, one more per block shows them as its soft masks
@@ -25,43 +111,78 @@ def draw_alignment(frames: np.ndarray,
         radius (float): See :func:`soft_mask`. Defaults to 0.25.
         slope (float): See :func:`soft_mask`. Defaults to 1.5.
         layers (Sequence[int], optional): Blocks to draw. Defaults to all.
+        patch_size (int): Pixels per side of a patch. The masks are those of
+            the patches; with 1, the default, they are smooth, and points at
+            the edge are up to half a patch too far out.
+        title (str): Title of the drawing. Defaults to none.
 
     Returns:
-        Figure: The drawing, to be saved and closed by the caller.
+        Figure: The drawing, to be saved by the caller.
     """
-    num_frames, height, width = frames.shape[:3]
     layers = range(len(points)) if layers is None else layers
-    figure, axes = plt.subplots(
-        len(layers) + 1,
-        num_frames,
-        figsize=(1.3 * num_frames, 1.4 * (len(layers) + 1)),
-        squeeze=False)
-    for axis in axes.flat:
-        axis.set(xticks=[], yticks=[])
-    axes[0, 0].set_ylabel('frames')
+    size = [side // patch_size for side in frames.shape[1:3]]
+    figure, axes = make_grid(
+        len(layers) + 1, len(frames), cell_size(frames[0], 1.3),
+        f'{title}\n{LEGEND}')
+    axes[0, 0].set_ylabel('frames', fontsize=9)
     for t, frame in enumerate(frames):
         axes[0, t].imshow(frame)
-        axes[0, t].set_title(f't = {t}', fontsize=8)
+        axes[0, t].set_title(f't = {t}', fontsize=9)
 
     for row, layer in zip(axes[1:], layers):
-        row[0].set_ylabel(f'block {layer}')
-        masks = merge_neighbours(
-            soft_mask(
-                torch.as_tensor(points[layer])[None], (height, width), radius,
-                slope))[0].numpy()
+        row[0].set_ylabel(f'block {layer}', fontsize=9)
+        masks = frame_masks(points[layer], size, radius, slope)
+        pixels = to_pixels(points[layer], size, patch_size)
         for t, axis in enumerate(row):
-            shade = 0.25 + 0.75 * masks[t, ..., None]
-            axis.imshow((frames[t] * shade).astype(np.uint8))
-            # Pairs (t - 1, t) and (t, t + 1) have a point in frame t.
-            for pair, side, marker in ((t - 1, 1, 'x'), (t, 0, 'o')):
-                if 0 <= pair < num_frames - 1:
-                    x, y = (points[layer, pair, side] + 1) / 2
-                    axis.plot(
-                        x * (width - 1),
-                        y * (height - 1),
-                        marker,
-                        color='red',
-                        markersize=5,
-                        fillstyle='none')
-    figure.tight_layout(pad=0.3)
+            show_frame(axis, t, frames, masks, pixels)
+    return figure
+
+
+def draw_pairs(frames: np.ndarray,
+               points: np.ndarray,
+               similarities: np.ndarray,
+               radius: float = 0.25,
+               slope: float = 1.5,
+               layers: Optional[Sequence[int]] = None,
+               patch_size: int = 1,
+               title: str = '') -> Figure:
+    """Draw every pair of neighbouring frames in every block.
+
+    Rows are blocks, columns are pairs. Both frames have the pair's own masks
+    and points: a circle in the earlier and a cross in the later one. Below
+    stands how similar their aligned features are.
+
+    Args:
+        similarities (np.ndarray): ``(layers, T - 1)``, cosines; see
+            :func:`record_similarities`.
+
+    The other arguments and the result are those of :func:`draw_alignment`.
+    """
+    layers = range(len(points)) if layers is None else layers
+    height, width = frames.shape[1:3]
+    size = height // patch_size, width // patch_size
+    gap = np.full((height, max(1, width // 24), 3), 255, np.uint8)
+    cell = np.concatenate([frames[0], gap, frames[0]], axis=1)
+    figure, axes = make_grid(
+        len(layers),
+        len(frames) - 1,
+        cell_size(cell, 1.8),
+        f'{title}\no and x: the point that both frames of a pair share; cos: '
+        'similarity of their aligned features',
+        captions=0.2)
+    for row, layer in zip(axes, layers):
+        row[0].set_ylabel(f'block {layer}', fontsize=9)
+        masks = soft_mask(torch.as_tensor(points[layer]), size, radius, slope)
+        pixels = to_pixels(points[layer], size, patch_size)
+        for pair, axis in enumerate(row):
+            earlier, later = shade(frames[pair:pair + 2], masks[pair].numpy())
+            axis.imshow(np.concatenate([earlier, gap, later], axis=1))
+            mark(axis, pixels[pair, 0], 'o')
+            offset = width + gap.shape[1]
+            mark(axis, pixels[pair, 1] + [offset, 0], 'x')
+            cosine = similarities[layer, pair]
+            axis.set_xlabel(f'cos {cosine:.2f}', fontsize=8, labelpad=2)
+            axis.spines[:].set_visible(False)
+    for pair, axis in enumerate(axes[0]):
+        axis.set_title(f't = {pair}, {pair + 1}', fontsize=9)
     return figure

@@ -1,0 +1,211 @@
+"""What the lists and the folders of a data set hold."""
+import os
+import re
+from collections import defaultdict
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Dict, Iterable, List, NamedTuple, Optional, Tuple, Union
+
+from mmengine.fileio import list_from_file
+
+from ..utils import replacing
+from .ila_video_dataset import ILAVideoDataset
+
+VIDEO_SUFFIXES = ('.3gp', '.avi', '.flv', '.m4v', '.mkv', '.mov', '.mp4',
+                  '.mpeg', '.mpg', '.ogv', '.ts', '.webm', '.wmv')
+
+
+class Entry(NamedTuple):
+    """A video of a list, or of a folder, which has no lines."""
+    source: str
+    line: int  # from 1; 0 is none
+    path: str
+    label: Union[int, str, None]  # A number or a name.
+    text: str = ''  # The line itself.
+
+    @property
+    def place(self) -> str:
+        """str: Where it is written, or else its folder."""
+        return f'{self.source}:{self.line}' if self.line else self.source
+
+
+class Problem(NamedTuple):
+    """What is wrong with an entry; that of a wrong line has no path."""
+    kind: str
+    entry: Entry
+    reason: str
+
+
+def parse_list(
+        lines: Iterable[str],
+        source: str,
+        prefix: str = '',
+        num_classes: Optional[int] = None
+) -> Tuple[List[Entry], List[Problem]]:
+    """Read the lines of a list as :class:`ILAVideoDataset` does.
+
+    Args:
+        lines (Iterable[str]): The lines; empty ones are skipped.
+        source (str): The list's name.
+        prefix (str): Folder that the paths are relative to. Defaults to ''.
+        num_classes (int, optional): What the labels are less than.
+
+    Returns:
+        tuple: The videos and the wrong lines. Paths are normalised and have
+        the ending that decoders would add.
+    """
+    dataset = ILAVideoDataset(
+        source, [],
+        data_prefix=dict(video=prefix),
+        num_classes=num_classes,
+        lazy_init=True)
+    entries, problems = [], []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            info = dataset._parse_line(line, f'{source}:{number}')
+        except ValueError as error:
+            # The place is told by the entry.
+            reason = str(error).removeprefix(f'{source}:{number}: ')
+            entry = Entry(source, number, '', None, line)
+            problems.append(Problem('wrong line', entry, reason))
+        else:
+            path = info['filename']
+            path += '' if os.path.splitext(path)[1] else '.mp4'
+            path = os.path.normpath(path)
+            entries.append(Entry(source, number, path, info['label'], line))
+    return entries, problems
+
+
+def read_source(source: str,
+                prefix: str = '',
+                num_classes: Optional[int] = None
+                ) -> Tuple[List[Entry], List[Problem]]:
+    """Read a list or look into a folder.
+
+    Args:
+        source (str): List or folder.
+        prefix (str): See :func:`parse_list`.
+        num_classes (int, optional): See :func:`parse_list`.
+
+    Returns:
+        tuple: See :func:`parse_list`.
+
+    Raises:
+        ValueError: There is neither, or it holds no video.
+    """
+    if os.path.isdir(source):
+        paths = [os.path.join(source, path) for path in find_videos(source)]
+        return [
+            Entry(source, 0, os.path.normpath(path), None) for path in paths
+        ], []
+    try:
+        lines = list_from_file(source)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"'{source}' can not be read as a text file "
+                         f'({error}); give a list or a folder') from error
+    if not any(map(str.strip, lines)):
+        raise ValueError(f"'{source}' is empty; it needs one line per video, "
+                         'path and label')
+    return parse_list(lines, source, prefix, num_classes)
+
+
+def find_repeats(entries: Iterable[Entry],
+                 contents: Dict[str, str]) -> List[Problem]:
+    """Find entries of the same video.
+
+    Args:
+        entries (Iterable[Entry]): Videos of one or several lists or folders.
+        contents (dict[str, str]): What stands for the content of a file, by
+            path. Files that are not there equal no other.
+
+    Returns:
+        list[Problem]: Of kind ``'two labels'``, with all entries of a video
+        whose labels differ, or ``'in two lists'`` or ``'duplicate'``, without
+        the first.
+    """
+    groups = defaultdict(list)
+    for entry in entries:
+        groups[contents.get(entry.path) or entry.path].append(entry)
+    problems = []
+    for group in groups.values():
+        first = group[0]
+        labels = {entry.label for entry in group} - {None}
+        for entry in group:
+            if len(labels) > 1:
+                other = next(x for x in group if x.label != entry.label)
+                problems.append(
+                    Problem(
+                        'two labels', entry,
+                        f'label {entry.label}, but {other.label} as '
+                        f'{other.path} of {other.place}'))
+            elif entry is not first:
+                kind = 'duplicate'
+                if entry.source != first.source:
+                    kind = 'in two lists'
+                problems.append(
+                    Problem(kind, entry,
+                            f'the same as {first.path} of {first.place}'))
+    return problems
+
+
+def natural_key(text: str) -> tuple:
+    """Sort key that takes digits as numbers: ``a2`` comes before ``a10``."""
+    parts = re.split(r'(\d+)', text)
+    # Words and numbers take turns, so that only like is compared with like.
+    return [int(x) if i % 2 else x for i, x in enumerate(parts)], text
+
+
+def find_videos(folder: Union[str, Path]) -> List[str]:
+    """Find the videos in a folder and all below, by the files' endings.
+
+    Hidden files and folders are left out, links are followed.
+
+    Args:
+        folder (str | Path): The folder.
+
+    Returns:
+        list[str]: Paths relative to ``folder``, in natural order.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+        ValueError: It holds no video.
+    """
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"folder '{folder}' does not exist; mend the "
+                                f'path, which is taken from {Path.cwd()}')
+    videos = []
+    for place, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if name[0] != '.']
+        videos += [
+            os.path.relpath(os.path.join(place, name), folder)
+            for name in files
+            if name[0] != '.' and name.lower().endswith(VIDEO_SUFFIXES)
+        ]
+    if not videos:
+        raise ValueError(f"folder '{folder}' holds no video; put files there "
+                         f"that end in {', '.join(VIDEO_SUFFIXES)}")
+    return sorted(videos, key=natural_key)
+
+
+def write_files(texts: Dict[str, str]) -> None:
+    """Write text files, each as a whole, and none before all can be written.
+
+    Args:
+        texts (dict[str, str]): Their contents by path. Folders are made.
+
+    Raises:
+        ValueError: One can not be written.
+    """
+    try:
+        with ExitStack() as stack:
+            for path, text in texts.items():
+                os.makedirs(os.path.dirname(path) or os.curdir, exist_ok=True)
+                partial = stack.enter_context(replacing(path))
+                Path(partial).write_bytes(
+                    text.encode('utf-8', 'surrogateescape'))
+    except OSError as error:
+        raise ValueError(
+            f"cannot write '{error.filename or path}': {error.strerror}; mend "
+            'this or choose another place') from error

@@ -1,0 +1,123 @@
+from contextlib import ExitStack, contextmanager
+from typing import Iterator, List, NamedTuple, Optional, Sequence
+
+import numpy as np
+import torch.nn as nn
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from .grid import cell_size, make_grid
+
+
+class TokenAttention(NamedTuple):
+    """Attention of the mutual-information tokens of ``B`` videos in one block.
+
+    It is averaged over the heads. ``L`` is the number of patches.
+
+    Attributes:
+        received (Tensor): How much the class token and the patches attend to
+            the token of their frame, ``(B * T, 1 + L)``. Without preferences
+            it would be ``1 / (L + 2)`` each.
+        paid (Tensor): How much the token attends to the class token, the
+            patches and itself, ``(B * T, 1 + L + 1)``, 1 in all. It changes
+            nothing, since the token is dropped behind the attention.
+    """
+    received: Tensor
+    paid: Tensor
+
+
+@contextmanager
+def record_token_attention(
+        backbone: nn.Module) -> Iterator[List[TokenAttention]]:
+    """Record the attention of the mutual-information tokens.
+
+    Args:
+        backbone (nn.Module): An ``ILAVisionTransformer`` of the token form,
+            not compiled. What runs within the context is recorded.
+
+    Yields:
+        list[TokenAttention]: Gets an entry from each block that runs.
+
+    Raises:
+        ValueError: The backbone has no such tokens.
+    """
+    if backbone.form != 'token':
+        raise ValueError(f"the form '{backbone.form}' has no "
+                         "mutual-information token; take the form 'token'")
+    attentions = []
+
+    def record(attn: nn.Module, inputs: tuple, output: Tensor) -> None:
+        # As the module does it, whose own attention stays within a kernel.
+        query, key, _ = attn.qkv(inputs[0]).detach().float().unflatten(
+            -1, (3, attn.num_heads, attn.head_dims)).permute(2, 0, 3, 1, 4)
+        scores = query @ key.transpose(-2, -1) / attn.head_dims**0.5
+        weights = scores.softmax(-1).mean(1)
+        # The token is the last one.
+        attentions.append(TokenAttention(weights[:, :-1, -1], weights[:, -1]))
+
+    with ExitStack() as stack:
+        for layer in backbone.layers:
+            stack.enter_context(layer.attn.register_forward_hook(record))
+        yield attentions
+
+
+def draw_attention(frames: np.ndarray,
+                   attention: np.ndarray,
+                   patch_size: int,
+                   layers: Optional[Sequence[int]] = None,
+                   title: str = '') -> Figure:
+    """Draw the attention of a video's mutual-information tokens as heat maps.
+
+    Rows are blocks, each with its own scale, and columns are frames. The class
+    token's value, and the token's own if there is one, stand below.
+
+    Args:
+        frames (np.ndarray): ``(T, H, W, 3)``, uint8, RGB.
+        attention (np.ndarray): ``(layers, T, 1 + L)`` or, with the token's
+            own value, ``(layers, T, 1 + L + 1)``; see
+            :class:`TokenAttention`.
+        patch_size (int): Pixels per side of a patch.
+        layers (Sequence[int], optional): Blocks to draw. Defaults to all.
+        title (str): Title of the drawing. Defaults to none.
+
+    Returns:
+        Figure: The drawing, to be saved by the caller.
+    """
+    layers = range(len(attention)) if layers is None else layers
+    height, width = (side // patch_size for side in frames.shape[1:3])
+    figure, axes = make_grid(
+        len(layers),
+        len(frames),
+        cell_size(frames[0], 1.5),
+        title,
+        captions=0.2,
+        right=0.9)
+    for t, axis in enumerate(axes[0]):
+        axis.set_title(f't = {t}', fontsize=9)
+
+    # As bright as it can be, since the heat maps darken it.
+    grey = frames.mean(-1)
+    grey_range = dict(vmin=grey.min(), vmax=grey.max())
+    for row, layer in zip(axes, layers):
+        row[0].set_ylabel(f'block {layer}', fontsize=9)
+        percent = 100 * attention[layer]
+        maps = percent[:, 1:1 + height * width].reshape(-1, height, width)
+        for t, axis in enumerate(row):
+            axis.imshow(grey[t], cmap='gray', **grey_range)
+            image = axis.imshow(
+                maps[t],
+                cmap='inferno',
+                alpha=0.5,
+                vmin=0,
+                vmax=maps.max(),
+                # The first pixel's centre is 0.
+                extent=(-0.5, frames.shape[2] - 0.5, frames.shape[1] - 0.5,
+                        -0.5))
+            caption = f'class {percent[t, 0]:.2f}%'
+            if percent.shape[1] > 1 + height * width:
+                caption += f', self {percent[t, -1]:.2f}%'
+            axis.set_xlabel(caption, fontsize=7, labelpad=2)
+        bar = row[-1].inset_axes([1.06, 0, 0.08, 1])
+        figure.colorbar(image, cax=bar, format='%.2g%%')
+        bar.tick_params(labelsize=8)
+    return figure

@@ -1,0 +1,53 @@
+import math
+from typing import List, Optional, Sequence
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from .alignment import LEGEND, frame_masks, show_frame, to_pixels
+from .grid import cell_size, make_grid
+
+
+def draw_overlay(frames: np.ndarray,
+                 points: np.ndarray,
+                 radius: float = 0.25,
+                 slope: float = 1.5,
+                 layers: Optional[Sequence[int]] = None,
+                 patch_size: int = 1,
+                 title: str = '') -> np.ndarray:
+    """Draw a video beside its points and masks in every block.
+
+    Args: See :func:`draw_alignment`.
+
+    Returns:
+        np.ndarray: One picture per frame, ``(T, height, width, 3)``, uint8,
+        RGB: the frame, then the blocks.
+    """
+    layers = range(len(points)) if layers is None else layers
+    size = [side // patch_size for side in frames.shape[1:3]]
+    masks = [frame_masks(points[x], size, radius, slope) for x in layers]
+    pixels = [to_pixels(points[x], size, patch_size) for x in layers]
+    panels = len(layers) + 1
+    # About as wide as a screen.
+    columns = math.ceil(math.sqrt(1.6 * panels))
+    rows = math.ceil(panels / columns)
+    pictures: List[np.ndarray] = []
+    for t, frame in enumerate(frames):
+        figure, axes = make_grid(
+            rows,
+            columns,
+            cell_size(frame, min(3, 12 / columns)),
+            f'{title}\n{LEGEND}',
+            captions=0.2)
+        first, *others = axes.flat
+        first.imshow(frame)
+        first.set_title(f't = {t}', fontsize=9)
+        for axis in others[len(layers):]:
+            axis.set_visible(False)
+        for axis, layer, *drawn in zip(others, layers, masks, pixels):
+            show_frame(axis, t, frames, *drawn)
+            axis.set_title(f'block {layer}', fontsize=9)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        pictures.append(np.asarray(canvas.buffer_rgba())[..., :3].copy())
+    return np.stack(pictures)

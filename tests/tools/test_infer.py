@@ -1,0 +1,211 @@
+import csv
+import importlib.util
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from videos import write_video
+
+from mmaction.apis import init_recognizer
+from projects.ila.apis import ILAInferencer
+
+ROOT = Path(__file__).resolve().parents[2]
+TOOL = ROOT / 'tools/infer.py'
+NAMES = [f'motion {number}' for number in range(10)]
+PIPELINE = 'test_dataloader.dataset.pipeline'
+CONFIG = f'''
+_base_ = ['{ROOT}/tests/data/tiny_motion.py']
+test_pipeline = [
+    dict(type='SafeDecordInit'),
+    dict(type='UniformSample', clip_len=4, num_clips=2, test_mode=True),
+    dict(type='SafeDecordDecode'),
+    dict(type='Resize', scale=(-1, 32)),
+    dict(type='ThreeCrop', crop_size=32),
+    dict(type='FormatShape', input_format='NCTHW'),
+    dict(type='PackActionInputs')
+]
+test_dataloader = dict(
+    dataset=dict(
+        pipeline=test_pipeline,
+        ann_file='list.txt',
+        data_prefix=dict(video='')))
+'''
+
+sys.path.insert(0, str(TOOL.parent))  # As Python does when it runs the tool.
+spec = importlib.util.spec_from_file_location('infer', TOOL)
+tool = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(tool)
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    """A config, weights, three videos and a broken one."""
+    folder = tmp_path_factory.mktemp('infer')
+    (folder / 'tiny.py').write_text(CONFIG)
+    torch.manual_seed(0)
+    model = init_recognizer(str(folder / 'tiny.py'), device='cpu')
+    torch.nn.init.normal_(model.cls_head.fc.weight)
+    torch.save(model.state_dict(), folder / 'tiny.pth')
+    (folder / 'videos').mkdir()
+    for name, num_frames in (('a b', 30), ('c', 60), ('d', 90)):
+        write_video(folder / 'videos' / f'{name}.mp4', num_frames)
+    (folder / 'broken.mp4').write_bytes(b'')
+    (folder / 'names.txt').write_text('\n'.join(NAMES))
+    (folder / 'list.txt').write_text(''.join(f'videos/{name}.mp4 0\n'
+                                             for name in ('a b', 'c', 'd')))
+    return folder
+
+
+@pytest.fixture
+def infer(folder, monkeypatch, capsys):
+    """Run the tool, and return its exit code or message and what it prints."""
+
+    def run(*arguments, config='tiny.py', weights='tiny.pth'):
+        monkeypatch.chdir(folder)
+        monkeypatch.setattr(sys, 'argv',
+                            ['infer.py', config, weights, *arguments])
+        code = 0
+        try:
+            tool.main()
+        except SystemExit as error:
+            code = error.code
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def run_tool(folder, name, *arguments):
+    return subprocess.run([sys.executable, ROOT / 'tools' / name, *arguments],
+                          cwd=folder,
+                          capture_output=True,
+                          text=True)
+
+
+def test_scores_are_those_of_the_test_tool(folder, infer):
+    test = run_tool(folder, 'test.py', 'tiny.py', 'tiny.pth', '--dump',
+                    'test.pkl')
+    assert test.returncode == 0, test.stderr
+    expected = [
+        sample['pred_score']
+        for sample in pickle.loads((folder / 'test.pkl').read_bytes())
+    ]
+    code, _, _ = infer('videos', '--batch-size', '2', '--topk', '10', '--out',
+                       'all.json')
+    assert code == 0
+    predictions = json.loads((folder / 'all.json').read_text())['predictions']
+    assert len(predictions) == len(expected) == 3
+    for prediction, scores in zip(predictions, expected):
+        assert [x['label'] for x in prediction['topk']
+                ] == scores.argsort(descending=True).tolist()
+        assert [x['score'] for x in prediction['topk']] == pytest.approx(
+            scores.sort(descending=True)[0].tolist(), rel=1e-4)
+
+
+def test_broken_file_among_good_ones(folder):
+    """All else is printed and written, and the exit code is 1."""
+    result = run_tool(folder, 'infer.py', 'tiny.py', 'tiny.pth',
+                      'videos/[ac]*.mp4', 'broken.mp4', 'none.mp4',
+                      'videos/d.mp4', '--classes', 'names.txt', '--topk', '2',
+                      '--out', 'some.json')
+    assert result.returncode == 1
+    assert 'Traceback' not in result.stderr
+    *_, count, broken, missing = result.stderr.splitlines()
+    assert count == '2 of 5 failed:'
+    assert broken.startswith('broken.mp4: missing, damaged or no video')
+    assert missing.startswith('none.mp4: missing, damaged or no video')
+
+    written = json.loads((folder / 'some.json').read_text())
+    assert [x['file'] for x in written['errors']] == ['broken.mp4', 'none.mp4']
+    lines = result.stdout.splitlines()
+    for name, prediction in zip(('a b', 'c', 'd'), written['predictions']):
+        assert prediction['file'] == f'videos/{name}.mp4'
+        place = lines.index(prediction['file'])
+        assert len(prediction['topk']) == 2
+        for line, best in zip(lines[place + 1:], prediction['topk']):
+            assert best['name'] == NAMES[best['label']]
+            score, label, name = line.split(maxsplit=2)
+            assert score == f"{best['score']:.1%}"
+            assert (int(label), name) == (best['label'], best['name'])
+    assert list(folder.glob('*.partial')) == []
+
+
+def test_windows_as_table(folder, infer):
+    code, out, _ = infer('videos/d.mp4', '--window', '1', '--stride', '0.8',
+                         '--topk', '3', '--out', 'windows.csv')
+    assert code == 0
+    inferencer = ILAInferencer(folder / 'tiny.py', folder / 'tiny.pth')
+    prediction, = inferencer(
+        'videos/d.mp4', window=1, stride=0.8, topk=3)['predictions']
+    expected = [[
+        'videos/d.mp4',
+        str(part['start']),
+        str(part['end']),
+        str(rank),
+        str(best['label']), best['name'],
+        str(best['score'])
+    ] for part in prediction['timeline']
+                for rank, best in enumerate(part['topk'], 1)]
+    with open(folder / 'windows.csv', newline='') as file:
+        header, *rows = csv.reader(file)
+    assert header == ['file', 'start', 'end', 'rank', 'label', 'name', 'score']
+    assert rows == expected
+    assert [row[1] for row in rows[::3]] == ['0.0', '0.8', '1.6', '2.0']
+    assert out.count(' s ') == 4
+    assert '    1.60 - 2.60 s ' in out
+
+
+def test_classes_of_a_text_head(folder, infer, tmp_path):
+    config = tmp_path / 'text.py'
+    config.write_text(CONFIG + '''model = dict(cls_head=dict(
+    _delete_=True, type='ILATextHead', in_channels=16, patch_channels=32,
+    class_names=['none', 'of', 'these'], text_encoder=dict(layers=1)))''')
+    model = init_recognizer(str(config), device='cpu')
+    torch.save(model.state_dict(), tmp_path / 'text.pth')
+    code, out, _ = infer(
+        'videos/c.mp4',
+        '--classes',
+        'riding a bike, playing guitar',
+        config=str(config),
+        weights=str(tmp_path / 'text.pth'))
+    assert code == 0
+    rows = [line.split(maxsplit=2) for line in out.splitlines()[-2:]]
+    assert {row[2] for row in rows} == {'riding a bike', 'playing guitar'}
+    total = sum(float(row[0].rstrip('%')) for row in rows)
+    assert total == pytest.approx(100, abs=0.11)
+
+
+def test_results_that_can_not_be_written_are_shown(infer, monkeypatch):
+
+    def fail(*args, **kwargs):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(tool.json, 'dump', fail)
+    code, out, _ = infer('videos/c.mp4', '--out', 'full.json')
+    assert code == 'full.json can not be written: No space left on device'
+    assert 'videos/c.mp4\n' in out
+
+
+@pytest.mark.parametrize('arguments, words', [
+    (['none*.mp4', 'none'], "no videos in 'none*.mp4, none'"),
+    (['videos', '--device', 'cuda:99'], "device 'cuda:99' can not be used"),
+    (['videos', '--classes', 'a,b'], '`classes` are 2 names'),
+    (['videos', '--classes', 'none.txt'], "'none.txt' is neither"),
+    (['videos', '--stride', '1'], 'stride needs a window'),
+    (['videos', '--batch-size', '0'], 'batch_size must be more than 0'),
+    (['videos', '--cfg-options', f'{PIPELINE}.2.type=Flip'], 'one that decod'),
+])
+def test_bad_arguments_are_one_line(infer, arguments, words):
+    code, _, _ = infer(*arguments)
+    assert words in code and '\n' not in code
+
+
+def test_bad_outputs_are_refused_before_any_work(infer):
+    for name, words in (('a.txt', 'must end with .json or .csv'),
+                        ('none/a.csv', 'there is no such folder')):
+        code, out, err = infer('videos', '--out', name)
+        assert (code, out) == (2, '')
+        assert words in err

@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+import torch
+
+from mmaction.registry import MODELS
+from projects.ila.visualization import record_similarities
+
+
+def build(form, **alignment):
+    torch.manual_seed(0)
+    model = MODELS.build(
+        dict(
+            type='ILAVisionTransformer',
+            arch=dict(
+                embed_dims=32,
+                num_layers=2,
+                num_heads=2,
+                feedforward_channels=64,
+                patch_size=8,
+                out_channels=16),
+            img_size=32,
+            form=form,
+            alignment=alignment))
+    model.eval()
+    model.init_weights()
+    for layer in model.layers:  # Otherwise all points are at the centre.
+        layer.alignment.predictor.point[-1].weight.data *= 50
+    return model
+
+
+def cosine_by_loop(patches, points, radius, slope):
+    """Cosine of one pair, patches (2, H, W, C) and points (2, 2)."""
+    _, height, width, channels = patches.shape
+    means = np.zeros((2, channels))
+    for frame in range(2):
+        for row in range(height):
+            for column in range(width):
+                x, y = -1 + 2 * column / (width - 1), -1 + 2 * row / (
+                    height - 1)
+                weight = 1
+                for distance in (x - points[frame, 0], y - points[frame, 1]):
+                    fall = 1 - slope * (abs(distance) - radius)
+                    weight *= min(max(fall, 0), 1)
+                means[frame] += weight * patches[frame, row, column]
+    return means[0] @ means[1] / np.prod(np.linalg.norm(means, axis=1))
+
+
+@pytest.mark.parametrize('form', ['token', 'released'])
+@torch.no_grad()
+def test_similarities_equal_a_loop_and_the_loss(form):
+    model = build(form, radius=0.3, slope=2.)
+    inputs = []
+    for layer in model.layers:
+        layer.alignment.register_forward_pre_hook(
+            lambda _, args: inputs.append(args[0].double().numpy()))
+    video = torch.rand(2, 3, 4, 32, 40)
+    with record_similarities(model) as similarities:
+        features = model(video)
+    assert len(similarities) == len(inputs) == 2
+    points = features.points.double().numpy()
+    assert points.std() > 0.1
+    for layer, found in enumerate(similarities):
+        expected = [[
+            cosine_by_loop(inputs[layer][video, t:t + 2],
+                           points[layer, video, t], 0.3, 2.) for t in range(3)
+        ] for video in range(2)]
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+        torch.testing.assert_close(1 - found.mean(),
+                                   features.align_loss[layer])
+
+
+@torch.no_grad()
+def test_nothing_is_recorded_behind_the_context():
+    model = build('token')
+    video = torch.rand(1, 3, 2, 32, 32)
+    with record_similarities(model) as similarities:
+        model(video, with_loss=False)
+    model(video)
+    assert [found.shape for found in similarities] == [(1, 1)] * 2

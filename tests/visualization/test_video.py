@@ -1,0 +1,53 @@
+import av
+import cv2
+import numpy as np
+import pytest
+
+from projects.ila.visualization import video, write_video
+
+
+def read(path):
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        frames = [
+            frame.to_ndarray(format='rgb24')
+            for frame in container.decode(stream)
+        ]
+        return stream.codec_context, stream.average_rate, np.stack(frames)
+
+
+@pytest.mark.parametrize('with_av', [True, False])
+@pytest.mark.parametrize('height, width', [(48, 64), (49, 65)])
+def test_written_video_is_the_given_one(tmp_path, monkeypatch, with_av, height,
+                                        width):
+    if not with_av:
+        monkeypatch.setattr(video, 'av', None)
+    rows, columns = np.mgrid[:height, :width]
+    frames = np.stack([
+        np.stack([rows * 3, columns * 2, rows * 0 + 20 * t], axis=-1)
+        for t in range(5)
+    ]).astype(np.uint8)
+    write_video(tmp_path / 'a.mp4', frames, 2)
+    codec, rate, found = read(tmp_path / 'a.mp4')
+    assert codec.name == ('h264' if with_av else 'mpeg4')
+    assert codec.pix_fmt == 'yuv420p'  # Browsers play no other.
+    assert rate == 2
+    assert found.shape == (5, 48, 64, 3)
+    error = found.astype(int) - frames[:, :48, :64]
+    assert abs(error).mean() < 4
+
+
+@pytest.mark.parametrize('with_av', [True, False])
+def test_missing_folder(tmp_path, monkeypatch, with_av):
+    if not with_av:
+        monkeypatch.setattr(video, 'av', None)
+    with pytest.raises(OSError):
+        write_video(tmp_path / 'none' / 'a.mp4',
+                    np.zeros((2, 8, 8, 3), np.uint8), 2)
+
+
+def test_opencv_reads_it(tmp_path):
+    write_video(tmp_path / 'a.mp4', np.zeros((3, 8, 8, 3), np.uint8), 4)
+    reader = cv2.VideoCapture(str(tmp_path / 'a.mp4'))
+    assert [reader.read()[0] for _ in range(4)] == [True] * 3 + [False]
+    assert reader.get(cv2.CAP_PROP_FPS) == 4

@@ -1,0 +1,154 @@
+"""Find the videos and the lines of lists that a training would stumble over.
+
+Each file is read and decoded to its end, as for a training. Of files with the
+same content the first one is good: name the list first that is to keep its
+videos. The exit code is 1 if anything is found.
+"""
+import argparse
+import csv
+import io
+import os
+import sys
+from collections import Counter
+from itertools import islice
+from pathlib import Path
+from typing import List
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from cli import exit_on_bad_input  # noqa: E402
+
+from projects.ila.datasets import annotations  # noqa: E402
+from projects.ila.datasets.annotations import Entry, Problem  # noqa: E402
+from projects.ila.datasets.video_check import check_videos  # noqa: E402
+from projects.ila.models.text import load_class_names  # noqa: E402
+
+
+def drop(entries: List[Entry], problems: List[Problem]) -> List[Entry]:
+    """Leave out the entries that have a problem."""
+    bad = {problem.entry for problem in problems}
+    return [entry for entry in entries if entry not in bad]
+
+
+def find_unused(entries: List[Entry], source: str,
+                num_classes: int) -> List[Problem]:
+    """Find the classes of which a list has no entry."""
+    used = {entry.label for entry in entries if entry.source == source}
+    unused = (label for label in range(num_classes) if label not in used)
+    number = num_classes - len(used)
+    if not number:
+        return []
+    first = ', '.join(map(str, islice(unused, 10)))
+    reason = f'{number} of {num_classes} classes have no good video: {first}'
+    reason += ', ...' if number > 10 else ''
+    return [Problem('classes unused', Entry(source, 0, '', None), reason)]
+
+
+def format_csv(problems: List[Problem]) -> str:
+    table = io.StringIO(newline='')
+    writer = csv.writer(table, lineterminator='\n')
+    writer.writerow(['kind', 'source', 'line', 'path', 'reason'])
+    for kind, entry, reason in problems:
+        writer.writerow(
+            [kind, entry.source, entry.line or '', entry.path, reason])
+    return table.getvalue()
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        'sources',
+        nargs='+',
+        metavar='LIST|FOLDER',
+        help='lists of paths and labels, or folders of videos')
+    parser.add_argument(
+        '--data-prefix',
+        nargs='+',
+        help="what the lists' paths are relative to, one folder or one per "
+        'list; the folder of the list by default')
+    parser.add_argument(
+        '--class-names',
+        help="'kinetics400' or a file with one name per line; labels up to "
+        'the highest one by default')
+    parser.add_argument('--min-frames', type=int, default=2)
+    parser.add_argument('--workers', type=int, default=os.cpu_count())
+    parser.add_argument(
+        '--timeout', type=float, default=120, help='seconds for a file')
+    parser.add_argument('--out', help='write what is found as CSV')
+    parser.add_argument(
+        '--write-list',
+        nargs='+',
+        help='write the good lines of each list to one of these files')
+    args = parser.parse_args()
+
+    if args.min_frames < 2 or args.workers < 1 or not args.timeout > 0:
+        parser.error('--min-frames must be at least 2, --workers at least 1 '
+                     'and --timeout more than 0')
+    if args.data_prefix is None:
+        args.data_prefix = [os.path.dirname(source) for source in args.sources]
+    elif len(args.data_prefix) == 1:
+        args.data_prefix *= len(args.sources)
+    for option, given in (('--data-prefix', args.data_prefix),
+                          ('--write-list', args.write_list or args.sources)):
+        if len(given) != len(args.sources):
+            parser.error(f'{option} needs one value for each list')
+    if args.write_list and any(map(os.path.isdir, args.sources)):
+        parser.error('--write-list needs lists, not folders')
+    if len(set(args.sources)) < len(args.sources):
+        parser.error('give each list or folder once')
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    sys.stdout.reconfigure(errors='backslashreplace')  # For odd file names.
+    entries, problems = [], []
+    with exit_on_bad_input():
+        num_classes = None
+        if args.class_names:
+            num_classes = len(load_class_names(args.class_names))
+        for source, prefix in zip(args.sources, args.data_prefix):
+            found = annotations.read_source(source, prefix, num_classes)
+            entries += found[0]
+            problems += found[1]
+
+    results = check_videos((entry.path for entry in entries), args.min_frames,
+                           args.workers, args.timeout)
+    for entry in entries:
+        kind, reason, _ = results[entry.path]
+        if kind:
+            problems.append(Problem(kind, entry, reason))
+    good = drop(entries, problems)
+    problems += annotations.find_repeats(good, {
+        path: result.content
+        for path, result in results.items()
+    })
+    good = drop(good, problems)
+    if num_classes is None:
+        labels = [entry.label for entry in entries if entry.line]
+        num_classes = 1 + max(labels, default=-1)
+    for source in args.sources:
+        if not os.path.isdir(source):
+            problems += find_unused(good, source, num_classes)
+
+    kinds = Counter(problem.kind for problem in problems)
+    for kind, number in [('good', len(good)), *kinds.items()]:
+        print(f'{kind:20} {number:8}')
+    for kind, entry, reason in problems:
+        name = f'{entry.place} {entry.path}' if entry.line else entry.path
+        print(f'{kind}: {name.strip() or entry.source}: {reason}')
+
+    texts = {args.out: format_csv(problems)} if args.out else {}
+    for source, target in zip(args.sources, args.write_list or []):
+        lines = [entry.text for entry in good if entry.source == source]
+        if not lines:
+            sys.exit(f"no line of '{source}' is good, '{target}' is not "
+                     'written; mend the videos')
+        texts[target] = '\n'.join(lines) + '\n'
+    with exit_on_bad_input():
+        annotations.write_files(texts)
+    sys.exit(bool(problems))
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,286 @@
+"""Draw what an ILA model aligns in a video.
+
+The pictures show one view, and the predicted class and its score are those
+of this view alone.
+"""
+import argparse
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Dict, List, Optional
+
+import torch
+from cli import (add_config_arguments, check_file, exit_on_bad_input,
+                 load_overridden_config)
+from matplotlib.figure import Figure
+from mmengine.config import Config
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.device import get_device
+from mmengine.runner import load_checkpoint
+from torch import Tensor, nn
+
+from mmaction.registry import MODELS
+from projects.ila.models.text import load_class_names
+from projects.ila.utils import (check_weights, convert_to_ila, find_weights,
+                                naming_source)
+from projects.ila.visualization import (draw_alignment, draw_attention,
+                                        draw_overlay, draw_pairs,
+                                        record_similarities,
+                                        record_token_attention, write_video)
+
+ATTENTIONS = dict(
+    received='attention of patches and class token to the mutual-information '
+    'token',
+    paid='attention of the mutual-information token to patches, class token '
+    'and itself, which has no effect')
+
+
+def load_model(cfg: Config, checkpoint: str, device: str) -> nn.Module:
+    """Build a config's model with all of its weights.
+
+    Raises:
+        ValueError: The checkpoint is not one of this model.
+    """
+    # What is within a compiled network can not be recorded.
+    model = MODELS.build({**cfg.model, 'compile': False})
+    content = load_checkpoint(model, checkpoint, map_location='cpu')
+    weights = convert_to_ila(find_weights(content, checkpoint))
+    with naming_source(checkpoint):
+        check_weights(model.state_dict(), weights, partial=False)
+    return model.to(device).eval()
+
+
+def load_view(cfg: Config, video: str, view: Optional[int] = None) -> dict:
+    """Load one view of a video.
+
+    Args:
+        cfg (Config): Config with the pipelines.
+        video (str): Path of the video.
+        view (int, optional): Number of a view of the test pipeline. Defaults
+            to the only one of the validation pipeline.
+
+    Returns:
+        dict: What the pipeline gives, with ``inputs``
+        ``(1, 3, T, H, W)``, uint8.
+
+    Raises:
+        ValueError: The video can not be loaded or has not that view.
+    """
+    split = 'val' if view is None else 'test'
+    if not cfg.get(f'{split}_dataloader'):
+        raise ValueError(f'the config has no `{split}_dataloader`, whose '
+                         'pipeline makes the view; add it, or choose another '
+                         'view with --view')
+    pipeline = Compose(cfg[f'{split}_dataloader'].dataset.pipeline)
+    try:
+        sample = pipeline(
+            dict(filename=video, label=-1, start_index=0, modality='RGB'))
+    except Exception as error:  # Its type depends on what is broken.
+        reason = str(error).strip().split('\n')[0]
+        raise ValueError(f"cannot load video '{video}': "
+                         f'{type(error).__name__}: {reason}. If the file is '
+                         'truncated, damaged or no video, replace '
+                         'it') from None
+    views = len(sample['inputs'])
+    view = view or 0
+    if not 0 <= view < views:
+        raise ValueError(f'--view {view}: the {split} pipeline makes {views} '
+                         f'views; choose one of 0 to {views - 1}')
+    sample['inputs'] = sample['inputs'][view:view + 1]
+    return sample
+
+
+@torch.no_grad()
+def run_model(model: nn.Module, sample: dict) -> Dict[str, Tensor]:
+    """Run a model and look into it.
+
+    Args:
+        model (nn.Module): An ``ILARecognizer``.
+        sample (dict): From :func:`load_view`.
+
+    Returns:
+        dict[str, Tensor]: ``scores`` (classes,); ``points``
+        (layers, T - 1, 2, 2); ``similarities`` (layers, T - 1) and, in the
+        token form, ``received`` and ``paid`` as in ``TokenAttention``, but of
+        all blocks, (layers, T, ...).
+    """
+    inputs = model.data_preprocessor(pseudo_collate([sample]))['inputs']
+    backbone = model.backbone
+    has_token = backbone.form == 'token'
+    recorder = record_token_attention if has_token else nullcontext
+    with record_similarities(backbone) as cosines, \
+            recorder(backbone) as attentions:
+        outputs = model(inputs)
+    found = dict(
+        scores=outputs['logits'][0].softmax(-1),
+        points=outputs['points'][:, 0].unflatten(-1, (2, 2)),
+        similarities=torch.cat(cosines))
+    if has_token:
+        received, paid = zip(*attentions)
+        found.update(received=torch.stack(received), paid=torch.stack(paid))
+    return {name: value.float().cpu() for name, value in found.items()}
+
+
+def describe(head: nn.Module,
+             scores: Tensor,
+             class_names: Optional[str] = None) -> str:
+    """Name the class with the highest score.
+
+    Args:
+        head (nn.Module): The recognizer's head.
+        scores (Tensor): ``(classes,)``.
+        class_names (str, optional): See :func:`load_class_names`. Defaults to
+            those of the head, if it has any.
+
+    Raises:
+        ValueError: The names are not as many as the classes.
+    """
+    label = scores.argmax().item()
+    names = getattr(head, 'class_names', None)
+    if class_names is not None:
+        names = load_class_names(class_names)
+    if names is None:
+        return f'class {label}, {scores[label]:.1%}'
+    if len(names) != len(scores):
+        raise ValueError(f'--class-names {class_names}: {len(names)} names, '
+                         f'but the model has {len(scores)} classes')
+    return f'{names[label]}, {scores[label]:.1%}'
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_config_arguments(parser, 'config of the ILA model')
+    parser.add_argument('checkpoint', help='its weights')
+    parser.add_argument('video', help='any video file')
+    parser.add_argument(
+        '--out-dir',
+        type=Path,
+        help='folder of the pictures; '
+        'work_dirs/CONFIG/alignment/VIDEO by default')
+    parser.add_argument(
+        '--layers',
+        type=int,
+        nargs='+',
+        help='blocks to draw, from 0; all by default')
+    parser.add_argument(
+        '--view',
+        type=int,
+        help='number of a view of the test pipeline, from 0; the view of the '
+        'validation pipeline by default')
+    parser.add_argument(
+        '--class-names',
+        help="text file with a name per line, or 'kinetics400'; those of the "
+        'model by default')
+    parser.add_argument(
+        '--fps',
+        type=int,
+        default=2,
+        help='frames per second of the overlay; default: %(default)s')
+    parser.add_argument(
+        '--device',
+        default=get_device(),
+        help='such as cpu or cuda:1; default: %(default)s')
+    args = parser.parse_args()
+    if args.fps < 1:
+        parser.error('--fps must be 1 or more')
+    return args
+
+
+def check_device(device: str) -> None:
+    """Exit if a device can not be used."""
+    try:
+        torch.empty(1, device=device)
+    except (AssertionError, RuntimeError) as error:
+        reason = str(error).split('\n')[0]
+        sys.exit(f'--device {device} can not be used: {reason}. Please choose '
+                 f'another one, such as {get_device()}')
+
+
+def check_layers(layers: Optional[List[int]], num_layers: int) -> None:
+    """Refuse blocks that a model does not have."""
+    for layer in layers or []:
+        if not 0 <= layer < num_layers:
+            raise ValueError(f'--layers {layer}: the model has {num_layers} '
+                             f'blocks; choose from 0 to {num_layers - 1}')
+
+
+def draw(sample: dict, found: Dict[str, Tensor], model: nn.Module, title: str,
+         args: argparse.Namespace) -> None:
+    """Write all pictures and print their names.
+
+    Args:
+        sample (dict): From :func:`load_view`.
+        found (dict[str, Tensor]): From :func:`run_model`.
+        model (nn.Module): The ``ILARecognizer``.
+        title (str): What stands above the pictures.
+        args (Namespace): The command line.
+    """
+    args.out_dir.mkdir(parents=True, exist_ok=True)
+    frames = sample['inputs'][0].permute(1, 2, 3, 0).numpy()
+    found = {name: value.numpy() for name, value in found.items()}
+    alignment = model.backbone.layers[0].alignment
+    settings = dict(
+        radius=alignment.radius,
+        slope=alignment.slope,
+        layers=args.layers,
+        patch_size=model.backbone.arch_settings['patch_size'])
+
+    def save(name: str, figure: Figure) -> None:
+        figure.savefig(args.out_dir / name, dpi=120)
+        print(args.out_dir / name)
+
+    points = found['points']
+    save('frames.png', draw_alignment(frames, points, **settings, title=title))
+    save(
+        'pairs.png',
+        draw_pairs(
+            frames, points, found['similarities'], **settings, title=title))
+    overlay = args.out_dir / 'overlay.mp4'
+    write_video(overlay, draw_overlay(frames, points, **settings, title=title),
+                args.fps)
+    print(overlay)
+    if 'received' not in found:
+        print(f"no picture of attention: the form '{model.backbone.form}' has "
+              'no mutual-information token')
+        return
+    for name, meaning in ATTENTIONS.items():
+        save(
+            f'attention_{name}.png',
+            draw_attention(frames, found[name], settings['patch_size'],
+                           args.layers, f'{title}\n{meaning}'))
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = load_overridden_config(args)
+    check_file(args.checkpoint, 'Checkpoint')
+    check_file(args.video, 'Video')
+    check_device(args.device)
+    if cfg.model.type != 'ILARecognizer':
+        sys.exit(f'{args.config}: a {cfg.model.type} aligns nothing. Please '
+                 'give the config of an ILARecognizer')
+    with exit_on_bad_input():
+        sample = load_view(cfg, args.video, args.view)
+        model = load_model(cfg, args.checkpoint, args.device)
+        check_layers(args.layers, model.backbone.num_layers)
+        found = run_model(model, sample)
+        prediction = describe(model.cls_head, found['scores'],
+                              args.class_names)
+
+    video = Path(args.video)
+    title = f'{video.name}: {prediction}'
+    if args.view is not None:
+        title += f' (view {args.view})'
+    print(title)
+    if args.out_dir is None:
+        args.out_dir = Path('work_dirs',
+                            Path(args.config).stem, 'alignment', video.stem)
+    try:
+        draw(sample, found, model, title, args)
+    except OSError as error:
+        sys.exit(f'cannot write pictures to {args.out_dir}: {error}. Please '
+                 'choose another --out-dir')
+
+
+if __name__ == '__main__':
+    main()
