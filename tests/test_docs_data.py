@@ -1,5 +1,4 @@
 """The commands of docs/data.md on small data."""
-import importlib.util
 import json
 import re
 import shlex
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config
+from modules import load_module
 from videos import write_video
 
 from mmaction.registry import DATASETS
@@ -100,9 +100,7 @@ def outputs(tmp_path_factory):
         patch.chdir(folder)
         for command in COMMANDS:
             tool, *arguments = shlex.split(command)
-            spec = importlib.util.spec_from_file_location('tool', ROOT / tool)
-            module = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(module)
+            module = load_module(ROOT / tool)
             patch.setattr(sys, 'argv', [tool, *arguments])
             code = 0
             try:

@@ -8,8 +8,7 @@ from cli import (build_runner, check_file, check_num_classes,
 from mmengine.runner import Runner
 
 from mmaction.registry import MODELS
-from projects.ila.utils import (check_weights, convert_to_ila, find_weights,
-                                naming_source, unwrap_model)
+from projects.ila.utils import check_all_weights, unwrap_model
 
 
 def load_all_weights(runner: Runner, path: str) -> None:
@@ -24,9 +23,7 @@ def load_all_weights(runner: Runner, path: str) -> None:
     model = unwrap_model(runner.model)
     if not isinstance(model, MODELS.get('ILARecognizer')):
         return
-    weights = convert_to_ila(find_weights(checkpoint, path))
-    with naming_source(path):
-        check_weights(model.state_dict(), weights, partial=False)
+    check_all_weights(model, checkpoint, path)
     model.backbone.switch_to_deploy()
 
 

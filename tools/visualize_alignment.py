@@ -21,8 +21,7 @@ from torch import Tensor, nn
 
 from mmaction.registry import MODELS
 from projects.ila.models.text import load_class_names
-from projects.ila.utils import (check_weights, convert_to_ila, find_weights,
-                                naming_source)
+from projects.ila.utils import check_all_weights
 from projects.ila.visualization import (draw_alignment, draw_attention,
                                         draw_overlay, draw_pairs,
                                         record_similarities,
@@ -44,9 +43,7 @@ def load_model(cfg: Config, checkpoint: str, device: str) -> nn.Module:
     # What is within a compiled network can not be recorded.
     model = MODELS.build({**cfg.model, 'compile': False})
     content = load_checkpoint(model, checkpoint, map_location='cpu')
-    weights = convert_to_ila(find_weights(content, checkpoint))
-    with naming_source(checkpoint):
-        check_weights(model.state_dict(), weights, partial=False)
+    check_all_weights(model, content, checkpoint)
     return model.to(device).eval()
 
 

@@ -1,4 +1,3 @@
-import importlib.util
 import json
 import os
 import random
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config, DictAction
+from modules import load_module
 from videos import write_video
 
 from mmaction.registry import DATASETS
@@ -40,15 +40,7 @@ val_dataloader = dict(num_workers=1)
 test_dataloader = dict(num_workers=1)
 '''
 
-
-def load(path):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-tool = load(TOOL)
+tool = load_module(TOOL)
 
 
 @pytest.fixture
@@ -397,7 +389,7 @@ def test_printed_commands_run(commands, monkeypatch):
     assert Path(check[1]).resolve() == ROOT / 'tools/data/check_videos.py'
     monkeypatch.setattr(sys, 'argv', check[1:])
     with pytest.raises(SystemExit) as error:
-        load(Path(check[1])).main()
+        load_module(Path(check[1])).main()
     assert error.value.code == 0
 
     assert Path(train[2]).resolve() == CUSTOM

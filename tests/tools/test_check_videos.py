@@ -1,6 +1,5 @@
 import csv
 import hashlib
-import importlib.util
 import os
 import re
 import signal
@@ -11,14 +10,13 @@ from pathlib import Path
 
 import av
 import pytest
+from modules import load_module
 from videos import write_h264, write_video
 
 from projects.ila.datasets import video_check
 
 TOOL = Path(__file__).resolve().parents[2] / 'tools/data/check_videos.py'
-spec = importlib.util.spec_from_file_location('check_videos', TOOL)
-tool = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(tool)
+tool = load_module(TOOL)
 
 
 @pytest.fixture

@@ -1,11 +1,9 @@
 """The number of processes, and accumulation, do not change a training."""
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from launch import dist_train
 from videos import write_video
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,19 +55,10 @@ def folder(tmp_path_factory):
 def train(folder, processes, batch, accumulation):
     """Train two epochs and return the weights."""
     work_dir = folder / f'{processes}_{batch}_{accumulation}'
-    result = subprocess.run([
-        'bash', ROOT / 'tools/dist_train.sh', 'config.py',
-        str(processes), '--work-dir', work_dir, '--cfg-options',
-        f'train_dataloader.batch_size={batch}',
-        f'optim_wrapper.accumulative_counts={accumulation}'
-    ],
-                            cwd=folder,
-                            capture_output=True,
-                            text=True,
-                            env={
-                                **os.environ, 'OMP_NUM_THREADS': '1',
-                                'PYTHON': sys.executable
-                            })
+    result = dist_train(folder, 'config.py', processes, '--work-dir',
+                        str(work_dir), '--cfg-options',
+                        f'train_dataloader.batch_size={batch}',
+                        f'optim_wrapper.accumulative_counts={accumulation}')
     assert result.returncode == 0, result.stderr[-3000:]
     checkpoint = torch.load(work_dir / 'epoch_2.pth', weights_only=True)
     return checkpoint['state_dict']

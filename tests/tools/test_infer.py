@@ -1,5 +1,4 @@
 import csv
-import importlib.util
 import json
 import pickle
 import subprocess
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from modules import load_module
 from videos import write_video
 
 from mmaction.apis import init_recognizer
@@ -36,9 +36,7 @@ test_dataloader = dict(
 '''
 
 sys.path.insert(0, str(TOOL.parent))  # As Python does when it runs the tool.
-spec = importlib.util.spec_from_file_location('infer', TOOL)
-tool = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(tool)
+tool = load_module(TOOL)
 
 
 @pytest.fixture(scope='module')

@@ -1,4 +1,3 @@
-import importlib.util
 import os
 import pickle
 import socket
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from modules import load_module
 
 TOOLS = Path(__file__).parents[2] / 'tools'
 
@@ -87,11 +87,7 @@ def load_tool(monkeypatch):
         monkeypatch.syspath_prepend(str(TOOLS))
         monkeypatch.setenv('LOCAL_RANK', '0')
         monkeypatch.setattr(sys, 'argv', [name, *map(str, arguments)])
-        spec = importlib.util.spec_from_file_location(f'ila_{name}',
-                                                      TOOLS / f'{name}.py')
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
+        return load_module(TOOLS / f'{name}.py')
 
     return load
 

@@ -1,4 +1,3 @@
-import importlib.util
 import sys
 from functools import lru_cache
 from pathlib import Path
@@ -6,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
+from modules import load_module
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -16,9 +16,7 @@ SMALL = ROOT / 'configs/ila_motion.py'
 MIB = 2**20
 GIB = 2**30
 
-spec = importlib.util.spec_from_file_location('plan_run', TOOL)
-tool = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(tool)
+tool = load_module(TOOL)
 
 
 @lru_cache(maxsize=None)

@@ -1,4 +1,3 @@
-import importlib.util
 import json
 import math
 import os
@@ -14,11 +13,10 @@ import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
+from modules import load_module
 
 TOOL = Path(__file__).resolve().parents[2] / 'tools/analysis/plot_curves.py'
-spec = importlib.util.spec_from_file_location('plot_curves', TOOL)
-tool = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(tool)
+tool = load_module(TOOL)
 
 
 def training(epoch, iteration, **values):

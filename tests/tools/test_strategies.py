@@ -1,6 +1,5 @@
 """Sharded trainings give what an unsharded one gives."""
 import importlib.util
-import os
 import shutil
 import subprocess
 import sys
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from launch import ENVIRONMENT, dist_train
 from videos import write_video
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,26 +45,9 @@ NAMES = [
 ]
 
 
-def run(folder, *command):
-    environment = {
-        **os.environ, 'OMP_NUM_THREADS': '1',
-        'DS_ACCELERATOR': 'cpu',
-        'PYTHON': sys.executable
-    }
-    return subprocess.run(
-        command,
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=500)
-
-
-def train(folder, config, processes, *arguments):
-    result = run(folder, 'bash', str(ROOT / 'tools/dist_train.sh'), config,
-                 str(processes), *arguments)
+def train(*arguments):
+    result = dist_train(*arguments)
     assert result.returncode == 0, result.stderr[-3000:]
-    return result.stdout
 
 
 def read(path):
@@ -126,8 +109,12 @@ def test_sharded_training_equals_an_unsharded_one(folder, whole, name):
     accuracies = []
     for config, checkpoint in ((f'with_{name}.py', final),
                                ('whole.py', whole / 'epoch_3.pth')):
-        result = run(folder, sys.executable, str(ROOT / 'tools/test.py'),
-                     config, str(checkpoint))
+        result = subprocess.run(
+            [sys.executable, ROOT / 'tools/test.py', config, checkpoint],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            env=ENVIRONMENT)
         assert result.returncode == 0, result.stderr[-3000:]
         line = result.stdout[result.stdout.rindex('acc/top1'):]
         accuracies.append(line.split()[1])
@@ -139,8 +126,7 @@ def test_sharded_training_equals_an_unsharded_one(folder, whole, name):
     ('fsdp', 'custom_hooks.1.type=EMAHook', 'EMAHook can not'),
 ])
 def test_what_a_sharded_training_can_not_do(folder, name, option, message):
-    result = run(folder, 'bash', str(ROOT / 'tools/dist_train.sh'),
-                 f'with_{name}.py', '1', '--work-dir', 'refused',
-                 '--cfg-options', option)
+    result = dist_train(folder, f'with_{name}.py', 1, '--work-dir', 'refused',
+                        '--cfg-options', option)
     assert result.returncode != 0
     assert message in result.stderr

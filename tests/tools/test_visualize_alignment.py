@@ -1,4 +1,3 @@
-import importlib.util
 import os
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
+from modules import load_module
 from videos import write_video
 
 from mmaction.apis import inference_recognizer, init_recognizer
@@ -44,9 +44,7 @@ PICTURES = ['frames.png', 'pairs.png', 'overlay.mp4']
 ATTENTIONS = ['attention_received.png', 'attention_paid.png']
 
 sys.path.insert(0, str(TOOL.parent))
-spec = importlib.util.spec_from_file_location('visualize_alignment', TOOL)
-tool = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(tool)
+tool = load_module(TOOL)
 
 
 @pytest.fixture(scope='module')

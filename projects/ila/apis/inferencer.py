@@ -1,6 +1,5 @@
 import glob
 import os
-import re
 import warnings
 from itertools import groupby
 from pathlib import Path
@@ -21,30 +20,21 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 from mmaction.registry import INFERENCERS
 from mmaction.structures import ActionDataSample
 from mmaction.utils import get_str_type
+from ..datasets.annotations import natural_key
 from ..datasets.transforms import SafeDecordDecode, SafeDecordInit
 from ..datasets.transforms.loading import check_num_frames
 from ..models.text import load_class_names
-from ..utils import check_weights, convert_to_ila, find_weights, naming_source
+from ..utils import check_all_weights, naming_source
 
 _VIDEO_EXTENSIONS = ('.mp4', '.avi', '.mkv', '.webm', '.mov')
 PathType = Union[str, Path]
-
-
-def _in_natural_order(names: Sequence[str]) -> List[str]:
-    """Sort 9 before 10, with or without zeros in front."""
-
-    def key(name: str) -> list:
-        parts = re.split(r'(\d+)', name)
-        return [int(part) if part.isdecimal() else part for part in parts]
-
-    return sorted(names, key=key)
 
 
 def _select(folder: str, names: Sequence[str],
             extensions: Tuple[str, ...]) -> List[str]:
     """Get the paths with one of these endings, without hidden files."""
     return [
-        os.path.join(folder, name) for name in _in_natural_order(names)
+        os.path.join(folder, name) for name in sorted(names, key=natural_key)
         if name.lower().endswith(extensions) and name[0] != '.'
     ]
 
@@ -65,14 +55,14 @@ def find_videos(path: str) -> List[str]:
         return [path]
     if not os.path.isdir(path):
         found = []
-        for match in _in_natural_order(glob.glob(path, recursive=True)):
+        for match in sorted(glob.glob(path, recursive=True), key=natural_key):
             found += find_videos(match)
         # `**` gives a folder as well as what is in it.
         return list(dict.fromkeys(found))
     videos, frame_folders = [], []
     for folder, subfolders, names in os.walk(path):
-        subfolders[:] = _in_natural_order(name for name in subfolders
-                                          if name[0] != '.')
+        subfolders[:] = sorted((name for name in subfolders if name[0] != '.'),
+                               key=natural_key)
         videos += _select(folder, names, _VIDEO_EXTENSIONS)
         if _select(folder, names, IMG_EXTENSIONS):
             frame_folders.append(folder)
@@ -244,9 +234,8 @@ class ILAInferencer(BaseInferencer):
         if checkpoint is None:
             warnings.warn('the weights are random, and so are predictions')
             return
-        weights = convert_to_ila(find_weights(checkpoint, self.weights))
+        check_all_weights(model, checkpoint, self.weights)
         with naming_source(self.weights):
-            check_weights(model.state_dict(), weights, partial=False)
             super()._load_weights_to_model(model, checkpoint, cfg)
 
     def _init_pipeline(self, cfg: Config) -> Compose:

@@ -3,7 +3,7 @@ from .checkpoint import (find_weights, hash_weights, read_checkpoint,
                          write_checkpoint)
 from .model_wrapper import unwrap_model
 from .seeds import mix_seed
-from .weight_check import check_weights, naming_source
+from .weight_check import check_all_weights, check_weights, naming_source
 from .weight_names import (convert_clip, convert_released, convert_to_ila,
                            is_alignment, is_clip, is_hugging_face_clip,
                            is_released, is_text_feature, released_stem,
@@ -11,10 +11,10 @@ from .weight_names import (convert_clip, convert_released, convert_to_ila,
 from .weight_sizes import clip_sizes, released_sizes
 
 __all__ = [
-    'AtomicLocalBackend', 'check_weights', 'clip_sizes', 'convert_clip',
-    'convert_released', 'convert_to_ila', 'find_weights', 'hash_weights',
-    'is_alignment', 'is_clip', 'is_hugging_face_clip', 'is_released',
-    'is_text_feature', 'mix_seed', 'naming_source', 'read_checkpoint',
-    'released_sizes', 'released_stem', 'replacing', 'revert_released',
-    'unwrap_model', 'write_checkpoint'
+    'AtomicLocalBackend', 'check_all_weights', 'check_weights', 'clip_sizes',
+    'convert_clip', 'convert_released', 'convert_to_ila', 'find_weights',
+    'hash_weights', 'is_alignment', 'is_clip', 'is_hugging_face_clip',
+    'is_released', 'is_text_feature', 'mix_seed', 'naming_source',
+    'read_checkpoint', 'released_sizes', 'released_stem', 'replacing',
+    'revert_released', 'unwrap_model', 'write_checkpoint'
 ]

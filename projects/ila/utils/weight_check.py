@@ -2,7 +2,11 @@
 from contextlib import contextmanager
 from typing import Iterable, Iterator, Optional
 
-from .weight_names import StateDict, is_alignment, is_text_feature
+from torch import nn
+
+from .checkpoint import find_weights
+from .weight_names import (StateDict, convert_to_ila, is_alignment,
+                           is_text_feature)
 
 _TOWER = 'cls_head.text_encoder.'
 
@@ -85,3 +89,20 @@ def check_weights(own: StateDict,
             f'the weights lack {len(missing)} entries that the model needs '
             f'({_list(missing)}) and have {len(left_over)} that it lacks '
             f'({_list(left_over)}); {mend}')
+
+
+def check_all_weights(model: nn.Module, checkpoint: dict, path: str) -> None:
+    """Refuse a checkpoint that does not hold exactly a model's weights.
+
+    Args:
+        model (nn.Module): An ``ILARecognizer``.
+        checkpoint (dict): What the file holds, with the names of this
+            project, of the released ILA or of CLIP.
+        path (str): The file, for the error message.
+
+    Raises:
+        ValueError: See :func:`find_weights` and :func:`check_weights`.
+    """
+    weights = convert_to_ila(find_weights(checkpoint, path))
+    with naming_source(path):
+        check_weights(model.state_dict(), weights, partial=False)

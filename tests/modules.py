@@ -1,0 +1,11 @@
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+
+def load_module(path: Path) -> ModuleType:
+    """Load a file that belongs to no package, as the tools are."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
