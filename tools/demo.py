@@ -69,8 +69,12 @@ def draw(checkpoint: Path, path: Path) -> None:
     with torch.no_grad():
         points = model(inputs)['points'][:, 0].unflatten(-1, (2, 2))
     alignment = model.backbone.layers[0].alignment
-    figure = draw_alignment(sample['inputs'][0].permute(1, 2, 3, 0).numpy(),
-                            points.numpy(), alignment.radius, alignment.slope)
+    figure = draw_alignment(
+        sample['inputs'][0].permute(1, 2, 3, 0).numpy(),
+        points.numpy(),
+        alignment.radius,
+        alignment.slope,
+        patch_size=model.backbone.arch_settings['patch_size'])
     figure.savefig(path, dpi=120)
 
 
