@@ -5,16 +5,13 @@ of this view alone.
 """
 import argparse
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Dict, List, Optional
 
 import torch
 from cli import (add_config_arguments, check_file, exit_on_bad_input,
                  load_overridden_config)
-from matplotlib.figure import Figure
 from mmengine.config import Config
-from mmengine.dataset import Compose, pseudo_collate
 from mmengine.device import get_device
 from mmengine.runner import load_checkpoint
 from torch import Tensor, nn
@@ -22,10 +19,8 @@ from torch import Tensor, nn
 from mmaction.registry import MODELS
 from projects.ila.models.text import load_class_names
 from projects.ila.utils import check_all_weights
-from projects.ila.visualization import (draw_alignment, draw_attention,
-                                        draw_overlay, draw_pairs,
-                                        record_similarities,
-                                        record_token_attention, write_video)
+from projects.ila.visualization import (draw_attention, load_views, run_model,
+                                        save_figure, write_alignment)
 
 ATTENTIONS = dict(
     received='attention of patches and class token to the mutual-information '
@@ -68,16 +63,7 @@ def load_view(cfg: Config, video: str, view: Optional[int] = None) -> dict:
         raise ValueError(f'the config has no `{split}_dataloader`, whose '
                          'pipeline makes the view; add it, or choose another '
                          'view with --view')
-    pipeline = Compose(cfg[f'{split}_dataloader'].dataset.pipeline)
-    try:
-        sample = pipeline(
-            dict(filename=video, label=-1, start_index=0, modality='RGB'))
-    except Exception as error:  # Its type depends on what is broken.
-        reason = str(error).strip().split('\n')[0]
-        raise ValueError(f"cannot load video '{video}': "
-                         f'{type(error).__name__}: {reason}. If the file is '
-                         'truncated, damaged or no video, replace '
-                         'it') from None
+    sample = load_views(cfg[f'{split}_dataloader'], video)
     views = len(sample['inputs'])
     view = view or 0
     if not 0 <= view < views:
@@ -85,37 +71,6 @@ def load_view(cfg: Config, video: str, view: Optional[int] = None) -> dict:
                          f'views; choose one of 0 to {views - 1}')
     sample['inputs'] = sample['inputs'][view:view + 1]
     return sample
-
-
-@torch.no_grad()
-def run_model(model: nn.Module, sample: dict) -> Dict[str, Tensor]:
-    """Run a model and look into it.
-
-    Args:
-        model (nn.Module): An ``ILARecognizer``.
-        sample (dict): From :func:`load_view`.
-
-    Returns:
-        dict[str, Tensor]: ``scores`` (classes,); ``points``
-        (layers, T - 1, 2, 2); ``similarities`` (layers, T - 1) and, in the
-        token form, ``received`` and ``paid`` as in ``TokenAttention``, but of
-        all blocks, (layers, T, ...).
-    """
-    inputs = model.data_preprocessor(pseudo_collate([sample]))['inputs']
-    backbone = model.backbone
-    has_token = backbone.form == 'token'
-    recorder = record_token_attention if has_token else nullcontext
-    with record_similarities(backbone) as cosines, \
-            recorder(backbone) as attentions:
-        outputs = model(inputs)
-    found = dict(
-        scores=outputs['logits'][0].softmax(-1),
-        points=outputs['points'][:, 0].unflatten(-1, (2, 2)),
-        similarities=torch.cat(cosines))
-    if has_token:
-        received, paid = zip(*attentions)
-        found.update(received=torch.stack(received), paid=torch.stack(paid))
-    return {name: value.float().cpu() for name, value in found.items()}
 
 
 def describe(head: nn.Module,
@@ -213,38 +168,19 @@ def draw(sample: dict, found: Dict[str, Tensor], model: nn.Module, title: str,
         args (Namespace): The command line.
     """
     args.out_dir.mkdir(parents=True, exist_ok=True)
-    frames = sample['inputs'][0].permute(1, 2, 3, 0).numpy()
-    found = {name: value.numpy() for name, value in found.items()}
-    alignment = model.backbone.layers[0].alignment
-    settings = dict(
-        radius=alignment.radius,
-        slope=alignment.slope,
-        layers=args.layers,
-        patch_size=model.backbone.arch_settings['patch_size'])
-
-    def save(name: str, figure: Figure) -> None:
-        figure.savefig(args.out_dir / name, dpi=120)
-        print(args.out_dir / name)
-
-    points = found['points']
-    save('frames.png', draw_alignment(frames, points, **settings, title=title))
-    save(
-        'pairs.png',
-        draw_pairs(
-            frames, points, found['similarities'], **settings, title=title))
-    overlay = args.out_dir / 'overlay.mp4'
-    write_video(overlay, draw_overlay(frames, points, **settings, title=title),
-                args.fps)
-    print(overlay)
+    for path in write_alignment(args.out_dir, sample, found, model, title,
+                                args.layers, args.fps):
+        print(path)
     if 'received' not in found:
         print(f"no picture of attention: the form '{model.backbone.form}' has "
               'no mutual-information token')
         return
+    frames = sample['inputs'][0].permute(1, 2, 3, 0).numpy()
     for name, meaning in ATTENTIONS.items():
-        save(
-            f'attention_{name}.png',
-            draw_attention(frames, found[name], settings['patch_size'],
-                           args.layers, f'{title}\n{meaning}'))
+        figure = draw_attention(frames, found[name].numpy(),
+                                model.backbone.arch_settings['patch_size'],
+                                args.layers, f'{title}\n{meaning}')
+        print(save_figure(args.out_dir / f'attention_{name}.png', figure))
 
 
 def main() -> None:

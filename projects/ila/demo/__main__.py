@@ -1,0 +1,125 @@
+"""Show on a web page what a model sees in videos.
+
+The page is for the browser of this machine alone. Uploads and results are
+removed when their page is closed, and all of them at the end.
+"""
+import argparse
+import os
+import signal
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog='python -m projects.ila.demo', description=__doc__)
+    parser.add_argument(
+        'config',
+        help="config file of the model, or one of this project's "
+        'names')
+    parser.add_argument('checkpoint', help="the model's weights")
+    parser.add_argument(
+        '--classes',
+        help="class names, 'one,two' or a text file with one per line: other "
+        "classes for a text head, names for a linear head's labels")
+    parser.add_argument(
+        '--samples',
+        nargs='+',
+        default=[],
+        metavar='VIDEO',
+        help='videos to choose from on the page')
+    parser.add_argument(
+        '--port', type=int, default=7860, help='default: %(default)s')
+    parser.add_argument(
+        '--max-seconds',
+        type=float,
+        default=60,
+        help='longer videos are refused; default: %(default)s')
+    parser.add_argument(
+        '--max-mb',
+        type=float,
+        default=100,
+        help='larger files are refused; default: %(default)s')
+    parser.add_argument('--device', help='such as cuda:1 or cpu')
+    args = parser.parse_args()
+    for name in ('max_seconds', 'max_mb'):
+        if not getattr(args, name) > 0:
+            parser.error(f"--{name.replace('_', '-')} must be more than 0")
+    if ',' in (args.classes or '') and not os.path.isfile(args.classes):
+        args.classes = args.classes.split(',')
+    return args
+
+
+def check_inputs(args: argparse.Namespace) -> None:
+    """Exit if packages or files are missing."""
+    # Browsers play only what PyAV encodes.
+    missing = ' '.join(
+        name for name in ('gradio', 'av') if find_spec(name) is None)
+    if missing:
+        sys.exit(f'the page needs {missing}. Please install it: '
+                 f'pip install {missing}')
+    for path in (args.checkpoint, *args.samples):
+        if '://' not in path and not Path(path).is_file():
+            sys.exit(f'File not found: {path}. Please check its path, which '
+                     f'is taken from {Path.cwd()}')
+
+
+def serve(args: argparse.Namespace, folder: str) -> None:
+    """Load the model and show the page until the process is ended.
+
+    Args:
+        args (Namespace): The command line.
+        folder (str): For all files that come up.
+    """
+    # Gradio reads them when it is imported.
+    os.environ.update(GRADIO_TEMP_DIR=folder, GRADIO_ANALYTICS_ENABLED='False')
+    from projects.ila.apis import ILAInferencer
+    from projects.ila.demo.page import THEME, build_page
+    try:
+        inferencer = ILAInferencer(
+            args.config,
+            args.checkpoint,
+            args.device,
+            args.classes,
+            show_progress=False)
+        if inferencer.model.compiled:
+            raise ValueError(f'{args.config}: what is within a compiled '
+                             'network can not be drawn; take a config '
+                             'without `model.compile`')
+    except (FileNotFoundError, ValueError) as error:
+        sys.exit(str(error))
+    page = build_page(inferencer, folder, args.samples, args.max_seconds,
+                      args.max_mb)
+    try:
+        _, url, _ = page.launch(
+            server_name='127.0.0.1',
+            server_port=args.port,
+            share=False,
+            # What goes wrong is shown to the one who can mend it.
+            show_error=True,
+            max_file_size=int(args.max_mb * 1e6),
+            footer_links=[],
+            ssr_mode=False,
+            theme=THEME,
+            quiet=True,
+            prevent_thread_lock=True)
+    except OSError:  # Gradio's own message names arguments of its own.
+        sys.exit(f'--port {args.port} can not be used, another program may '
+                 'have it. Please choose another one')
+    print(f'The page is at {url}, until Ctrl+C', flush=True)
+    page.block_thread()
+
+
+def main() -> None:
+    args = parse_args()
+    check_inputs(args)
+    # Leave in order, with the folder removed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    with TemporaryDirectory(prefix='ila_demo_') as folder:
+        serve(args, folder)
+
+
+if __name__ == '__main__':
+    main()

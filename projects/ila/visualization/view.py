@@ -1,0 +1,121 @@
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Dict, Iterator, Optional, Sequence
+
+import torch
+from matplotlib.figure import Figure
+from mmengine.dataset import Compose, pseudo_collate
+from torch import Tensor, nn
+
+from .alignment import draw_alignment, draw_pairs
+from .attention import record_token_attention
+from .overlay import draw_overlay
+from .similarity import record_similarities
+from .video import write_video
+
+
+def load_views(dataloader: dict, video: str) -> dict:
+    """Load a video as a config's data loader does.
+
+    Args:
+        dataloader (dict): Config with the pipeline.
+        video (str): Path of the video.
+
+    Returns:
+        dict: What the pipeline gives, with ``inputs``
+        ``(views, 3, T, H, W)``, uint8.
+
+    Raises:
+        ValueError: The video can not be loaded.
+    """
+    pipeline = Compose(dataloader['dataset']['pipeline'])
+    try:
+        return pipeline(
+            dict(filename=video, label=-1, start_index=0, modality='RGB'))
+    except Exception as error:  # Its type depends on what is broken.
+        reason = str(error).strip().split('\n')[0]
+        raise ValueError(f"cannot load video '{video}': "
+                         f'{type(error).__name__}: {reason}. If the file is '
+                         'truncated, damaged or no video, replace '
+                         'it') from None
+
+
+@torch.no_grad()
+def run_model(model: nn.Module, sample: dict) -> Dict[str, Tensor]:
+    """Run a model and look into it.
+
+    Args:
+        model (nn.Module): An ``ILARecognizer``, not compiled.
+        sample (dict): From :func:`load_views`, with a single view.
+
+    Returns:
+        dict[str, Tensor]: ``scores`` (classes,); ``points``
+        (layers, T - 1, 2, 2); ``similarities`` (layers, T - 1) and, in the
+        token form, ``received`` and ``paid`` as in ``TokenAttention``, but of
+        all blocks, (layers, T, ...).
+    """
+    inputs = model.data_preprocessor(pseudo_collate([sample]))['inputs']
+    backbone = model.backbone
+    has_token = backbone.form == 'token'
+    recorder = record_token_attention if has_token else nullcontext
+    with record_similarities(backbone) as cosines, \
+            recorder(backbone) as attentions:
+        outputs = model(inputs)
+    found = dict(
+        scores=outputs['logits'][0].softmax(-1),
+        points=outputs['points'][:, 0].unflatten(-1, (2, 2)),
+        similarities=torch.cat(cosines))
+    if has_token:
+        received, paid = zip(*attentions)
+        found.update(received=torch.stack(received), paid=torch.stack(paid))
+    return {name: value.float().cpu() for name, value in found.items()}
+
+
+def save_figure(path: Path, figure: Figure) -> Path:
+    """Write a drawing as a picture, and give its path."""
+    figure.savefig(path, dpi=120)
+    return path
+
+
+def write_alignment(folder: Path,
+                    sample: dict,
+                    found: Dict[str, Tensor],
+                    model: nn.Module,
+                    title: str,
+                    layers: Optional[Sequence[int]] = None,
+                    fps: int = 2) -> Iterator[Path]:
+    """Write the drawings of points and masks.
+
+    Args:
+        folder (Path): Where to.
+        sample (dict): From :func:`load_views`, with a single view.
+        found (dict[str, Tensor]): From :func:`run_model`.
+        model (nn.Module): The ``ILARecognizer``.
+        title (str): What stands above the pictures.
+        layers (Sequence[int], optional): Blocks to draw. Defaults to all.
+        fps (int): Frames per second of the overlay. Defaults to 2.
+
+    Yields:
+        Path: ``frames.png``, ``pairs.png`` and ``overlay.mp4``, each when it
+        is written.
+
+    Raises:
+        OSError: They can not be written.
+    """
+    frames = sample['inputs'][0].permute(1, 2, 3, 0).numpy()
+    points = found['points'].numpy()
+    alignment = model.backbone.layers[0].alignment
+    settings = dict(
+        radius=alignment.radius,
+        slope=alignment.slope,
+        layers=layers,
+        patch_size=model.backbone.arch_settings['patch_size'],
+        title=title)
+    yield save_figure(folder / 'frames.png',
+                      draw_alignment(frames, points, **settings))
+    yield save_figure(
+        folder / 'pairs.png',
+        draw_pairs(frames, points, found['similarities'].numpy(), **settings))
+    overlay = folder / 'overlay.mp4'
+    write_video(overlay, draw_overlay(frames, points, **settings), fps)
+    yield overlay

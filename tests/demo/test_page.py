@@ -1,0 +1,348 @@
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import av
+import pytest
+import torch
+from mmengine.config import Config
+from videos import write_h264, write_video
+
+from mmaction.apis import init_recognizer
+from projects.ila.apis import ILAInferencer
+
+gr = pytest.importorskip('gradio')
+from projects.ila.demo.page import build_page  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMES = ['turn left', 'turn right', 'grow']
+CONFIG = f'''
+_base_ = ['{ROOT}/tests/data/tiny_motion.py']
+train_dataloader = None
+pipeline = [
+    dict(type='SafeDecordInit'),
+    dict(type='UniformSample', clip_len=4, num_clips=2, test_mode=True),
+    dict(type='SafeDecordDecode'),
+    dict(type='Resize', scale=(32, 32), keep_ratio=False),
+    dict(type='FormatShape', input_format='NCTHW'),
+    dict(type='PackActionInputs')
+]
+val_dataloader = dict(dataset=dict(pipeline=pipeline))
+test_dataloader = dict(dataset=dict(pipeline=pipeline))
+'''
+TEXT_HEAD = f'''
+model = dict(
+    cls_head=dict(
+        _delete_=True,
+        type='ILATextHead',
+        in_channels=16,
+        patch_channels=32,
+        class_names={NAMES},
+        text_encoder=dict(layers=1)))
+'''
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    """Models with a linear and a text head, and videos."""
+    folder = tmp_path_factory.mktemp('demo')
+    for name, head in (('linear', ''), ('text', TEXT_HEAD)):
+        path = folder / f'{name}.py'
+        path.write_text(CONFIG + head)
+        torch.manual_seed(0)
+        model = init_recognizer(Config.fromfile(path), device='cpu')
+        with torch.no_grad():
+            # Under these videos get different scores.
+            for key, value in model.named_parameters():
+                if value.dim() > 1 and 'tower' not in key:
+                    value.normal_(std=2 * value[0].numel()**-0.5)
+        torch.save(
+            dict(state_dict=model.state_dict()), path.with_suffix('.pth'))
+    write_video(folder / 'a.mp4')
+    write_h264(folder / 'long.mp4', 100)
+    write_video(folder / 'large.mp4', 60, (320, 240))
+    (folder / 'broken.mp4').write_bytes(b'no video' * 100)
+    return folder
+
+
+def load(folder, name, classes=None):
+    return ILAInferencer(
+        folder / f'{name}.py',
+        folder / f'{name}.pth',
+        'cpu',
+        classes,
+        show_progress=False)
+
+
+class Page:
+    """A page's functions, called without a browser."""
+
+    def __init__(self, folder, name, cache, **limits):
+        self.inferencer = load(folder, name)
+        self.cache = cache
+        self.blocks = build_page(self.inferencer, str(cache), **limits)
+        functions = {fn.name: fn.fn for fn in self.blocks.fns.values()}
+        self.functions = functions
+
+    def call(self, name, *args, session='one'):
+        request = SimpleNamespace(session_hash=session)
+        return self.functions[name](*args, request)
+
+    def error(self, path, names=''):
+        with pytest.raises(gr.Error) as error:
+            self.call('run', path and str(path), names)
+        return error.value.message
+
+
+@pytest.fixture
+def page(folder, tmp_path):
+
+    def make(name='linear', **limits):
+        return Page(folder, name, tmp_path, **limits)
+
+    return make
+
+
+def expected_scores(folder, name, video, classes=None):
+    result = load(folder, name, classes)(folder / video)
+    return {x['name']: x['score'] for x in result['predictions'][0]['topk']}
+
+
+def test_results_are_those_of_the_inferencer(folder, page):
+    page = page()
+    scores, *files = page.call('run', str(folder / 'a.mp4'), '')
+    assert len(scores) == 5
+    assert scores == expected_scores(folder, 'linear', 'a.mp4')
+    assert scores != expected_scores(folder, 'linear', 'long.mp4')
+    assert [Path(file).name
+            for file in files] == ['overlay.mp4', 'frames.png', 'pairs.png']
+    with av.open(files[0]) as container:
+        assert len(list(container.decode(video=0))) == 4  # of one view
+
+
+def test_other_class_names(folder, page):
+    page = page('text')
+    video = str(folder / 'a.mp4')
+    texts = {
+        '': NAMES,
+        'walk, jump ,run': ['walk', 'jump', 'run'],
+        'walk,run': ['walk', 'run']
+    }
+    for text, names in (*texts.items(), ('', NAMES)):
+        scores = page.call('run', video, text)[0]
+        expected = expected_scores(folder, 'text', 'a.mp4', names)
+        assert scores == pytest.approx(expected, abs=1e-5)
+        assert set(scores) == set(names)
+    assert 'give 2 class names' in page.error(video, 'walk')
+    assert 'occur twice' in page.error(video, 'walk,walk')
+    assert 'is empty' in page.error(video, 'walk,,run')
+    assert page.inferencer.classes == NAMES
+
+
+@pytest.mark.parametrize('name, interactive', [('linear', False),
+                                               ('text', True)])
+def test_class_names_need_a_text_tower(page, name, interactive):
+    box, = (
+        block for block in page(name).blocks.blocks.values()
+        if isinstance(block, gr.Textbox))
+    assert box.interactive == interactive
+    assert ('no text tower' in box.info) != interactive
+
+
+def test_limits(folder, page, monkeypatch):
+    """They are those of the page, and come before anything is decoded."""
+    page = page(max_seconds=2.5, max_mb=0.1)
+    page.call('run', str(folder / 'a.mp4'), '')  # 2 s
+    monkeypatch.setattr(page.inferencer, 'forward', None)
+    assert page.error(folder / 'long.mp4') == (
+        'long.mp4: the video is 3.3 s long, more than the 2.5 s allowed; '
+        'cut it')
+    size = (folder / 'large.mp4').stat().st_size / 1e6
+    assert size > 0.1
+    assert page.error(folder / 'large.mp4') == (
+        f'large.mp4: the file has {size:.1f} MB, more than the 0.1 MB '
+        'allowed; give a smaller one')
+
+
+def test_broken_video(folder, page):
+    page = page()
+    path = folder / 'broken.mp4'
+    error, = page.inferencer(path)['errors']
+    assert page.error(path) == f"broken.mp4: {error['error']}"
+    assert '\n' not in error['error']
+    assert page.error(None) == 'upload a video first'
+    assert 'No such file' in page.error(folder / 'none.mp4')
+
+
+def test_files_of_a_session(folder, page):
+    """Only the last ones stay, and none when the page is closed."""
+    page = page()
+
+    def list_files():
+        return sorted(x.name for x in page.cache.rglob('*') if x.is_file())
+
+    results = ['frames.png', 'overlay.mp4', 'pairs.png']
+    for name in ('first.mp4', 'second.mp4'):
+        shutil.copy(folder / 'a.mp4', page.cache / name)
+        path = page.call('keep', str(page.cache / name))
+        assert Path(path).name == name
+        overlay = page.call('run', path, '')[1]
+        assert list_files() == sorted([*results, name])
+    assert page.call('run', path, '')[1] != overlay
+    page.call('run', path, '', session='two')
+    page.call('forget')
+    assert list_files() == results
+    page.call('forget', session='two')
+    page.call('forget', session='../..')
+    assert list(page.cache.iterdir()) == []
+
+
+def run_command(folder, *options, **kwargs):
+    command = [
+        sys.executable, '-m', 'projects.ila.demo', folder / 'linear.py',
+        folder / 'linear.pth', *options
+    ]
+    return subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, text=True, **kwargs)
+
+
+def test_missing_sample(folder):
+    process = run_command(
+        folder, '--samples', 'none.mp4', stderr=subprocess.PIPE)
+    _, error = process.communicate()
+    assert process.returncode == 1
+    assert error == ('File not found: none.mp4. Please check its path, which '
+                     f'is taken from {ROOT}\n')
+
+
+@pytest.fixture
+def served(folder, tmp_path):
+    """The page in a process of its own: its address and folder."""
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port = probe.getsockname()[1]
+    process = run_command(
+        folder,
+        *('--samples', folder / 'a.mp4', '--port', str(port)),
+        *('--max-seconds', '2.5', '--max-mb', '0.1'),
+        stderr=subprocess.DEVNULL,
+        env={
+            **os.environ, 'TMPDIR': str(tmp_path)
+        })
+    try:
+        for line in process.stdout:
+            if 'The page is at' in line:
+                break
+        else:
+            pytest.fail('the page did not start')
+        yield f'http://127.0.0.1:{port}', tmp_path
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
+    assert list(tmp_path.glob('ila_demo_*')) == []
+
+
+@pytest.fixture
+def browser(served, tmp_path_factory):
+    """Chromium, and then what it leaves behind."""
+    webdriver = pytest.importorskip('selenium.webdriver')
+    programs = [shutil.which(x) for x in ('chromium', 'chromedriver')]
+    if None in programs:
+        pytest.skip('needs chromium and chromedriver')
+    options = webdriver.ChromeOptions()
+    options.binary_location, driver = programs
+    for flag in ('headless', 'no-sandbox', 'disable-gpu', 'disable-quic',
+                 'no-first-run', 'disable-background-networking',
+                 'disable-component-update', 'disable-sync',
+                 'window-size=1100,1250',
+                 f"user-data-dir={tmp_path_factory.mktemp('chromium')}"):
+        options.add_argument(f'--{flag}')
+    options.set_capability('goog:loggingPrefs', dict(performance='ALL'))
+    browser = webdriver.Chrome(options,
+                               webdriver.ChromeService(executable_path=driver))
+    try:
+        yield browser
+    finally:
+        browser.quit()
+
+
+def wait_for(condition, seconds=30):
+    """Wait until a condition is true, and give its value."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.1)
+    pytest.fail('waited in vain')
+
+
+def test_in_a_browser(folder, browser, served):
+    address, temporary = served
+
+    def find(selector):
+        return browser.find_elements('css selector', selector)
+
+    def upload(name):
+        for button in find('button[aria-label="Clear"]'):
+            browser.execute_script('arguments[0].click()', button)
+        wait_for(lambda: find('input[type=file]'))[0].send_keys(
+            str(folder / name))
+
+    def classify(name):
+        upload(name)
+        wait_for(lambda: list(temporary.rglob(f'upload_*/{name}')))
+        wait_for(lambda: find('#classify:not([disabled])'))[0].click()
+
+    def read_error():
+        # It has no text while it fades in.
+        wait_for(lambda: find('.toast-body') and find('.toast-body')[0].text)
+        message = find('.toast-body')[0].text
+        browser.execute_script('arguments[0].click()', find('.toast-close')[0])
+        wait_for(lambda: not find('.toast-body'))
+        return message
+
+    browser.get(address)
+    wait_for(lambda: find('#classify'))
+    assert not find('#names textarea:enabled, #names input:enabled')
+    classify('a.mp4')
+    wait_for(lambda: find('#scores') and '%' in find('#scores')[0].text)
+    expected = expected_scores(folder, 'linear', 'a.mp4')
+    lines = find('#scores')[0].text.splitlines()[2:]
+    assert lines == [
+        part for name, score in expected.items()
+        for part in (name, f'{100 * score:.0f}%')
+    ]
+    # The overlay is playable.
+    wait_for(lambda: browser.execute_script(
+        "return document.querySelector('#overlay video')?.videoWidth"))
+    browser.save_screenshot(str(temporary / 'page.png'))
+
+    classify('broken.mp4')
+    assert 'broken.mp4: missing, damaged or no video' in read_error()
+    classify('long.mp4')
+    assert 'the video is 3.3 s long, more than the 2.5 s' in read_error()
+    upload('large.mp4')
+    assert 'exceed the maximum allowed size of 97.7 Kb' in read_error()
+
+    log = [
+        json.loads(entry['message'])['message']
+        for entry in browser.get_log('performance')
+    ]
+    urls = [
+        message['params']['request']['url'] for message in log
+        if message['method'] == 'Network.requestWillBeSent'
+    ]
+    urls = [url for url in urls if url.startswith(('http', 'ws'))]
+    assert len(urls) > 10
+    assert {url for url in urls if not url.startswith(address)} == set()
+
+    assert list(temporary.rglob('upload_*'))
+    browser.quit()
+    wait_for(lambda: not list(temporary.rglob('*_*/*.mp4')))
