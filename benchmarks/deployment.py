@@ -1,0 +1,148 @@
+"""Compare a recognizer with its exported files, on the CPU.
+
+Either the time of one prediction of ViT-B/16, from uint8 pixels to logits, or
+the predictions of a checkpoint for a config's test videos. Logits of the
+latter are averaged over the views of a video.
+"""
+import argparse
+import pickle
+import subprocess
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Callable, Dict, Tuple
+
+import torch
+from inference import check_equal
+from models import build_ila
+from precision import compare
+from timing import describe_machine, measure, print_table
+from torch import Tensor, nn
+
+from projects.ila.apis.deployment import (ClipClassifier, load_exported,
+                                          random_clips, trace, write_onnx,
+                                          write_program)
+
+TOOLS = Path(__file__).resolve().parents[1] / 'tools'
+PREPROCESSOR = dict(
+    type='ActionDataPreprocessor',
+    mean=[123.675, 116.28, 103.53],
+    std=[58.395, 57.12, 57.375],
+    format_shape='NCTHW')
+BASE = 'PyTorch'
+# Name, suffix of the file and arguments of tools/deployment/export.py.
+FILES = (('torch.export', '.pt2', ()), ('ONNX Runtime', '.onnx', ()),
+         ('ONNX Runtime, INT8', '.onnx', ('--int8', )))
+
+
+def predict(model: nn.Module, clips: Tensor) -> Tensor:
+    """Classify uint8 clips, ``(B, 3, T, H, W)``, as tools/test.py does."""
+    views, _ = model.data_preprocessor.preprocess([clips], None)
+    feats, _ = model.extract_feat(views, test_mode=True)
+    return model.cls_head(feats)
+
+
+def build_functions(form: str, meta: dict,
+                    clips: Tensor) -> Dict[str, Callable]:
+    """Build what is compared, and check that the logits agree."""
+    models = {}
+    for name, bf16 in ((BASE, False), ('PyTorch, bf16', True)):
+        torch.manual_seed(0)
+        model = build_ila(form, meta['num_frames'],
+                          dict(data_preprocessor=PREPROCESSOR, bf16=bf16))
+        models[name] = model.eval().requires_grad_(False)
+        model.backbone.switch_to_deploy()
+    functions = {
+        name: partial(predict, model, clips)
+        for name, model in models.items()
+    }
+    program = trace(ClipClassifier(models[BASE]), meta)
+    with tempfile.TemporaryDirectory() as folder:
+        for name, suffix, arguments in FILES:
+            path = str(Path(folder, f'model{suffix}'))
+            write = write_onnx if suffix == '.onnx' else write_program
+            precision = 'int8' if arguments else 'float32'
+            write(program, dict(meta, precision=precision), path)
+            functions[name] = partial(load_exported(path)[0], clips)
+    tolerances = {'PyTorch, bf16': 2e-2, 'ONNX Runtime, INT8': 1e-1}
+    for name, function in functions.items():
+        check_equal(f'ILA {form}, {name}', function(), functions[BASE](),
+                    tolerances.get(name, 1e-4))
+    return functions
+
+
+def test(tool: str, config: str, file: str) -> Tuple[Tensor, Tensor]:
+    """Test a checkpoint or an exported file.
+
+    Args:
+        tool (str): The one of :data:`TOOLS` to test with.
+        config (str): Path of the config.
+        file (str): Path of the file.
+
+    Returns:
+        tuple[Tensor, Tensor]: Logits ``(videos, classes)`` and labels.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        dump = Path(folder, 'out.pkl')
+        subprocess.run([
+            sys.executable, TOOLS / tool, config, file, '--work-dir', folder,
+            '--dump', dump, '--cfg-options',
+            'model.cls_head.average_clips=score'
+        ],
+                       check=True,
+                       stdout=subprocess.DEVNULL)
+        results = pickle.loads(dump.read_bytes())
+    return (torch.stack([result['pred_score'] for result in results]),
+            torch.cat([result['gt_label'] for result in results]))
+
+
+def compare_predictions(config: str, checkpoint: str) -> None:
+    """Export a checkpoint and print a row for each kind of file."""
+    print(f'{config}, {checkpoint}')
+    print('| | top-1 | same class as in PyTorch | difference of logits |')
+    print('|---|---|---|---|')
+    expected, labels = test('test.py', config, checkpoint)
+    compare(BASE, expected, expected, labels)
+    for name, suffix, arguments in FILES:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, f'model{suffix}')
+            subprocess.run([
+                sys.executable, TOOLS / 'deployment/export.py', config,
+                checkpoint, file, *arguments
+            ],
+                           check=True,
+                           stdout=subprocess.DEVNULL)
+            logits, _ = test('deployment/test.py', config, file)
+        compare(name, logits, expected, labels)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--frames', type=int, default=8)
+    parser.add_argument('--size', type=int, default=224)
+    parser.add_argument('--batch', type=int, default=1)
+    parser.add_argument('--rounds', type=int, default=15)
+    parser.add_argument(
+        '--predictions',
+        nargs=2,
+        metavar=('CONFIG', 'CHECKPOINT'),
+        help='compare the predictions of a checkpoint instead of times')
+    args = parser.parse_args()
+    print(describe_machine())
+    if args.predictions:
+        compare_predictions(*args.predictions)
+        return
+    print(f'ViT-B/16, {args.batch} x {args.frames} x {args.size} x '
+          f'{args.size}, {args.rounds} interleaved rounds')
+    meta = dict(num_frames=args.frames, img_size=args.size)
+    clips = random_clips(args.batch, meta)
+    for form in ('token', 'released'):
+        functions = build_functions(form, meta, clips)
+        print(f'\nILA {form}:\n')
+        with torch.inference_mode():
+            print_table(measure(functions, args.rounds), BASE)
+
+
+if __name__ == '__main__':
+    main()

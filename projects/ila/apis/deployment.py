@@ -1,0 +1,269 @@
+"""Recognizers as files that need neither this project nor MMAction2.
+
+Such a file takes uint8 RGB clips ``clips`` (B, 3, T, H, W) and gives their
+``logits`` (B, num_classes), for batches of any size. The normalisation is
+inside, and so are the features of the class names' texts. What is known about
+the model is in the metadata, as JSON under the name ``ila``.
+"""
+import json
+import logging
+import os
+import warnings
+import zipfile
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import Callable, Iterator, Tuple
+
+import torch
+from mmengine.config import Config
+from mmengine.runner import load_checkpoint
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from mmaction.registry import MODELS
+from ..models.heads import ILATextHead
+from ..utils import check_all_weights
+
+# Every runtime has it; newer ones, Attention among them, bring no speed.
+OPSET = 18
+ONNX_PACKAGES = ('onnx', 'onnxscript', 'onnxruntime')
+
+
+class ClipClassifier(nn.Module):
+    """A recognizer from the pixels of a clip to its logits.
+
+    Args:
+        model (nn.Module): ``ILARecognizer`` for inference.
+
+    Raises:
+        ValueError: Its data preprocessor does not just normalise RGB.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        preprocessor = model.data_preprocessor
+        if not hasattr(preprocessor, 'mean') or preprocessor.to_rgb:
+            raise ValueError('only the normalisation of RGB can be exported; '
+                             'give `model.data_preprocessor` mean and std, '
+                             'and no to_rgb')
+        self.register_buffer('mean', preprocessor.mean)
+        self.register_buffer('std', preprocessor.std)
+        self.backbone = model.backbone
+        self.neck = model.neck
+        self.cls_head = model.cls_head
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Classify clips.
+
+        Args:
+            clips (Tensor): uint8 RGB, ``(B, 3, T, H, W)``.
+
+        Returns:
+            Tensor: Logits, ``(B, num_classes)``.
+        """
+        features = self.backbone(
+            (clips - self.mean) / self.std, with_loss=False)
+        video, _ = self.neck(features.frames)
+        return self.cls_head((video, features.patches))
+
+
+def load_classifier(cfg: Config, path: str) -> Tuple[ClipClassifier, dict]:
+    """Build a config's model with a checkpoint's weights, to be exported.
+
+    Args:
+        cfg (Config): Config of an ``ILARecognizer``. Compilation and bfloat16
+            are left out.
+        path (str): The checkpoint.
+
+    Returns:
+        tuple[ClipClassifier, dict]: The model and its metadata.
+
+    Raises:
+        ValueError: It is no ILA model, or the checkpoint is another one's.
+    """
+    settings = cfg.get('model', {})
+    if settings.get('type') != 'ILARecognizer':
+        raise ValueError(f'{cfg.filename}: `model.type` is '
+                         f"{settings.get('type')}, not 'ILARecognizer'")
+    model = MODELS.build({**settings, 'compile': False, 'bf16': False})
+    checkpoint = load_checkpoint(
+        model, path, map_location='cpu', logger='silent')
+    check_all_weights(model, checkpoint, path)
+    model.eval().requires_grad_(False).backbone.switch_to_deploy()
+    if isinstance(model.cls_head, ILATextHead):
+        model.cls_head.text_features  # Kept from now on.
+        model.cls_head.text_encoder = None
+    meta = dict(
+        source=os.path.basename(path),
+        config=os.path.basename(cfg.filename),
+        form=model.backbone.form,
+        arch=model.backbone.arch_settings,
+        num_frames=model.neck.pos_embed.shape[1],
+        img_size=settings.backbone.get('img_size', 224),
+        channels='RGB',
+        mean=settings.data_preprocessor.get('mean'),
+        std=settings.data_preprocessor.get('std'),
+        num_classes=model.cls_head.num_classes,
+        class_names=getattr(model.cls_head, 'class_names', None),
+        precision='float32')
+    return ClipClassifier(model), meta
+
+
+def random_clips(batch: int, meta: dict) -> Tensor:
+    """Draw uint8 clips as the described model takes them, always the same."""
+    size = meta['img_size']
+    return torch.randint(
+        256, (batch, 3, meta['num_frames'], size, size),
+        generator=torch.Generator().manual_seed(0),
+        dtype=torch.uint8)
+
+
+def trace(classifier: ClipClassifier, meta: dict) -> ExportedProgram:
+    """Turn a model into a program for batches of any size."""
+    # Strict, since ``len`` of a tensor would fix the batch otherwise.
+    program = torch.export.export(
+        classifier, (random_clips(2, meta), ),
+        dynamic_shapes=({
+            0: Dim('batch')
+        }, ),
+        strict=True)
+    for node in program.graph.nodes:
+        # It names the files of this machine.
+        node.meta.pop('stack_trace', None)
+    return program
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Leave out what exporters tell of theirs: layouts, unfolded constants."""
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+@_quietly()
+def write_program(program: ExportedProgram, meta: dict, path: str) -> None:
+    """Write a program for ``torch.export.load``."""
+    with open(path, 'wb') as file:
+        torch.export.save(
+            program, file, extra_files=dict(ila=json.dumps(meta)))
+
+
+def check_packages(*names: str) -> None:
+    """Raise a ValueError if packages are missing that ONNX files need."""
+    missing = ' '.join(name for name in names if find_spec(name) is None)
+    if missing:
+        raise ValueError(f'ONNX files need {missing}; run: '
+                         f'pip install {missing}')
+
+
+@_quietly()
+def write_onnx(program: ExportedProgram, meta: dict, path: str) -> None:
+    """Write an ONNX file.
+
+    If ``precision`` of the metadata is ``'int8'``, the weights of the linear
+    layers are quantised, and their inputs when they run.
+
+    Raises:
+        ValueError: The model is too large for a single file.
+    """
+    import onnx
+    size = sum(value.nbytes for value in program.state_dict.values())
+    if size >= onnx.checker.MAXIMUM_PROTOBUF:
+        raise ValueError(f'the weights take {size / 2**30:.1f} GiB, more than '
+                         'an ONNX file holds; end its name with .pt2')
+    model = torch.onnx.export(
+        program,
+        input_names=['clips'],
+        output_names=['logits'],
+        dynamic_shapes=({
+            0: 'batch'
+        }, ),
+        opset_version=OPSET,
+        dynamo=True,
+        verbose=False).model_proto
+    onnx.helper.set_model_props(model, dict(ila=json.dumps(meta)))
+    if meta['precision'] != 'int8':
+        onnx.save_model(model, path)
+        return
+    from onnxruntime.quantization import quantize_dynamic
+
+    # Convolutions are faster, and more accurate, as they are.
+    quantize_dynamic(
+        model, path, op_types_to_quantize=['MatMul', 'Gemm'], per_channel=True)
+
+
+def _load_program(path: str) -> Tuple[Callable[[Tensor], Tensor], str]:
+    with zipfile.ZipFile(path) as archive:
+        if not any(name.endswith('/extra/ila') for name in archive.namelist()):
+            raise ValueError('it has no metadata')
+    extra_files = dict(ila='')
+    with open(path, 'rb') as file:
+        program = torch.export.load(file, extra_files=extra_files)
+    return program.module(), extra_files['ila']
+
+
+def _load_onnx(path: str) -> Tuple[Callable[[Tensor], Tensor], str]:
+    import onnxruntime
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3  # Errors only.
+    session = onnxruntime.InferenceSession(
+        path, options, providers=['CPUExecutionProvider'])
+
+    def run(clips: Tensor) -> Tensor:
+        logits, = session.run(['logits'], {'clips': clips.numpy()})
+        return torch.from_numpy(logits)
+
+    return run, session.get_modelmeta().custom_metadata_map['ila']
+
+
+def load_exported(path: str) -> Tuple[Callable[[Tensor], Tensor], dict]:
+    """Load a file of ``tools/deployment/export.py``, for the CPU.
+
+    Args:
+        path (str): ONNX file or program of ``torch.export``.
+
+    Returns:
+        tuple[Callable, dict]: A function of uint8 clips ``(B, 3, T, H, W)``
+        that gives the logits ``(B, num_classes)``, and the metadata. It
+        raises a ValueError for clips of another shape or type.
+
+    Raises:
+        FileNotFoundError: The file does not exist.
+        ValueError: It is damaged or something else, or ONNX Runtime is
+            missing.
+    """
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"exported file '{path}' does not exist; mend "
+                                'its path or export the model')
+    load = _load_program
+    # While it is written, its name has another ending.
+    if not path.endswith('.pt2') and not zipfile.is_zipfile(path):
+        check_packages('onnxruntime')
+        load = _load_onnx
+    try:
+        function, text = load(path)
+        meta = json.loads(text)
+    except Exception as error:  # Its type depends on what is broken.
+        reason = str(error).split('\n')[0]
+        raise ValueError(
+            f"exported file '{path}' can not be read: it is truncated, "
+            'damaged or not from tools/deployment/export.py; export the model '
+            f'again ({reason})') from None
+    shape = 3, meta['num_frames'], meta['img_size'], meta['img_size']
+
+    @torch.no_grad()
+    def run(clips: Tensor) -> Tensor:
+        if clips.shape[1:] != shape or clips.dtype != torch.uint8:
+            raise ValueError(
+                f"exported file '{path}' takes uint8 clips of {shape}, got "
+                f'{clips.dtype} of {tuple(clips.shape[1:])}; mend the '
+                'pipeline or export the model for those')
+        return function(clips.cpu())
+
+    return run, meta

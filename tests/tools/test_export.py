@@ -1,0 +1,335 @@
+"""Exported files of tiny models, written and tested by the tools."""
+import importlib.util
+import json
+import pickle
+import shutil
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from torch import nn
+
+from mmaction.registry import MODELS
+from mmaction.structures import ActionDataSample
+from projects.ila.apis import deployment
+from projects.ila.datasets.motion_videos import make_dataset
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMES = ['left', 'right', 'up', 'down', 'grow']
+HEADS = dict(
+    linear='dict(num_classes=5, init_std=1.)',
+    text=f"""dict(
+        _delete_=True, type='ILATextHead', in_channels=16, patch_channels=32,
+        class_names={NAMES}, text_encoder=dict(layers=1),
+        prompt=dict(scale=0.1))""")
+# Form and head do not depend on each other, and ONNX takes its time.
+ONNX_MODELS = [('token', 'text'), ('released', 'linear')]
+OTHER_MODELS = [('token', 'linear'), ('released', 'text')]
+HAS_ONNX = all(map(find_spec, deployment.ONNX_PACKAGES))
+needs_onnx = pytest.mark.skipif(
+    not HAS_ONNX, reason=f'needs {", ".join(deployment.ONNX_PACKAGES)}')
+with_onnx = pytest.mark.parametrize(
+    'exported', ONNX_MODELS, indirect=True, ids='-'.join)
+
+
+def load_tool(name):
+    spec = importlib.util.spec_from_file_location(
+        name.replace('/', '_'), ROOT / f'tools/{name}.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+export = load_tool('deployment/export')
+evaluate = load_tool('deployment/test')
+
+
+def run(tool, *arguments):
+    """Run a tool in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, 'argv', [tool.__file__, *map(str, arguments)])
+        tool.main()
+
+
+def write_config(folder, form, head, extra=''):
+    path = folder / f'{form}_{head}.py'
+    path.write_text(f"""
+_base_ = ['{ROOT}/tests/data/tiny_motion.py']
+model = dict(
+    backbone=dict(form='{form}', arch=dict(num_layers=1)),
+    cls_head={HEADS[head]})
+{extra}
+""")
+    return path
+
+
+def build(config):
+    """Build a model whose every part matters for its logits."""
+    torch.manual_seed(0)
+    with DefaultScope.overwrite_default_scope('mmaction'):
+        model = MODELS.build(Config.fromfile(config).model)
+    model.init_weights()
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            nn.init.normal_(parameter, std=parameter[0].numel()**-0.5)
+    for norm in model.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            nn.init.normal_(norm.running_mean, std=0.1)
+            nn.init.uniform_(norm.running_var, 0.5, 1.5)
+    return model.eval()
+
+
+def draw_clips(batch):
+    """Draw clips of smooth noise that moves, uint8 (B, 3, T, H, W)."""
+    torch.manual_seed(1)
+    noise = nn.functional.interpolate(
+        torch.rand(batch, 3, 4, 4), size=(32, 48), mode='bicubic')
+    frames = [noise[..., 4 * t:4 * t + 32] for t in range(4)]
+    return (255 * torch.stack(frames, dim=2)).clamp(0, 255).byte()
+
+
+def predict(model, clips):
+    """Predict clips as the views of one video, by the original model."""
+    model.cls_head.average_clips = None
+    data = dict(inputs=[clips], data_samples=[ActionDataSample()])
+    with torch.no_grad():
+        sample, = model.test_step(data)
+    return sample.pred_score
+
+
+@pytest.fixture(
+    scope='module', params=ONNX_MODELS + OTHER_MODELS, ids='-'.join)
+def exported(request, tmp_path_factory):
+    """A model and the folder with its config, checkpoint and files."""
+    folder = tmp_path_factory.mktemp('exported')
+    config = write_config(folder, *request.param)
+    model = build(config)
+    torch.save(dict(state_dict=model.state_dict()), folder / 'a.pth')
+    run(export, config, folder / 'a.pth', folder / 'a.pt2')
+    if HAS_ONNX and request.param in ONNX_MODELS:
+        run(export, config, folder / 'a.pth', folder / 'a.onnx')
+    assert not list(folder.glob('*.partial'))
+    return model, folder
+
+
+def check_logits(model, path):
+    run_file, _ = deployment.load_exported(str(path))
+    for batch in (1, 3):
+        clips = draw_clips(batch)
+        expected = predict(model, clips)
+        assert expected.shape == (batch, 5)
+        torch.testing.assert_close(
+            run_file(clips), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_logits_of_program_equal_pytorch(exported):
+    model, folder = exported
+    check_logits(model, folder / 'a.pt2')
+
+
+@needs_onnx
+@with_onnx
+def test_logits_of_onnx_equal_pytorch(exported):
+    model, folder = exported
+    check_logits(model, folder / 'a.onnx')
+
+
+@needs_onnx
+@pytest.mark.parametrize('exported', [('released', 'linear')], indirect=True)
+def test_int8_predicts_the_same_classes(exported):
+    import onnx
+    model, folder = exported
+    run(export, folder / 'released_linear.py', folder / 'a.pth',
+        folder / 'int8.onnx', '--int8')
+    nodes = onnx.load(folder / 'int8.onnx').graph.node
+    assert any(node.op_type == 'MatMulInteger' for node in nodes)
+    run_file, _ = deployment.load_exported(str(folder / 'int8.onnx'))
+    clips = draw_clips(64)
+    logits, expected = run_file(clips), predict(model, clips)
+    classes = expected.argmax(1)
+    assert len(set(classes.tolist())) > 1
+    # Rounding decides where two classes are as likely.
+    assert (logits.argmax(1) == classes).float().mean() > 0.9
+    error = (logits - expected).abs().max() / expected.abs().max()
+    assert 0 < error < 0.1
+
+
+@needs_onnx
+@with_onnx
+def test_onnx_file_alone(exported):
+    """What a user sees who has nothing but ONNX Runtime."""
+    import onnxruntime
+    model, folder = exported
+    session = onnxruntime.InferenceSession(folder / 'a.onnx')
+    clips, = session.get_inputs()
+    assert (clips.name, clips.type) == ('clips', 'tensor(uint8)')
+    assert clips.shape == ['batch', 3, 4, 32, 32]
+    logits, = session.get_outputs()
+    assert (logits.name, logits.shape) == ('logits', ['batch', 5])
+    text = session.get_modelmeta().custom_metadata_map['ila']
+    check_metadata(json.loads(text), model)
+    # Neither the text tower nor this machine's paths are in it.
+    content = (folder / 'a.onnx').read_bytes()
+    assert len(content) < 1e6 and bytes(ROOT) not in content
+
+
+def test_program_alone(exported):
+    """What a user sees who has nothing but PyTorch."""
+    model, folder = exported
+    extra_files = dict(ila='')
+    program = torch.export.load(folder / 'a.pt2', extra_files=extra_files)
+    check_metadata(json.loads(extra_files['ila']), model)
+    logits = program.module()(draw_clips(2))
+    assert logits.shape == (2, 5)
+    content = (folder / 'a.pt2').read_bytes()
+    assert len(content) < 1e6 and bytes(ROOT) not in content
+
+
+def check_metadata(meta, model):
+    head = model.cls_head
+    assert meta == dict(
+        source='a.pth',
+        config=meta['config'],
+        form=model.backbone.form,
+        arch=model.backbone.arch_settings,
+        num_frames=4,
+        img_size=32,
+        channels='RGB',
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        num_classes=5,
+        class_names=NAMES if hasattr(head, 'class_names') else None,
+        precision='float32')
+
+
+@pytest.fixture(scope='module')
+def tiny(tmp_path_factory):
+    """The folder of a model with videos to test it on."""
+    folder = tmp_path_factory.mktemp('tiny')
+    make_dataset(folder / 'data', 10, 10, seed=0, num_frames=8, size=64)
+    lines = (folder / 'data/val.txt').read_text().splitlines()
+    (folder / 'val.txt').write_text(''.join(
+        f'{name} {int(label) % 5}\n'
+        for name, label in (line.split() for line in lines)))
+    config = write_config(
+        folder, 'token', 'text', f"""
+work_dir = '{folder}/work'
+crops = [
+    dict(type='SafeDecordInit'),
+    dict(type='UniformSample', clip_len=4, num_clips=2, test_mode=True),
+    dict(type='SafeDecordDecode'),
+    dict(type='Resize', scale=(32, 32), keep_ratio=False),
+    dict(type='FormatShape', input_format='NCTHW'),
+    dict(type='PackActionInputs')
+]
+test_dataloader = dict(batch_size=4, dataset=dict(
+    ann_file='{folder}/val.txt', num_classes=5, pipeline=crops,
+    data_prefix=dict(video='{folder}/data/videos')))
+""")
+    torch.save(dict(state_dict=build(config).state_dict()), folder / 'a.pth')
+    run(export, config, folder / 'a.pth', folder / 'a.pt2')
+    return folder
+
+
+def test_test_gives_the_figures_of_the_checkpoint(tiny, capfd):
+    run(
+        load_tool('test'), tiny / 'token_text.py', tiny / 'a.pth', '--dump',
+        tiny / 'pytorch.pkl', '--work-dir', tiny / 'pytorch')
+    run(evaluate, tiny / 'token_text.py', tiny / 'a.pt2', '--dump',
+        tiny / 'exported.pkl')
+    figures = [
+        json.loads(next(tiny.glob(f'{folder}/*/[0-9]*.json')).read_text())
+        for folder in ('pytorch', 'work')
+    ]
+    assert 'acc/top1' in figures[0]
+    for name in filter(lambda name: name.startswith('acc'), figures[0]):
+        assert figures[0][name] == figures[1][name]
+    results = [
+        pickle.loads((tiny / f'{name}.pkl').read_bytes())
+        for name in ('pytorch', 'exported')
+    ]
+    assert len(results[0]) == len(results[1]) == 10
+    for own, other in zip(*results):
+        torch.testing.assert_close(own['pred_score'], other['pred_score'])
+        assert own['gt_label'] == other['gt_label']
+
+
+@pytest.mark.parametrize('output, options, message', [
+    ('a.pth', [], "a.pth: give a name that ends in .onnx or .pt2$"),
+    ('a.pt2', ['--int8'], 'a.pt2: --int8 needs a name that ends in .onnx$'),
+    ('b.pt2', ['--cfg-options', 'model.backbone.form=released'],
+     "a.pth: the weights have ILA's form 'token'.*mend `model.backbone.form`"),
+    ('b.pt2', ['--cfg-options', 'model.backbone.arch.embed_dims=64'
+               ], r"a.pth: the weights' .* is \(.*mend `arch`"),
+    ('b.pt2', ['--cfg-options', 'model.type=Recognizer2D'
+               ], "token_text.py: `model.type` is Recognizer2D, not 'ILA"),
+    ('b.pt2', ['--cfg-options', 'model.data_preprocessor.to_rgb=True'
+               ], 'only the normalisation of RGB can be exported'),
+    ('data', [], 'data: give a name that ends in'),
+    ('a.pth/b.pt2', [], 'Cannot write .*b.pt2: .*choose another name'),
+])
+def test_bad_input_of_export(tiny, output, options, message):
+    before = sorted(tiny.rglob('*'))
+    with pytest.raises(SystemExit, match=message) as error:
+        run(export, tiny / 'token_text.py', tiny / 'a.pth', tiny / output,
+            *options)
+    assert isinstance(error.value.code, str)  # printed, with exit code 1
+    assert '\n' not in error.value.code
+    assert sorted(tiny.rglob('*')) == before
+
+
+def test_missing_packages_are_named(tiny, monkeypatch):
+    for name in deployment.ONNX_PACKAGES:
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(
+            SystemExit,
+            match='^ONNX files need onnx onnxscript onnxruntime; run: '
+            'pip install onnx onnxscript onnxruntime$'):
+        run(export, tiny / 'token_text.py', tiny / 'a.pth', tiny / 'b.onnx')
+    assert not (tiny / 'b.onnx').exists()
+    (tiny / 'c.onnx').touch()
+    with pytest.raises(SystemExit, match='need onnxruntime; run: pip install'):
+        run(evaluate, tiny / 'token_text.py', tiny / 'c.onnx')
+
+
+def test_file_that_differs_is_not_kept(tiny, monkeypatch):
+    shutil.copy(tiny / 'a.pt2', tiny / 'kept.pt2')
+    content = (tiny / 'kept.pt2').read_bytes()
+    forward = deployment.ClipClassifier.forward
+    monkeypatch.setattr(
+        deployment.ClipClassifier, 'forward',
+        lambda self, clips: forward(self, clips) *
+        (1 if torch.compiler.is_exporting() else 1.001))
+    with pytest.raises(
+            SystemExit,
+            match=r'differ by 1.0e-03 of the largest, '
+            'more than 0.0001; nothing was written'):
+        run(export, tiny / 'token_text.py', tiny / 'a.pth', tiny / 'kept.pt2')
+    assert (tiny / 'kept.pt2').read_bytes() == content
+    assert not list(tiny.glob('*.partial'))
+
+
+@pytest.mark.parametrize('name, options, message', [
+    ('a.pt2', ['--dump', 'out.txt'], '--dump out.txt: .*end its name with'),
+    ('none.pt2', [], "none.pt2' does not exist; mend its path"),
+    ('cut.pt2', [], "cut.pt2' can not be read: it is truncated"),
+    ('a.pth', [], "a.pth' can not be read: .* or not from tools/deployment"),
+    ('a.pt2', ['--cfg-options', 'model.cls_head.class_names=[a,b,c,d,e]'
+               ], '`model.cls_head.class_names` are not those'),
+    ('a.pt2', ['--cfg-options', 'test_dataloader.dataset.num_classes=6'
+               ], 'has 5 classes'),
+    ('a.pt2', [
+        '--cfg-options', 'test_dataloader.dataset.pipeline.1.clip_len=3'
+    ], r"a.pt2' takes uint8 clips of \(3, 4, 32, 32\), got torch.uint8 of "
+     r'\(3, 3, 32, 32\); mend the pipeline'),
+])
+def test_bad_input_of_test(tiny, name, options, message):
+    cut = (tiny / 'a.pt2').read_bytes()[:5000]
+    (tiny / 'cut.pt2').write_bytes(cut)
+    with pytest.raises(SystemExit, match=message) as error:
+        run(evaluate, tiny / 'token_text.py', tiny / name, *options)
+    assert isinstance(error.value.code, str)
