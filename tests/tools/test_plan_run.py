@@ -37,14 +37,17 @@ def clip_memory(optim_wrapper='OptimWrapper', **backbone):
 
 @pytest.fixture
 def plan(monkeypatch, capsys, tmp_path):
-    """Plan a run of the one-block model on 1025 videos."""
+    """Plan 15 epochs of the one-block model on 1025 videos."""
     names = '\n'.join(f'{i}.mp4 0' for i in range(1025))
     (tmp_path / 'list.txt').write_text(f'\n{names}\n\n')
+    config = tmp_path / 'config.py'
+    config.write_text(
+        f"_base_ = ['{SMALL}']\ntrain_cfg = dict(max_epochs=15)\n")
 
     def run(*arguments, options=()):
         monkeypatch.setattr(sys, 'argv', [
             'plan_run.py',
-            str(SMALL), *arguments, '--cfg-options',
+            str(config), *arguments, '--cfg-options',
             f'train_dataloader.dataset.ann_file={tmp_path}/list.txt', *options
         ])
         tool.main()

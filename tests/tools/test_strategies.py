@@ -32,7 +32,11 @@ val_dataloader = dict(batch_size=4, dataset=dataset)
 test_dataloader = val_dataloader
 train_cfg = dict(max_epochs=3, val_interval=1)
 param_scheduler = []
-optim_wrapper = dict(optimizer=dict(eps=1e-3))
+# Without clip_grad, which FSDP can not do.
+optim_wrapper = dict(
+    _delete_=True,
+    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05, eps=1e-3),
+    paramwise_cfg=dict(norm_decay_mult=0., bias_decay_mult=0.))
 default_hooks = dict(checkpoint=dict(max_keep_ckpts=-1))
 '''
 NAMES = [
