@@ -1,11 +1,12 @@
 """One step of each recipe moves exactly the parameters that it should."""
 import copy
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.optim import build_optim_wrapper
+from mmengine.optim import AmpOptimWrapper, build_optim_wrapper
 
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
@@ -140,3 +141,49 @@ def test_layer_wise_learning_rates():
         assert groups[name]['lr'] == 1e-2 * 0.5**depth, name
     assert groups['neck.layers.0.attn.qkv.bias']['weight_decay'] == 0
     assert not any(name.startswith('cls_head.text_encoder') for name in groups)
+
+
+@pytest.fixture
+def amp_on_cpu(monkeypatch):
+    """MMEngine's mixed precision, with PyTorch's fp16 of the CPU in it."""
+    optimizers = 'projects.ila.engine.optimizers.optional_amp_optim_wrapper'
+    monkeypatch.setattr(f'{optimizers}.get_device', lambda: 'cuda')
+    module = 'mmengine.optim.optimizer.amp_optimizer_wrapper'
+    monkeypatch.setattr(f'{module}.is_cuda_available', lambda: True)
+    monkeypatch.setattr(f'{module}.GradScaler',
+                        partial(torch.amp.GradScaler, 'cpu'))
+    monkeypatch.setattr('mmengine.runner.amp.autocast',
+                        partial(torch.autocast, 'cpu'))
+
+
+@pytest.mark.parametrize('form', ['token', 'released'])
+def test_fp16_with_loss_scaling_learns_what_float32_does(amp_on_cpu, form):
+    runs = []
+    for dtype in ('float32', 'float16'):
+        model, optim_wrapper = build(
+            form, **{
+                'optim_wrapper.dtype': dtype,
+                'optim_wrapper.loss_scale': 256.,
+                'optim_wrapper.optimizer.lr': 1e-5
+            })
+        losses = []
+        for _ in range(4):
+            torch.manual_seed(1)  # The same batch each time.
+            losses.append(step(model, optim_wrapper)['loss'].detach())
+        runs.append(torch.stack(losses))
+    assert type(optim_wrapper) is AmpOptimWrapper
+    assert runs[0][-1] < runs[0][0] - 0.1
+    torch.testing.assert_close(runs[1], runs[0], rtol=0.01, atol=0.)
+
+
+def test_fp16_step_that_overflows_is_left_out(amp_on_cpu):
+    model, optim_wrapper = build(
+        **{
+            'optim_wrapper.dtype': 'float16',
+            'optim_wrapper.loss_scale': dict(_delete_=True, init_scale=2.**40)
+        })
+    before = copy.deepcopy(dict(model.named_parameters()))
+    step(model, optim_wrapper)
+    assert optim_wrapper.loss_scaler.get_scale() == 2**39
+    for name, value in model.named_parameters():
+        assert torch.equal(value, before[name]), name
