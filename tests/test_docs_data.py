@@ -1,21 +1,18 @@
 """The commands of docs/data.md on small data."""
 import json
 import re
-import shlex
-import sys
 from pathlib import Path
 
 import pytest
+from commands import ROOT, find_commands, run_command
 from mmengine.config import Config
-from modules import load_module
 from videos import write_video
 
 from mmaction.registry import DATASETS
 from projects.ila.models.text import load_class_names
 
-ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / 'docs/data.md').read_text()
-COMMANDS = re.findall(r'^python (.*)', TEXT.replace('\\\n', ''), re.M)
+COMMANDS = find_commands(TEXT)
 K400 = load_class_names('kinetics400')
 TEMPLATES = ('Closing [something]', 'Pushing [something] off of [something]',
              'Holding [something]')
@@ -86,7 +83,7 @@ def make_sthv2(root):
 
 @pytest.fixture(scope='module')
 def outputs(tmp_path_factory):
-    """Run all commands; give what each one printed and its exit code."""
+    """Run all commands; give the exit code of each and what it printed."""
     folder = tmp_path_factory.mktemp('docs')
     make_custom(folder / 'data')
     make_kinetics(folder / 'data', 'kinetics400', K400)
@@ -95,28 +92,17 @@ def outputs(tmp_path_factory):
     (folder / 'data/kinetics600/label_map_k600.txt').write_text(
         '\n'.join(classes))
     make_sthv2(folder / 'data')
-    outputs = []
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        for command in COMMANDS:
-            tool, *arguments = shlex.split(command)
-            module = load_module(ROOT / tool)
-            patch.setattr(sys, 'argv', [tool, *arguments])
-            code = 0
-            try:
-                module.main()
-            except SystemExit as error:
-                code = error.code
-            outputs.append((tool, code))
-        yield folder, outputs
+        yield folder, [run_command(command) for command in COMMANDS]
 
 
 def test_all_commands_run(outputs):
     assert len(COMMANDS) == TEXT.count('python tools/')
-    for (tool, code), command in zip(outputs[1], COMMANDS):
+    for (code, _), command in zip(outputs[1], COMMANDS):
         # Two of Kinetics' 400 classes have videos.
         assert code == ('kinetics400' in command
-                        and tool.endswith('check_videos.py')), command
+                        and 'check_videos.py' in command), command
 
 
 @pytest.mark.parametrize('config, lengths, first', [

@@ -1,0 +1,324 @@
+"""The commands of docs/tutorial.md on small data, with a small model."""
+import csv
+import io
+import json
+import pickle
+import re
+import shutil
+import signal
+import socket
+import sys
+from contextlib import contextmanager, redirect_stdout
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+import torch
+from archives import clip_of, save_torchscript
+from commands import ROOT, find_commands, run_command
+from reference import load_reference
+from videos import write_video
+
+from projects.ila.apis.deployment import ONNX_PACKAGES
+from projects.ila.utils import convert_clip
+
+TEXT = (ROOT / 'docs/tutorial.md').read_text()
+COMMANDS = find_commands(TEXT)
+CONFIG, SCRIPT = re.findall('```python\n(.*?)```', TEXT, re.S)
+EPOCHS = 3
+# The sizes of `make_clip`, in place of ViT-B/16.
+SMALL_MODEL = '''
+model['backbone'].update(
+    arch=dict(
+        embed_dims=128,
+        num_layers=1,
+        num_heads=2,
+        feedforward_channels=512,
+        patch_size=16,
+        out_channels=64),
+    img_size=64)
+model['neck'].update(embed_dims=64)
+model['cls_head'].update(
+    in_channels=64, patch_channels=128, text_encoder=dict(layers=1))
+'''
+SMALL_DATA = {
+    'crop_size = 224': 'crop_size = 64',
+    '(-1, 256)': '(-1, 72)',
+    'num_workers=8': 'num_workers=0',
+    'persistent_workers=True': 'persistent_workers=False'
+}
+# What commands need beside the project's own packages, by a part of them.
+NEEDS = {
+    'TensorboardVisBackend': ('tensorboard', ),
+    'projects.ila.demo': ('gradio', 'av'),
+    'tools/deployment/': ONNX_PACKAGES
+}
+CLIP = 'checkpoints/ViT-B-16.pt'
+RUN = Path('work_dirs/actions')
+
+
+def find_command(part):
+    return next(command for command in COMMANDS if part in command)
+
+
+def find_missing(command):
+    """Find the packages that a command needs and that are not there."""
+    return [
+        name for part, names in NEEDS.items() if part in command
+        for name in names if find_spec(name) is None
+    ]
+
+
+def shrink_configs(folder):
+    """Copy all configs, with a small model and small videos."""
+    shutil.copytree(ROOT / 'configs', folder / 'configs')
+    with open(folder / 'configs/_base_/models/ila_vitb16.py', 'a') as file:
+        file.write(SMALL_MODEL)
+    path = folder / 'configs/_base_/datasets/kinetics400.py'
+    text = path.read_text()
+    for old, new in SMALL_DATA.items():
+        assert old in text
+        text = text.replace(old, new)
+    path.write_text(text)
+    config = re.sub('max_epochs = .*', f'max_epochs = {EPOCHS}', CONFIG)
+    (folder / 'configs/actions.py').write_text(config)
+
+
+def make_videos(folder):
+    names = re.findall(r'^  (\w+)/ +\w 1\.mp4', TEXT, re.M)
+    for index, name in enumerate(names):
+        path = folder / 'data/actions/videos' / name
+        path.mkdir(parents=True)
+        for take in (1, 2):
+            write_video(path / f'{take} a.mp4', 9 + 2 * index + take)
+    (folder / 'new_videos').mkdir()
+    for index, name in enumerate('ab'):
+        write_video(folder / f'new_videos/{name}.mp4', 20 + index)
+    (folder / 'new_videos/broken.mp4').write_bytes(b'')
+
+
+def make_clip():
+    """Take the first block of both towers of a reference's CLIP."""
+    return {
+        name: value
+        for name, value in clip_of(load_reference('k400_tiny_t4_s0')
+                                   [1]).items()
+        if not re.search(r'resblocks\.[1-9]', name)
+    }
+
+
+def load_weights(name):
+    return torch.load(RUN / name, weights_only=True)['state_dict']
+
+
+def forget_last_epoch():
+    """Leave what a training leaves that is killed in its last epoch."""
+    path = RUN / f'epoch_{EPOCHS}.pth'
+    path.rename(RUN / 'unbroken.pth')
+    (RUN / 'last_checkpoint').write_text(str(RUN / f'epoch_{EPOCHS - 1}.pth'))
+
+
+@contextmanager
+def visited_page(folder):
+    """Have the page visited when it is there, and closed again."""
+    visits = []
+
+    def visit(page):
+        with urlopen(page.local_url) as answer:
+            visits.append(answer.status)
+        page.close()
+
+    with pytest.MonkeyPatch.context() as patch:
+        # The page sets these itself; here they are restored, too.
+        patch.setenv('GRADIO_TEMP_DIR', str(folder))
+        patch.setenv('GRADIO_ANALYTICS_ENABLED', 'False')
+        import gradio
+        patch.setattr(signal, 'signal', lambda *_: None)  # pytest's remain.
+        patch.setattr(gradio.Blocks, 'block_thread', visit)
+        yield
+    assert visits == [200]
+
+
+def run_as_printed(command, folder):
+    """Run a command in the state that the text before it tells of."""
+    if find_missing(command):
+        return None
+    if command.endswith('--resume'):
+        forget_last_epoch()
+    if 'projects.ila.demo' not in command:
+        return run_command(command)
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port = probe.getsockname()[1]
+    with visited_page(folder):
+        return run_command(f'{command} --port {port}')
+
+
+@pytest.fixture(scope='module')
+def outputs(tmp_path_factory):
+    """Run all commands; give the exit code of each and what it printed."""
+    folder = tmp_path_factory.mktemp('tutorial')
+    shrink_configs(folder)
+    make_videos(folder)
+    (folder / CLIP).parent.mkdir()
+    save_torchscript(make_clip(), folder / CLIP)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        yield {
+            command: run_as_printed(command, folder)
+            for command in COMMANDS
+        }
+
+
+def result_of(outputs, command):
+    """Give exit code and output of a command; skip if it was not run."""
+    if outputs[command] is None:
+        pytest.skip(f'needs {", ".join(find_missing(command))}')
+    return outputs[command]
+
+
+def output_of(outputs, part):
+    return result_of(outputs, find_command(part))[1]
+
+
+def test_every_command_is_found():
+    blocks = re.findall('```shell\n(.*?)```', TEXT, re.S)
+    lines = ''.join(blocks).replace('\\\n', '').splitlines()
+    assert lines == [f'python {command}' for command in COMMANDS]
+    assert len(set(COMMANDS)) == len(COMMANDS) == TEXT.count('python ')
+
+
+@pytest.mark.parametrize(
+    'command',
+    COMMANDS,
+    ids=[f'{i}-{x.split(" configs")[0]}' for i, x in enumerate(COMMANDS)])
+def test_command_runs(outputs, command):
+    code, _ = result_of(outputs, command)
+    if 'infer.py' in command:  # One of the new videos is broken.
+        assert code.startswith(
+            '1 of 3 failed:\nnew_videos/broken.mp4: missing, damaged')
+    else:
+        assert code == 0
+
+
+def test_plan_keeps_the_clips_of_a_step(outputs):
+    last = output_of(outputs, 'plan_run.py').splitlines()[-1]
+    batch, accumulated, base = map(
+        int,
+        re.fullmatch(
+            r'--cfg-options train_dataloader.batch_size=(\d+) optim_wrapper'
+            r'.accumulative_counts=(\d+) auto_scale_lr.base_batch_size=(\d+)',
+            last).groups())
+    assert batch * accumulated == 32
+    assert base == batch
+
+
+def test_training_starts_from_clip_and_leaves_it(outputs):
+    weights = load_weights(f'epoch_{EPOCHS}.pth')
+    for name, value in convert_clip(make_clip()).items():
+        if name != 'cls_head.logit_scale':
+            assert torch.equal(weights[name], value.half().float()), name
+    # The only optimizer step is the last one.
+    before = load_weights(f'epoch_{EPOCHS - 1}.pth')
+    name = 'backbone.layers.0.alignment.predictor.point.0.weight'
+    assert not torch.equal(weights[name], before[name])
+    name = ('backbone.layers.0.alignment.predictor.prediction.bn.'
+            'num_batches_tracked')
+    assert weights[name].item() == EPOCHS
+    names = json.loads(bytes(weights['cls_head.texts'].tolist()))
+    assert names == ['clapping', 'jumping', 'riding bike']
+
+
+def test_resumed_training_is_the_unbroken_one(outputs):
+    unbroken = load_weights('unbroken.pth')
+    resumed = load_weights(f'epoch_{EPOCHS}.pth')
+    assert unbroken.keys() == resumed.keys()
+    for name, value in unbroken.items():
+        assert torch.equal(resumed[name], value), name
+
+
+def test_pictures(outputs):
+    assert (RUN / 'curves.png').is_file()
+    printed = output_of(outputs, 'visualize_alignment.py').splitlines()
+    section = TEXT.split('\n## ')[6]
+    folder, *names = re.findall(r'`([\w/]+/|\w+\.(?:png|mp4))`', section)
+    paths = {Path(line) for line in printed if Path(line).is_file()}
+    assert paths == {Path(folder, name) for name in names}
+
+
+def test_tensorboard_gets_the_curves(outputs):
+    output_of(outputs, 'TensorboardVisBackend')
+    from tensorboard.backend.event_processing.event_accumulator import \
+        EventAccumulator
+    folder, = Path('work_dirs/actions_board').glob('*/vis_data')
+    events = EventAccumulator(str(folder)).Reload()
+    assert [event.step for event in events.Scalars('acc/top1')
+            ] == [*range(1, EPOCHS + 1)]
+    assert {'loss', 'lr'} <= {*events.Tags()['scalars']}
+
+
+def test_python_predicts_what_the_tool_does(outputs):
+    output = io.StringIO()
+    with redirect_stdout(output):
+        exec(SCRIPT, {})
+    # MMEngine prints where it loads from.
+    _, *lines, error = output.getvalue().splitlines()
+    assert error.startswith('new_videos/broken.mp4: missing, damaged')
+    with open(RUN / 'new_videos.csv', newline='') as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 6
+    assert lines == [
+        f"{row['file']}: {row['name']}, {float(row['score']):.1%}"
+        for row in rows[::3]
+    ]
+
+
+def test_exported_file_predicts_what_the_checkpoint_does(outputs):
+    output_of(outputs, 'deployment/test.py')
+    expected, exported = (
+        pickle.loads((RUN / f'{name}.pkl').read_bytes())
+        for name in ('test', 'onnx'))
+    assert [x['gt_label'] for x in expected] == [0, 1, 2]
+    for one, other in zip(expected, exported, strict=True):
+        assert one['gt_label'] == other['gt_label']
+        torch.testing.assert_close(one['pred_score'], other['pred_score'])
+
+
+TRAIN = find_command('train.py configs') + ' --work-dir errors --cfg-options '
+LIST = 'train_dataloader.dataset.ann_file='
+CLASSES = 'train_dataloader.dataset.num_classes='
+# Commands that end with the errors of the last section, by a part of them.
+ERRORS = {
+    'is there already': COMMANDS[0],
+    'Checkpoint file not found': f'{TRAIN} load_from=none.pt',
+    'weight file': f'{TRAIN} load_from=cut.pt',
+    'annotation file': f'{TRAIN} {LIST}none.txt',
+    'label': f'{TRAIN} {CLASSES}2 val_dataloader.dataset.num_classes=2 '
+    'model.cls_head.class_names=[a,b]',
+    'train_dataloader': f'{TRAIN} {CLASSES}4',
+    'cannot load video': f'{TRAIN} {LIST}broken.txt',
+    'one clip per GPU': find_command('plan_run.py').replace('12', '0.001'),
+    'the weights lack': f'tools/test.py configs/actions.py {CLIP}',
+    'the page needs': find_command('projects.ila.demo'),
+    'ONNX files need': find_command('export.py')
+}
+ROWS = [row[1] for row in re.findall(r'^\| (`+) ?(.*?) ?\1 \|', TEXT, re.M)]
+
+
+@pytest.mark.parametrize('quoted', ROWS)
+def test_errors_are_quoted_truly(outputs, quoted, monkeypatch):
+    command, = (ERRORS[part] for part in ERRORS if part in quoted)
+    Path('cut.pt').write_bytes(Path(CLIP).read_bytes()[:5000])
+    Path('broken.txt').write_text('../../../new_videos/broken.mp4 0\n')
+    for name in ('gradio', *ONNX_PACKAGES):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises((Exception, SystemExit)) as error:
+        code, _ = run_command(command)
+        raise SystemExit(code)
+    message = str(error.value)
+    assert re.search('.*'.join(map(re.escape, quoted.split('…'))), message)
+
+
+def test_every_error_is_tried():
+    assert len(ROWS) == len(ERRORS) == TEXT.count('\n| ') - 2 + 1
