@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 
@@ -72,6 +74,23 @@ def test_nothing_else_installs_mmcv():
         lines = (ROOT / name).read_text().splitlines()
         code = [line.partition('#')[0] for line in lines]
         assert not any('mmcv' in line for line in code), name
+
+
+def read_names(name):
+    """Names of the packages in a file of ``requirements/``."""
+    lines = (ROOT / 'requirements' / name).read_text().splitlines()
+    requirements = (line.partition('#')[0].strip() for line in lines)
+    return {
+        canonicalize_name(Requirement(requirement).name)
+        for requirement in requirements if requirement
+    }
+
+
+def test_lock_has_what_tests_need():
+    """Without a package its tests would be skipped and nobody would know."""
+    needed = read_names('runtime.txt') | read_names('tests.txt')
+    # Its place is taken by opencv-python-headless.
+    assert needed - read_names('lock.txt') == {'opencv-python'}
 
 
 def test_install_is_repeated_only_after_changes(project):
