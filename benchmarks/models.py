@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 import projects.ila  # noqa: F401
 from mmaction.registry import MODELS
-from projects.ila.models.backbones.ila_vision_transformer import (
-    ReleasedAlignmentLayer, TokenAlignmentLayer)
 from projects.ila.models.common.alignment import (ImplicitAlignment,
                                                   merge_neighbours)
+from projects.ila.models.layers import (ReleasedAlignmentLayer,
+                                        TokenAlignmentLayer)
 
 init_default_scope('mmaction')
 

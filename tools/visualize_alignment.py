@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from mmaction.registry import MODELS
 from projects.ila.models.text import load_class_names
 from projects.ila.utils import check_all_weights
-from projects.ila.visualization import (draw_attention, load_views, run_model,
-                                        save_figure, write_alignment)
+from projects.ila.visualization import (check_alignment, draw_attention,
+                                        load_views, run_model, save_figure,
+                                        write_alignment)
 
 ATTENTIONS = dict(
     received='attention of patches and class token to the mutual-information '
@@ -33,10 +34,12 @@ def load_model(cfg: Config, checkpoint: str, device: str) -> nn.Module:
     """Build a config's model with all of its weights.
 
     Raises:
-        ValueError: The checkpoint is not one of this model.
+        ValueError: The checkpoint is not one of this model, or the model
+            aligns nothing.
     """
     # What is within a compiled network can not be recorded.
     model = MODELS.build({**cfg.model, 'compile': False})
+    check_alignment(model)
     content = load_checkpoint(model, checkpoint, map_location='cpu')
     check_all_weights(model, content, checkpoint)
     return model.to(device).eval()

@@ -201,6 +201,19 @@ def test_clip_files_fill_clips_part(clip, tmp_path, kind, form):
             atol=tolerance)
 
 
+def test_clip_file_starts_a_form_without_alignment_and_neck(clip, tmp_path):
+    torch.save(clip, tmp_path / 'a.pt')
+    cfg = tiny_cfg('k400_tiny_t4_s0', 'divided')
+    cfg.backbone.alignment = cfg.neck = None
+    checkpoint, report = clip_to_ila(cfg, str(tmp_path / 'a.pt'))
+    meta = checkpoint['meta']['ila']
+    assert (meta['form'], meta['num_frames']) == ('divided', None)
+    assert set(report.matched) == convert_released(clip).keys()
+    assert any('.temporal_attn.' in name for name in report.missing)
+    assert all('.temporal_' in name or name.startswith('cls_head.prompt.')
+               for name in report.missing)
+
+
 def test_linear_model_leaves_the_text_tower_over(clip, tmp_path):
     torch.save(clip, tmp_path / 'a.pt')
     _, report = clip_to_ila(
@@ -342,6 +355,9 @@ def test_wrong_files_are_named(tmp_path, convert, source, target, changes,
     },
     {
         'backbone.alignment.predictor.channels': 64
+    },
+    {
+        'backbone.alignment.target': 'first'
     },
 ])
 def test_released_code_has_no_such_model(tmp_path, changes):

@@ -1,6 +1,8 @@
+import json
 import re
 import resource
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,11 +13,10 @@ import cv2
 import decord
 import numpy as np
 import pytest
-from scipy import stats
 
 from mmaction.datasets import VideoDataset
 from projects.ila.datasets import motion_videos
-from projects.ila.datasets.motion_videos import (CLASSES, displacement,
+from projects.ila.datasets.motion_videos import (CLASSES, classes,
                                                  make_dataset, render_video,
                                                  write_video)
 
@@ -142,6 +143,45 @@ def test_complete_dataset_is_kept(dataset, monkeypatch, capsys):
     }
 
 
+def test_dataset_from_before_levels_is_kept(dataset, tmp_path, capsys):
+    root = shutil.copytree(dataset, tmp_path / 'motion')
+    claim = json.loads((root / 'dataset.json').read_text())
+    del claim['level']
+    (root / 'dataset.json').write_text(json.dumps(claim))
+    with pytest.raises(FileExistsError, match='level=0 instead of 1;'):
+        make_dataset(root, **SMALL, level=1)
+    make_dataset(root, **SMALL)
+    assert 'complete' in capsys.readouterr().out
+
+
+def test_level_of_ordered_motions(tmp_path, monkeypatch):
+    root = tmp_path / 'order'
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, 'argv', [
+        str(TOOL), 'order', '--level', '3', '--train', '24', '--val', '12',
+        '--seed', '5', '--size', '32', '--workers', '1'
+    ])
+    runpy.run_path(str(TOOL), run_name='__main__')
+    names = (root / 'classes.txt').read_text().splitlines()
+    assert names == list(classes(3)) and len(names) == 12
+    for split, count in (('train', 24), ('val', 12)):
+        videos = read_list(root / f'{split}.txt')
+        assert Counter(label for _, label in videos) == dict.fromkeys(
+            range(12), count // 12)
+    name, label = videos[3]
+    decoded = decord.VideoReader(str(root / 'videos' / name))[:].asnumpy()
+    assert len(decoded) == 32
+    errors = [
+        np.abs(
+            decoded.astype(int) -
+            render_video(other, (5, 1, 3), size=32, level=3)).mean()
+        for other in range(12)
+    ]
+    assert np.argmin(errors) == label
+    with pytest.raises(ValueError, match='num_val must be at least 12, got 9'):
+        make_dataset(tmp_path / 'few', num_val=9, level=3)
+
+
 def test_other_arguments_are_refused(dataset):
     before = read_tree(dataset)
     with pytest.raises(
@@ -162,17 +202,12 @@ def test_other_folders_are_refused(tmp_path):
 @pytest.mark.parametrize('name, value', [('num_train', 9), ('num_val', 0),
                                          ('seed', -1), ('seed', 2**32),
                                          ('num_frames', 7), ('size', 30),
-                                         ('size', 33), ('workers', 0)])
+                                         ('size', 33), ('workers', 0),
+                                         ('level', -1), ('level', 4)])
 def test_bad_arguments_are_named(tmp_path, name, value):
     with pytest.raises(ValueError, match=f'{name} must be .*{value}'):
         make_dataset(tmp_path / 'motion', **{**SMALL, name: value})
     assert not (tmp_path / 'motion').exists()
-
-
-@pytest.mark.parametrize('label', [-1, len(CLASSES)])
-def test_bad_label_is_named(label):
-    with pytest.raises(ValueError, match=f'label must be .* {label}'):
-        render_video(label, 0)
 
 
 def test_missing_encoder_is_named(tmp_path, monkeypatch):
@@ -211,144 +246,3 @@ def test_command_line(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, 'argv', [*command[1:], '--size', '34'])
     with pytest.raises(SystemExit, match='size=32 instead of 34'):
         runpy.run_path(str(TOOL), run_name='__main__')
-
-
-# The premises of the proof that a single frame tells nothing.
-
-
-def test_looks_and_start_do_not_depend_on_label(monkeypatch):
-    monkeypatch.setattr(
-        motion_videos, 'displacement',
-        lambda label, num_frames, *args: np.zeros((num_frames, 4)))
-    still = render_video(0, 3)
-    for label in LABELS:
-        assert np.array_equal(render_video(label, 3), still)
-
-
-@pytest.mark.parametrize('label', LABELS)
-def test_frames_are_periodic_in_the_state(monkeypatch, label):
-    periods = np.random.default_rng(0).integers(-2, 3, (24, 4))
-    expected = render_video(label, 4).astype(int)
-    monkeypatch.setattr(motion_videos, 'displacement',
-                        lambda *args: displacement(*args) + periods)
-    # Up to the rounding of a sum that is larger.
-    assert np.abs(render_video(label, 4) - expected).max() <= 1
-
-
-def test_start_is_uniform(monkeypatch):
-    starts = []
-
-    def record(look, frames, states):
-        if len(frames) > 1:
-            starts.append(states[0])
-
-    monkeypatch.setattr(motion_videos._Look, 'paint', record)
-    for index in range(400):
-        render_video(index % len(CLASSES), (0, index), 8, 32)
-    for values in np.transpose(starts):
-        assert stats.kstest(values, 'uniform').pvalue > 1e-3
-
-
-@pytest.mark.parametrize('label', LABELS)
-def test_reversal_gives_the_paired_class(label):
-    amount, phase, frames = 0.3, 0.2, 24
-    path = displacement(label, frames, amount, phase)
-    # A circling target comes back from where it was last.
-    turns = (1.0 + 0.4 * amount) * (frames - 1) / frames
-    other = displacement(label ^ 1, frames, amount,
-                         phase + (turns if label % 2 else -turns))
-    np.testing.assert_allclose(
-        path[::-1] - path[-1], other, rtol=0, atol=1e-12)
-
-
-def test_single_decoded_frames_tell_nothing(tmp_path):
-    """No frame's statistics nor a linear probe on it give the class away."""
-    count, size = 1000, 32
-    labels = np.arange(count) % len(CLASSES)
-    positions = [0, 3, 7]
-    frames = []
-    for index, label in enumerate(labels):
-        path = tmp_path / f'{index}.mp4'
-        write_video(path, render_video(label, (9, index), 8, size),
-                    tmp_path / 'part.mp4')
-        frames.append(
-            decord.VideoReader(str(path)).get_batch(positions).asnumpy())
-    wave = np.exp(2j * np.pi * np.arange(size) / size)
-    one_hot = np.eye(len(CLASSES))[labels]
-    half = count // 2
-    for images in np.swapaxes(frames, 0, 1).astype(np.float32):
-        shape = np.abs(images[..., 0] - images[..., 2])
-        across, down = shape.sum(1) @ wave, shape.sum(2) @ wave
-        statistics = np.column_stack([
-            images.mean((1, 2)),
-            images.std((1, 2)),
-            shape.mean((1, 2)), across.real, across.imag, down.real, down.imag
-        ])
-        for values in statistics.T:
-            groups = [values[labels == label] for label in LABELS]
-            assert stats.kruskal(*groups).pvalue > 1e-4
-
-        pixels = images.reshape(count, 8, 4, 8, 4, 3).mean((2, 4))
-        features = np.column_stack([pixels.reshape(count, -1), statistics])
-        features = stats.zscore(features, axis=0)
-        train = features[:half]
-        ridge = np.linalg.solve(train.T @ train + 100 * np.eye(train.shape[1]),
-                                train.T @ one_hot[:half])
-        correct = (features[half:] @ ridge).argmax(1) == labels[half:]
-        # Four standard deviations of guessing one class of ten.
-        assert abs(correct.mean() - 0.1) < 4 * np.sqrt(0.1 * 0.9 / half)
-
-
-# The label follows from the order of the frames.
-
-
-def measure(frames):
-    """Classify a video by where its warm and cool pixels go."""
-    contrast = frames[..., 0].astype(np.float32) - frames[..., 2]
-    # The background is not as colourful.
-    contrast[np.abs(contrast) < 60] = 0
-    weight = np.abs(contrast)
-    size = frames.shape[1]
-    wave = np.exp(2j * np.pi * np.arange(size) / size)
-    x, y = (
-        np.unwrap(np.angle(weight.sum(axis) @ wave)) / (2 * np.pi)
-        for axis in (1, 2))
-    if np.hypot(x.std(), y.std()) > 0.1:
-        heading = np.unwrap(np.arctan2(np.gradient(y), np.gradient(x)))
-        turns = (heading[-1] - heading[0]) / (2 * np.pi)
-        if abs(turns) > 0.5:
-            return f'circling {"counter" if turns < 0 else ""}clockwise'
-        dx, dy = x[-1] - x[0], y[-1] - y[0]
-        if abs(dx) > abs(dy):
-            return f'moving {"right" if dx > 0 else "left"}'
-        return f'moving {"down" if dy > 0 else "up"}'
-
-    middle = size // 2
-    centred = [
-        np.roll(frame, (round(middle - cy * size), round(middle - cx * size)),
-                (0, 1)) for frame, cx, cy in zip(contrast, x, y)
-    ]
-    grid = np.arange(size) - middle
-    angles = np.unwrap([
-        np.arctan2(grid @ frame.sum(1), grid @ frame.sum(0))
-        for frame in centred
-    ])
-    turns = (angles[-1] - angles[0]) / (2 * np.pi)
-    if abs(turns) > 0.4:
-        return f'turning {"counter" if turns < 0 else ""}clockwise'
-
-    near = np.hypot(grid[:, None], grid) < 0.2 * size
-    # Does a frame magnified or one made smaller match a later one?
-    errors = {}
-    for word, scale in (('growing', 1.2), ('shrinking', 1 / 1.2)):
-        matrix = cv2.getRotationMatrix2D((middle, middle), 0, scale)
-        errors[word] = sum(
-            np.abs(cv2.warpAffine(now, matrix, now.shape) - later)[near].sum()
-            for now, later in zip(centred, centred[3:]))
-    return f'rings {min(errors, key=errors.get)}'
-
-
-@pytest.mark.parametrize('label', LABELS)
-def test_motion_can_be_measured(label):
-    measured = [measure(render_video(label, (2, seed))) for seed in range(4)]
-    assert measured == [CLASSES[label]] * 4

@@ -267,6 +267,8 @@ def test_test_gives_the_figures_of_the_checkpoint(tiny, capfd):
                ], r"a.pth: the weights' .* is \(.*mend `arch`"),
     ('b.pt2', ['--cfg-options', 'model.type=Recognizer2D'
                ], "token_text.py: `model.type` is Recognizer2D, not 'ILA"),
+    ('b.pt2', ['--cfg-options', 'model.neck=None'],
+     'token_text.py: only a `model.neck` tells .* can not be exported$'),
     ('b.pt2', ['--cfg-options', 'model.data_preprocessor.to_rgb=True'
                ], 'only the normalisation of RGB can be exported'),
     ('data', [], 'data: give a name that ends in'),

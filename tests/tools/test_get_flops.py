@@ -5,15 +5,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
+from modules import load_module
 
 ROOT = Path(__file__).resolve().parents[2]
+TOOL = ROOT / 'tools/analysis/get_flops.py'
+
+tool = load_module(TOOL)
 
 
 def get_flops(config, *args, cwd=ROOT):
-    result = subprocess.run([
-        sys.executable, ROOT / 'tools/analysis/get_flops.py', ROOT / config,
-        *args
-    ],
+    result = subprocess.run([sys.executable, TOOL, ROOT / config, *args],
                             cwd=cwd,
                             capture_output=True,
                             text=True,
@@ -79,10 +81,57 @@ def test_token_form_is_within_3_percent_of_the_paper(config, options,
     assert rows['total'][2] > 1.2 * published  # the released form
 
 
+def other_form_macs(form, width, layers, patches, frames):
+    """Count blocks and what a form adds to them by hand."""
+    tokens = patches + 1 + (form in ('message', 'neighbours'))
+    spatial = tokens * 4 * width**2 + 2 * tokens**2 * width
+    temporal = frames * 4 * width**2 + 2 * frames**2 * width
+    added = dict(
+        divided=(patches + 1) * temporal,
+        message=frames * width**2 + temporal).get(form, 0)
+    blocks = frames * (spatial + (patches + 1) * 8 * width**2)
+    return layers * blocks, layers * added
+
+
+@pytest.mark.parametrize('form',
+                         ['none', 'shift', 'divided', 'message', 'neighbours'])
+def test_other_forms_equal_closed_form(form, monkeypatch, capsys):
+    cfg = Config.fromfile(ROOT / 'configs/ila_motion.py')
+    cfg.model.backbone.update(form=form, alignment=None)
+    macs, parameters = tool.count(cfg.model, 8, (64, 64))
+    blocks, added = other_form_macs(form, 64, 1, 64, 8)
+    assert (macs['blocks'], macs['alignment']) == (blocks, added)
+    # Linear layers with bias and a norm.
+    linear, norm = 64 * 65, 2 * 64
+    assert parameters['alignment'] == dict(
+        divided=4 * linear + norm, message=5 * linear + norm).get(form, 0)
+
+    monkeypatch.setattr(sys, 'argv', [
+        TOOL.name,
+        str(ROOT / 'configs/ila_motion.py'), '--cfg-options',
+        f'model.backbone.form={form}', 'model.backbone.alignment=None'
+    ])
+    tool.main()
+    out = capsys.readouterr().out
+    assert f'{form} GMACs' in out and 'token' not in out
+    assert re.search(rf'^blocks +{blocks / 1e9:.3f} ', out, re.M)
+
+
+def test_without_neck_the_shape_must_be_given(monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'argv', [
+        TOOL.name,
+        str(ROOT / 'configs/ila_motion.py'), '--cfg-options', 'model.neck=None'
+    ])
+    with pytest.raises(SystemExit, match='without `model.neck`.*--shape'):
+        tool.main()
+    sys.argv += ['--shape', '8', '64', '64']
+    tool.main()
+    assert 'one view of 8 x 64 x 64' in capsys.readouterr().out
+
+
 def test_missing_config():
-    result = subprocess.run(
-        [sys.executable, ROOT / 'tools/analysis/get_flops.py', 'none.py'],
-        capture_output=True,
-        text=True)
+    result = subprocess.run([sys.executable, TOOL, 'none.py'],
+                            capture_output=True,
+                            text=True)
     assert result.returncode == 1
     assert 'Config file not found: none.py' in result.stderr

@@ -195,6 +195,31 @@ def test_steps_are_those_that_the_config_was_written_for():
     assert [tool.share_of_step(cfg, gpus) for gpus in (8, 3)] == [32, 32]
 
 
+def test_other_forms_are_planned_without_neck(plan):
+    """The frames are then those of the pipeline."""
+    arguments = '--gpus 1 --gpu-memory 1 --clips-per-second 10'.split()
+    options = [
+        'model.backbone.form=divided', 'model.backbone.alignment=None',
+        'model.neck=None'
+    ]
+    out = plan(*arguments, options=options)
+    assert 'data: 10 clips/s, 80 decoded frames/s' in out
+    cfg = Config.fromfile(SMALL)
+    cfg.model.neck = None
+    del cfg.train_dataloader.dataset.pipeline[1]
+    with pytest.raises(ValueError, match='no `clip_len`; add it'):
+        tool.clip_length(cfg)
+
+
+def test_more_time_takes_more_memory():
+    cfg = Config.fromfile(SMALL)
+    needed = []
+    for form in ('none', 'message', 'divided'):
+        cfg.model.backbone.update(form=form, alignment=None)
+        needed.append(tool.training_memory(cfg, 1, 2)['clips'])
+    assert needed == sorted(set(needed))
+
+
 def test_too_small_a_gpu(plan):
     arguments = '--gpus', '1', '--gpu-memory', '0.001'
     with pytest.raises(SystemExit, match='model.backbone.with_cp=True'):

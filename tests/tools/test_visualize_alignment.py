@@ -207,6 +207,9 @@ def test_compiled_model(draw, folder, monkeypatch):
     ('token.pth a.mp4 --cfg-options val_pipeline.3.scale=(36,36) '
      'val_dataloader.dataset.pipeline.3.scale=(36,36)',
      'patches of 8 pixels do not divide'),
+    ('token.pth a.mp4 --cfg-options model.backbone.form=none '
+     'model.backbone.alignment=None',
+     "the form 'none' has no interactive points .* 'token' or 'released'"),
 ])
 def test_bad_input(draw, args, message):
     with pytest.raises(SystemExit, match=message) as error:

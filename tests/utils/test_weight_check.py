@@ -69,11 +69,19 @@ SEPARABLE, DENSE = (
      r'have \d+ that it lacks \(backbone.layers.2'),
     (dict(form='released', alignment=DENSE),
      r'alignment.predictor.interaction.*mend `model.backbone`'),
+    (dict(form='none'), "form 'released', the model has none of its own"),
 ])
 def test_other_form_or_size_is_refused(released, kwargs, message):
     weights = convert_released(released[1])
     with pytest.raises(ValueError, match=message):
         build(released, **kwargs).load_state_dict(weights, strict=False)
+
+
+@pytest.mark.parametrize('form', ['divided', 'message'])
+def test_temporal_weights_are_not_taken_for_clips(released, form):
+    weights = build(released, form=form).state_dict()
+    with pytest.raises(ValueError, match=f"form '{form}', the model has"):
+        build(released, form='token').load_state_dict(weights, strict=False)
 
 
 def test_released_ssv2_weights_are_refused_by_a_text_model(released):
@@ -90,9 +98,10 @@ def clip(released):
     return dict(clip_of(released[1]), input_resolution=torch.tensor(64))
 
 
-def test_clip_file_fills_all_but_ilas_own_parts(released, clip, tmp_path):
+@pytest.mark.parametrize('form', ['token', 'divided', 'message', 'none'])
+def test_clip_file_fills_all_but_what_it_lacks(released, clip, tmp_path, form):
     torch.save(clip, tmp_path / 'clip.pt')
-    model = build(released)
+    model = build(released, form=form)
     model.init_weights()
     before = {
         name: value.clone()
@@ -102,7 +111,10 @@ def test_clip_file_fills_all_but_ilas_own_parts(released, clip, tmp_path):
     load_checkpoint(model, str(tmp_path / 'clip.pt'), map_location='cpu')
     expected = convert_clip(clip)
     for name, value in model.state_dict().items():
-        own = 'alignment' in name or name.startswith(('neck', 'cls_head'))
+        own = (
+            name.startswith(('neck', 'cls_head'))
+            or any(f'.{part}' in name
+                   for part in ('alignment.', 'temporal_', 'message_')))
         assert own == (name not in expected), name
         assert torch.equal(value, (before if own else expected)[name]), name
 

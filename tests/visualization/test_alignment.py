@@ -96,6 +96,31 @@ def test_texts_overlap_nothing(layers, frames):
         assert not box.count_overlaps(boxes[:index])
 
 
+def test_other_target_and_several_points():
+    """Frame 2 of 4 is in all pairs; each frame has two points per pair."""
+    frames = np.full((4, 9, 9, 3), 200, np.uint8)
+    frames[2] = 100
+    points = np.zeros((1, 3, 2, 2, 2))
+    points[:, :, :, 1] = (0.75, -0.75)
+    points[0, 2, 1, 0] = (-0.75, 0.75)
+    axes = draw_alignment(frames, points, target='middle').axes[4:]
+    drawn = [[(line.get_marker(), len(line.get_xydata()))
+              for line in axis.lines] for axis in axes]
+    assert drawn == [[('o', 2)], [('o', 2)], [('x', 2), ('x', 2), ('o', 2)],
+                     [('x', 2)]]
+    # Bright around both points, dark elsewhere.
+    for t, places in enumerate([[(4, 4), (1, 7)]] * 3 + [[(7, 1), (1, 7)]]):
+        for place in places:
+            assert (shown(axes[t])[place] == frames[t, 0, 0]).all()
+        assert (shown(axes[t])[8, 8] == frames[t, 0, 0] // 4).all()
+    assert (shown(axes[3])[4, 4] < 60).all()
+    axes = draw_pairs(frames, points, np.zeros((1, 3)), target='middle').axes
+    assert [axis.get_title()
+            for axis in axes] == ['t = 0, 2', 't = 1, 2', 't = 2, 3']
+    assert [[shown(axis)[1, x].max() for x in (7, 17)]
+            for axis in axes] == [[200, 100], [200, 100], [100, 200]]
+
+
 def test_draw_pairs():
     """Each pair has masks and points of its own, not those of its frames."""
     frames = np.full((3, 8, 8, 3), 200, np.uint8)

@@ -69,6 +69,18 @@ def test_similarities_equal_a_loop_and_the_loss(form):
                                    features.align_loss[layer])
 
 
+@pytest.mark.parametrize('target', ['first', 'middle'])
+@torch.no_grad()
+def test_similarities_of_other_targets_and_points_give_the_loss(target):
+    model = build('token', target=target, num_points=3)
+    with record_similarities(model) as similarities:
+        features = model(torch.rand(2, 3, 4, 32, 40))
+    for layer, found in enumerate(similarities):
+        assert found.shape == (2, 3)
+        torch.testing.assert_close(1 - found.mean(),
+                                   features.align_loss[layer])
+
+
 @torch.no_grad()
 def test_nothing_is_recorded_behind_the_context():
     model = build('token')

@@ -34,7 +34,8 @@ def part_of(name: str) -> str:
         name (str): Its name within an ``ILARecognizer``.
 
     Returns:
-        str: One of ``PARTS``.
+        str: One of ``PARTS``. What other forms add to CLIP's blocks counts
+        as alignment.
     """
     if is_alignment(name):
         return 'alignment'
@@ -110,30 +111,36 @@ def main() -> None:
     args = parse_args()
     cfg = load_overridden_config(args)
     backbone = cfg.model.backbone
+    if not args.shape and not cfg.model.get('neck'):
+        sys.exit(f'{args.config}: without `model.neck` the config does not '
+                 'tell the number of frames. Please give --shape')
     frames, *size = args.shape or (cfg.model.neck.num_frames,
                                    backbone.img_size, backbone.img_size)
+    # Only these two take the same settings of the alignment.
+    form = backbone.get('form', 'token')
+    forms = FORMS if form in FORMS else (form, )
 
     columns = []
-    for form in FORMS:
+    for form in forms:
         backbone.form = form
         with exit_on_bad_input():
             columns += count(cfg.model, frames, size)
     print(f'{os.path.basename(args.config)}: one view of {frames} x '
           f'{size[0]} x {size[1]}')
-    print(f"{'':17}" + ''.join(f'{form + unit:>19}' for form in FORMS
+    print(f"{'':17}" + ''.join(f'{form + unit:>19}' for form in forms
                                for unit in (' GMACs', ' Mparams')))
 
     def print_row(name: str, values: list) -> None:
         print(f'{name:17}' + ''.join(
             f'{value / scale:19.3f}'
-            for value, scale in zip(values, (1e9, 1e6) * len(FORMS))))
+            for value, scale in zip(values, (1e9, 1e6) * len(forms))))
 
     for part in PARTS:
         print_row(part, [column[part] for column in columns])
     print_row('total', [sum(column.values()) for column in columns])
     published = PUBLISHED.get((str(backbone.arch), size[0], frames))
     of_kinetics = cfg.model.cls_head.get('class_names') == 'kinetics400'
-    if published and of_kinetics and size[0] == size[1]:
+    if published and of_kinetics and size[0] == size[1] and forms is FORMS:
         ratio = sum(columns[0].values()) / 1e9 / published
         print(f'published (paper, table 1): {published} GMACs; the token form '
               f'takes {ratio:.3f} of it')

@@ -83,6 +83,21 @@ def make_fake(model: nn.Module) -> None:
             module.register_forward_pre_hook(lambda _, x: x[0].float())
 
 
+def clip_length(cfg: Config) -> int:
+    """Find the number of frames of a clip.
+
+    Raises:
+        ValueError: There is neither a neck nor a pipeline that tells it.
+    """
+    if cfg.model.get('neck'):
+        return cfg.model.neck.num_frames
+    for step in cfg.train_dataloader.dataset.pipeline:
+        if 'clip_len' in step:
+            return step.clip_len
+    raise ValueError('without `model.neck` the number of frames is taken from '
+                     'the training pipeline, which has no `clip_len`; add it')
+
+
 def training_memory(cfg: Config, gpus: int, batch: int) -> Dict[str, int]:
     """Find the highest memory of a GPU.
 
@@ -127,8 +142,7 @@ def training_memory(cfg: Config, gpus: int, batch: int) -> Dict[str, int]:
             for parameter in model.parameters():
                 if parameter.requires_grad:
                     parameter.grad = torch.empty_like(parameter)
-            clips = torch.empty(batch, 1, 3, cfg.model.neck.num_frames, size,
-                                size)
+            clips = torch.empty(batch, 1, 3, clip_length(cfg), size, size)
             # float16 takes as much, but not every PyTorch has it on CPUs.
             with torch.autocast('cpu', torch.bfloat16, enabled=amp):
                 losses = model(clips, samples, mode='loss')
@@ -243,7 +257,7 @@ def main() -> None:
         hours = clips * epochs / args.clips_per_second / 3600
         print(f'time: {hours:.1f} h, without validation')
         print(f'data: {speed:.0f} clips/s, '
-              f'{speed * cfg.model.neck.num_frames:.0f} decoded frames/s')
+              f'{speed * clip_length(cfg):.0f} decoded frames/s')
     else:
         print('time and data: give --clips-per-second, measured on one GPU')
     options = (f'train_dataloader.batch_size={batch} '

@@ -19,7 +19,15 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--size', type=int, default=112, help='height and width in pixels')
     parser.add_argument(
-        '--frames', type=int, default=24, help='number of frames of a video')
+        '--frames',
+        type=int,
+        help='number of frames of a video; without it 24, at level 3 32')
+    parser.add_argument(
+        '--level',
+        type=int,
+        default=0,
+        help='0 plain, 1 with distractors, 2 with camera motion too, 3 with '
+        'two motions whose order is the class')
     parser.add_argument(
         '--workers', type=int, default=2, help='number of processes')
     return parser.parse_args()
@@ -29,7 +37,7 @@ def main() -> None:
     args = parse_args()
     try:
         make_dataset(args.root, args.train, args.val, args.seed, args.frames,
-                     args.size, args.workers)
+                     args.size, args.workers, args.level)
     except (ValueError, OSError, RuntimeError) as error:
         sys.exit(str(error))
 

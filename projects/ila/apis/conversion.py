@@ -79,7 +79,7 @@ def _describe(model: nn.Module, model_cfg: ConfigDict, weights: StateDict,
         form=model.backbone.form,
         arch=arch if isinstance(arch, str) else dict(arch),
         img_size=model_cfg.backbone.get('img_size', 224),
-        num_frames=model.neck.pos_embed.shape[1],
+        num_frames=model.neck.pos_embed.shape[1] if model.with_neck else None,
         num_classes=model.cls_head.num_classes,
         class_names=getattr(model.cls_head, 'class_names', None),
         weights_sha256=hash_weights(weights))
@@ -179,11 +179,12 @@ def ila_to_released(model_cfg: ConfigDict,
     reverted = revert_released(weights)
     unknown = [name for name in reverted if name in weights]
     stem = 'separable' if isinstance(model.cls_head, ILATextHead) else 'dense'
-    predictor = dict(model_cfg.backbone.get('alignment',
-                                            {})).get('predictor', {})
+    alignment = model_cfg.backbone.get('alignment') or {}
+    predictor = alignment.get('predictor', {})
     if (model.backbone.form != 'released' or unknown
             or predictor.get('stem', 'separable') != stem
-            or set(predictor) - {'stem'}):
+            or set(predictor) - {'stem'}
+            or set(alignment) - {'predictor', 'disturbance'}):
         raise ValueError(
             'the released code has models with '
             "`backbone.form='released'` and the predictor's stem 'separable' "

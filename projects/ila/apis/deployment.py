@@ -79,12 +79,17 @@ def load_classifier(cfg: Config, path: str) -> Tuple[ClipClassifier, dict]:
         tuple[ClipClassifier, dict]: The model and its metadata.
 
     Raises:
-        ValueError: It is no ILA model, or the checkpoint is another one's.
+        ValueError: It is no ILA model, it has no neck, or the checkpoint is
+            another one's.
     """
     settings = cfg.get('model', {})
     if settings.get('type') != 'ILARecognizer':
         raise ValueError(f'{cfg.filename}: `model.type` is '
                          f"{settings.get('type')}, not 'ILARecognizer'")
+    if not settings.get('neck'):
+        raise ValueError(f'{cfg.filename}: only a `model.neck` tells how many '
+                         'frames a clip has; a model without one can not be '
+                         'exported')
     model = MODELS.build({**settings, 'compile': False, 'bf16': False})
     checkpoint = load_checkpoint(
         model, path, map_location='cpu', logger='silent')

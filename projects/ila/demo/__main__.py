@@ -77,6 +77,7 @@ def serve(args: argparse.Namespace, folder: str) -> None:
     os.environ.update(GRADIO_TEMP_DIR=folder, GRADIO_ANALYTICS_ENABLED='False')
     from projects.ila.apis import ILAInferencer
     from projects.ila.demo.page import THEME, build_page
+    from projects.ila.visualization import check_alignment
     try:
         inferencer = ILAInferencer(
             args.config,
@@ -88,6 +89,7 @@ def serve(args: argparse.Namespace, folder: str) -> None:
             raise ValueError(f'{args.config}: what is within a compiled '
                              'network can not be drawn; take a config '
                              'without `model.compile`')
+        check_alignment(inferencer.model)
     except (FileNotFoundError, ValueError) as error:
         sys.exit(str(error))
     page = build_page(inferencer, folder, args.samples, args.max_seconds,

@@ -9,6 +9,13 @@ from .weight_names import (StateDict, convert_to_ila, is_alignment,
                            is_text_feature)
 
 _TOWER = 'cls_head.text_encoder.'
+# Names that tell a form, the most telling first.
+_FORMS = {
+    '.message_attn.': 'message',
+    '.temporal_attn.': 'divided',
+    '.message_fc.': 'released',
+    '.alignment.': 'token'
+}
 
 
 def _list(names: Iterable[str]) -> str:
@@ -16,11 +23,12 @@ def _list(names: Iterable[str]) -> str:
 
 
 def _find_form(state_dict: StateDict) -> Optional[str]:
-    """Get ILA's form from its names; None for plain CLIP."""
-    if not any('.alignment.' in name for name in state_dict):
-        return None
-    released = any('.message_fc.' in name for name in state_dict)
-    return 'released' if released else 'token'
+    """Get the form from names; None for CLIP's, which some forms have too."""
+    names = [name for name in state_dict if name.startswith('backbone.')]
+    for part, form in _FORMS.items():
+        if any(part in name for name in names):
+            return form
+    return None
 
 
 @contextmanager
@@ -51,8 +59,9 @@ def check_weights(own: StateDict,
     """
     form, own_form = _find_form(state_dict), _find_form(own)
     if form not in (None, own_form):
+        other = f"has '{own_form}'" if own_form else 'has none of its own'
         raise ValueError(f"the weights have ILA's form '{form}', the model "
-                         f"has '{own_form}'; mend `model.backbone.form`")
+                         f'{other}; mend `model.backbone.form`')
     names = {name for name in own if not is_text_feature(name)}
     given = {name for name in state_dict if not is_text_feature(name)}
     if not any(name.startswith(_TOWER) for name in names):

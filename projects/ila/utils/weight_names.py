@@ -7,9 +7,10 @@ from torch import Tensor
 
 StateDict = Dict[str, Tensor]
 
-# Modules that ILA adds to CLIP's blocks, in either form.
-_ALIGNMENT_MODULES = frozenset(('alignment', 'message_fc', 'message_ln',
-                                'temporal_skip_fc', 'temporal_skip_align_fc'))
+# Modules that CLIP's blocks lack, in any form.
+_ALIGNMENT_MODULES = frozenset(
+    ('alignment', 'message_fc', 'message_ln', 'temporal_skip_fc',
+     'temporal_skip_align_fc', 'message_attn', 'temporal_ln', 'temporal_attn'))
 # What a text head saves beside its weights.
 _TEXT_FEATURES = ('cls_head.text_features', 'cls_head.texts')
 

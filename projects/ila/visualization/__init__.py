@@ -3,11 +3,12 @@ from .attention import TokenAttention, draw_attention, record_token_attention
 from .overlay import draw_overlay
 from .similarity import record_similarities
 from .video import write_video
-from .view import load_views, run_model, save_figure, write_alignment
+from .view import (check_alignment, load_views, run_model, save_figure,
+                   write_alignment)
 
 __all__ = [
-    'TokenAttention', 'draw_alignment', 'draw_attention', 'draw_overlay',
-    'draw_pairs', 'load_views', 'record_similarities',
+    'TokenAttention', 'check_alignment', 'draw_alignment', 'draw_attention',
+    'draw_overlay', 'draw_pairs', 'load_views', 'record_similarities',
     'record_token_attention', 'run_model', 'save_figure', 'write_alignment',
     'write_video'
 ]

@@ -1,4 +1,4 @@
-from typing import Optional, Sequence
+from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -6,10 +6,25 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
-from ..models.common import merge_neighbours, soft_mask
+from ..models.common.alignment import merge_pairs, pair_frames, pair_masks
 from .grid import cell_size, make_grid
 
 LEGEND = 'o: point shared with the next frame, x: with the one before'
+
+
+def frame_pairs(frames: int, target: str) -> List[Tuple[int, int]]:
+    """List the pairs of a video's frames; see :func:`pair_frames`."""
+    numbers = torch.arange(frames)[None]
+    earlier, later = pair_frames(numbers, numbers, target)
+    return list(zip(earlier[0].tolist(), later[0].tolist()))
+
+
+def legend(target: str) -> str:
+    """Tell what the points are."""
+    if target == 'neighbour':
+        return LEGEND
+    return ('o: point shared with a later frame, x: with an earlier one; '
+            f'all pairs with the {target} frame')
 
 
 def to_pixels(points: np.ndarray, size: Sequence[int],
@@ -45,10 +60,10 @@ def shade(frames: np.ndarray, masks: np.ndarray) -> np.ndarray:
     return shaded.round().astype(np.uint8)
 
 
-def mark(axis: Axes, point: np.ndarray, marker: str) -> None:
-    """Draw an interactive point, in pixels."""
+def mark(axis: Axes, points: np.ndarray, marker: str) -> None:
+    """Draw one or several interactive points, ``([K,] 2)``, in pixels."""
     axis.plot(
-        *point,
+        *points.reshape(-1, 2).T,
         marker,
         color='red',
         markersize=6,
@@ -57,25 +72,33 @@ def mark(axis: Axes, point: np.ndarray, marker: str) -> None:
         path_effects=[withStroke(linewidth=2.5, foreground='white')])
 
 
-def frame_masks(points: np.ndarray, size: Sequence[int], radius: float,
-                slope: float) -> np.ndarray:
+def frame_masks(points: np.ndarray,
+                size: Sequence[int],
+                radius: float,
+                slope: float,
+                target: str = 'neighbour') -> np.ndarray:
     """Compute the masks of a video's frames.
 
     Args:
-        points (np.ndarray): ``(T - 1, 2, 2)``, of one block.
+        points (np.ndarray): ``(T - 1, 2, [K,] 2)``, of one block.
         size (Sequence[int]): Height and width of the patch grid.
         radius (float): See :func:`soft_mask`.
         slope (float): See :func:`soft_mask`.
+        target (str): See :class:`ImplicitAlignment`.
 
     Returns:
         np.ndarray: ``(T, h, w)``.
     """
-    masks = soft_mask(torch.as_tensor(points), size, radius, slope)
-    return merge_neighbours(masks[None])[0].numpy()
+    masks = pair_masks(torch.as_tensor(points)[None], size, radius, slope)
+    return merge_pairs(masks, target)[0].numpy()
 
 
-def show_frame(axis: Axes, t: int, frames: np.ndarray, masks: np.ndarray,
-               points: np.ndarray) -> None:
+def show_frame(axis: Axes,
+               t: int,
+               frames: np.ndarray,
+               masks: np.ndarray,
+               points: np.ndarray,
+               target: str = 'neighbour') -> None:
     """Show a frame with its mask and its points.
 
     Args:
@@ -83,13 +106,14 @@ def show_frame(axis: Axes, t: int, frames: np.ndarray, masks: np.ndarray,
         t (int): Number of the frame.
         frames (np.ndarray): ``(T, H, W, 3)``, uint8, RGB.
         masks (np.ndarray): ``(T, h, w)``.
-        points (np.ndarray): ``(T - 1, 2, 2)``, in pixels.
+        points (np.ndarray): ``(T - 1, 2, [K,] 2)``, in pixels.
+        target (str): See :class:`ImplicitAlignment`.
     """
     axis.imshow(shade(frames[t], masks[t]))
-    # Pairs (t - 1, t) and (t, t + 1) have a point in frame t.
-    for pair, side, marker in ((t - 1, 1, 'x'), (t, 0, 'o')):
-        if 0 <= pair < len(points):
-            mark(axis, points[pair, side], marker)
+    for pair, shown in zip(frame_pairs(len(frames), target), points):
+        if t in pair:
+            side = pair.index(t)
+            mark(axis, shown[side], 'ox'[side])
 
 
 def draw_alignment(frames: np.ndarray,
@@ -98,16 +122,18 @@ def draw_alignment(frames: np.ndarray,
                    slope: float = 1.5,
                    layers: Optional[Sequence[int]] = None,
                    patch_size: int = 1,
-                   title: str = '') -> Figure:
+                   title: str = '',
+                   target: str = 'neighbour') -> Figure:
     """Draw a video's frames with their interactive points and masks.
 
     One row shows the frames, one more per block shows them as its soft masks
     weight them. A circle is the point that a frame shares with the next one,
-    a cross that with the one before.
+    or any later one, a cross that with the one before, or any earlier one.
 
     Args:
         frames (np.ndarray): ``(T, H, W, 3)``, uint8, RGB.
-        points (np.ndarray): ``(layers, T - 1, 2, 2)``, see ``ILAFeatures``.
+        points (np.ndarray): ``(layers, T - 1, 2, [K,] 2)``, see
+            ``ILAFeatures``.
         radius (float): See :func:`soft_mask`. Defaults to 0.25.
         slope (float): See :func:`soft_mask`. Defaults to 1.5.
         layers (Sequence[int], optional): Blocks to draw. Defaults to all.
@@ -115,6 +141,8 @@ def draw_alignment(frames: np.ndarray,
             the patches; with 1, the default, they are smooth, and points at
             the edge are up to half a patch too far out.
         title (str): Title of the drawing. Defaults to none.
+        target (str): See :class:`ImplicitAlignment`.
+            Defaults to ``'neighbour'``.
 
     Returns:
         Figure: The drawing, to be saved by the caller.
@@ -123,7 +151,7 @@ def draw_alignment(frames: np.ndarray,
     size = [side // patch_size for side in frames.shape[1:3]]
     figure, axes = make_grid(
         len(layers) + 1, len(frames), cell_size(frames[0], 1.3),
-        f'{title}\n{LEGEND}')
+        f'{title}\n{legend(target)}')
     axes[0, 0].set_ylabel('frames', fontsize=9)
     for t, frame in enumerate(frames):
         axes[0, t].imshow(frame)
@@ -131,10 +159,10 @@ def draw_alignment(frames: np.ndarray,
 
     for row, layer in zip(axes[1:], layers):
         row[0].set_ylabel(f'block {layer}', fontsize=9)
-        masks = frame_masks(points[layer], size, radius, slope)
+        masks = frame_masks(points[layer], size, radius, slope, target)
         pixels = to_pixels(points[layer], size, patch_size)
         for t, axis in enumerate(row):
-            show_frame(axis, t, frames, masks, pixels)
+            show_frame(axis, t, frames, masks, pixels, target)
     return figure
 
 
@@ -145,8 +173,9 @@ def draw_pairs(frames: np.ndarray,
                slope: float = 1.5,
                layers: Optional[Sequence[int]] = None,
                patch_size: int = 1,
-               title: str = '') -> Figure:
-    """Draw every pair of neighbouring frames in every block.
+               title: str = '',
+               target: str = 'neighbour') -> Figure:
+    """Draw every pair of frames in every block.
 
     Rows are blocks, columns are pairs. Both frames have the pair's own masks
     and points: a circle in the earlier and a cross in the later one. Below
@@ -163,6 +192,7 @@ def draw_pairs(frames: np.ndarray,
     size = height // patch_size, width // patch_size
     gap = np.full((height, max(1, width // 24), 3), 255, np.uint8)
     cell = np.concatenate([frames[0], gap, frames[0]], axis=1)
+    pairs = frame_pairs(len(frames), target)
     figure, axes = make_grid(
         len(layers),
         len(frames) - 1,
@@ -172,10 +202,12 @@ def draw_pairs(frames: np.ndarray,
         captions=0.2)
     for row, layer in zip(axes, layers):
         row[0].set_ylabel(f'block {layer}', fontsize=9)
-        masks = soft_mask(torch.as_tensor(points[layer]), size, radius, slope)
+        masks = pair_masks(
+            torch.as_tensor(points[layer])[None], size, radius, slope)[0]
         pixels = to_pixels(points[layer], size, patch_size)
         for pair, axis in enumerate(row):
-            earlier, later = shade(frames[pair:pair + 2], masks[pair].numpy())
+            earlier, later = shade(frames[list(pairs[pair])],
+                                   masks[pair].numpy())
             axis.imshow(np.concatenate([earlier, gap, later], axis=1))
             mark(axis, pixels[pair, 0], 'o')
             offset = width + gap.shape[1]
@@ -183,6 +215,6 @@ def draw_pairs(frames: np.ndarray,
             cosine = similarities[layer, pair]
             axis.set_xlabel(f'cos {cosine:.2f}', fontsize=8, labelpad=2)
             axis.spines[:].set_visible(False)
-    for pair, axis in enumerate(axes[0]):
-        axis.set_title(f't = {pair}, {pair + 1}', fontsize=9)
+    for (earlier, later), axis in zip(pairs, axes[0]):
+        axis.set_title(f't = {earlier}, {later}', fontsize=9)
     return figure

@@ -4,7 +4,7 @@ from typing import List, Optional, Sequence
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from .alignment import LEGEND, frame_masks, show_frame, to_pixels
+from .alignment import frame_masks, legend, show_frame, to_pixels
 from .grid import cell_size, make_grid
 
 
@@ -14,7 +14,8 @@ def draw_overlay(frames: np.ndarray,
                  slope: float = 1.5,
                  layers: Optional[Sequence[int]] = None,
                  patch_size: int = 1,
-                 title: str = '') -> np.ndarray:
+                 title: str = '',
+                 target: str = 'neighbour') -> np.ndarray:
     """Draw a video beside its points and masks in every block.
 
     Args: See :func:`draw_alignment`.
@@ -25,7 +26,9 @@ def draw_overlay(frames: np.ndarray,
     """
     layers = range(len(points)) if layers is None else layers
     size = [side // patch_size for side in frames.shape[1:3]]
-    masks = [frame_masks(points[x], size, radius, slope) for x in layers]
+    masks = [
+        frame_masks(points[x], size, radius, slope, target) for x in layers
+    ]
     pixels = [to_pixels(points[x], size, patch_size) for x in layers]
     panels = len(layers) + 1
     # About as wide as a screen.
@@ -37,7 +40,7 @@ def draw_overlay(frames: np.ndarray,
             rows,
             columns,
             cell_size(frame, min(3, 12 / columns)),
-            f'{title}\n{LEGEND}',
+            f'{title}\n{legend(target)}',
             captions=0.2)
         first, *others = axes.flat
         first.imshow(frame)
@@ -45,7 +48,7 @@ def draw_overlay(frames: np.ndarray,
         for axis in others[len(layers):]:
             axis.set_visible(False)
         for axis, layer, *drawn in zip(others, layers, masks, pixels):
-            show_frame(axis, t, frames, *drawn)
+            show_frame(axis, t, frames, *drawn, target)
             axis.set_title(f'block {layer}', fontsize=9)
         canvas = FigureCanvasAgg(figure)
         canvas.draw()

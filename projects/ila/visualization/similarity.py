@@ -5,7 +5,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..models.common import soft_mask
+from ..models.common.alignment import pair_masks
 
 
 @contextmanager
@@ -26,8 +26,8 @@ def record_similarities(backbone: nn.Module) -> Iterator[List[Tensor]]:
 
     def record(alignment: nn.Module, inputs: tuple, outputs: tuple) -> None:
         patches, points = inputs[0].float(), outputs[-2].float()
-        masks = soft_mask(points, patches.shape[2:4], alignment.radius,
-                          alignment.slope)
+        masks = pair_masks(points, patches.shape[2:4], alignment.radius,
+                           alignment.slope)
         earlier, later = alignment.pool(patches, masks).unbind(2)
         similarities.append(
             F.cosine_similarity(earlier, later, dim=-1).detach())

@@ -40,6 +40,18 @@ def load_views(dataloader: dict, video: str) -> dict:
                          'it') from None
 
 
+def check_alignment(model: nn.Module) -> None:
+    """Check that an ``ILARecognizer`` has something to draw.
+
+    Raises:
+        ValueError: Its form has no alignment.
+    """
+    if not model.backbone.has_alignment:
+        raise ValueError(f"the form '{model.backbone.form}' has no "
+                         'interactive points that could be drawn; take a '
+                         "model of the form 'token' or 'released'")
+
+
 @torch.no_grad()
 def run_model(model: nn.Module, sample: dict) -> Dict[str, Tensor]:
     """Run a model and look into it.
@@ -50,9 +62,9 @@ def run_model(model: nn.Module, sample: dict) -> Dict[str, Tensor]:
 
     Returns:
         dict[str, Tensor]: ``scores`` (classes,); ``points``
-        (layers, T - 1, 2, 2); ``similarities`` (layers, T - 1) and, in the
-        token form, ``received`` and ``paid`` as in ``TokenAttention``, but of
-        all blocks, (layers, T, ...).
+        (layers, T - 1, 2, [K,] 2); ``similarities`` (layers, T - 1) and, in
+        the token form, ``received`` and ``paid`` as in ``TokenAttention``, but
+        of all blocks, (layers, T, ...).
     """
     inputs = model.data_preprocessor(pseudo_collate([sample]))['inputs']
     backbone = model.backbone
@@ -63,7 +75,7 @@ def run_model(model: nn.Module, sample: dict) -> Dict[str, Tensor]:
         outputs = model(inputs)
     found = dict(
         scores=outputs['logits'][0].softmax(-1),
-        points=outputs['points'][:, 0].unflatten(-1, (2, 2)),
+        points=outputs['points'][:, 0].unflatten(-1, (2, -1, 2)).squeeze(3),
         similarities=torch.cat(cosines))
     if has_token:
         received, paid = zip(*attentions)
@@ -110,7 +122,8 @@ def write_alignment(folder: Path,
         slope=alignment.slope,
         layers=layers,
         patch_size=model.backbone.arch_settings['patch_size'],
-        title=title)
+        title=title,
+        target=alignment.target)
     yield save_figure(folder / 'frames.png',
                       draw_alignment(frames, points, **settings))
     yield save_figure(

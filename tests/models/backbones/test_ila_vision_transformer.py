@@ -3,9 +3,14 @@ import itertools
 import pytest
 import torch
 import torch.nn.functional as F
+from mmpretrain.models import VisionTransformer
 
 from mmaction.registry import MODELS
+from projects.ila.models.layers import ALIGNMENT_LAYERS, LAYERS
+from projects.ila.utils import is_alignment
 
+# Forms without interactive points.
+OTHERS = [form for form in LAYERS if form not in ALIGNMENT_LAYERS]
 ARCH = dict(
     embed_dims=32,
     num_layers=2,
@@ -130,19 +135,30 @@ def test_token_layer_equals_loops():
                                    token_layer_by_loop(x[part], weights, grid))
 
 
+@pytest.mark.parametrize('form', ['released', 'none', 'divided'])
 @torch.no_grad()
-def test_released_form_starts_as_plain_clip():
-    """The zero-initialised linear layers leave CLIP's features alone."""
-    model = build(form='released')
+def test_starts_as_plain_clip(form):
+    """Zero-initialised layers leave the features of mmpretrain's ViT alone."""
+    model = build(form=form)
+    clip = VisionTransformer(
+        arch={
+            key: ARCH[key]
+            for key in ARCH if key not in ('patch_size', 'out_channels')
+        },
+        img_size=32,
+        patch_size=8,
+        pre_norm=True,
+        norm_cfg=dict(type='LN', eps=1e-5),
+        layer_cfgs=dict(act_cfg=dict(type='mmpretrain.QuickGELU')))
+    clip.eval()
+    clip.load_state_dict({
+        name: value
+        for name, value in model.state_dict().items()
+        if not is_alignment(name) and name != 'proj.weight'
+    })
     video = torch.randn(1, 3, 3, 32, 32)
-    x = model.patch_embed(video[0].transpose(0, 1))[0]
-    x = torch.cat([model.cls_token.expand(3, -1, -1), x], 1)
-    x = model.pre_norm(x + model.pos_embed)
-    for layer in model.layers:
-        x = x + layer.attn(layer.ln1(x))
-        x = layer.ffn(layer.ln2(x), identity=x)
-    torch.testing.assert_close(
-        model(video).frames[0], model.proj(model.ln1(x[:, 0])))
+    frames, = clip(video[0].transpose(0, 1))
+    torch.testing.assert_close(model(video).frames[0], model.proj(frames))
 
 
 @pytest.mark.parametrize('form', ['token', 'released'])
@@ -156,6 +172,17 @@ def test_shapes_of_any_input(form, frames, height, width):
     assert out.patches.shape == (2, frames, patches, 32)
     assert out.points.shape == (2, 2, frames - 1, 2, 2)
     assert out.align_loss.shape == (2, )
+
+
+@pytest.mark.parametrize('form', OTHERS)
+def test_other_forms_take_any_input_and_have_no_points(form):
+    model = build(form=form)
+    model.set_disturbance_scale(0.5)  # Of no effect.
+    for frames, height, width in ((2, 32, 32), (5, 8, 16)):
+        out = model(torch.randn(2, 3, frames, height, width))
+        assert out.frames.shape == (2, frames, 16)
+        assert out.patches.shape == (2, frames, height * width // 64, 32)
+        assert out.points is None and out.align_loss is None
 
 
 def test_position_embedding_is_interpolated_on_load():
@@ -192,20 +219,39 @@ def test_released_predictor_takes_other_widths():
     assert model(torch.randn(1, 3, 3, 16, 16)).frames.shape[:2] == (1, 3)
 
 
-def test_freeze_clip_leaves_the_alignment():
-    model = build(form='released', freeze_clip=True)
+@pytest.mark.parametrize('form', LAYERS)
+def test_names_tell_what_clip_lacks(form):
+    clip = dict(build(form='none').named_parameters())
+    model = build(form=form)
+    head = model.get_layer_depth('proj.weight')
+    for name, _ in model.named_parameters():
+        assert is_alignment(name) == (name not in clip), name
+        if name not in clip:
+            assert model.get_layer_depth(name) == head, name
+
+
+@pytest.mark.parametrize('form, added', [
+    ('none', set()),
+    ('shift', set()),
+    ('neighbours', set()),
+    ('divided', {'temporal_ln', 'temporal_attn'}),
+    ('message', {'message_fc', 'message_ln', 'message_attn'}),
+    ('token', {'alignment'}),
+    ('released', {
+        'alignment', 'message_fc', 'message_ln', 'temporal_skip_fc',
+        'temporal_skip_align_fc'
+    }),
+])
+def test_freeze_clip_leaves_what_is_added(form, added):
+    model = build(form=form, freeze_clip=True)
     trained = {
         name.split('.')[2] if name.startswith('layers') else name
         for name, parameter in model.named_parameters()
         if parameter.requires_grad
     }
-    assert trained == {
-        'alignment', 'message_fc', 'message_ln', 'temporal_skip_fc',
-        'temporal_skip_align_fc'
-    }
+    assert trained == added
     assert all(
-        parameter.requires_grad
-        for parameter in build(form='released').parameters())
+        parameter.requires_grad for parameter in build(form=form).parameters())
 
 
 def test_disturbance_scale_reaches_all_layers():
@@ -233,6 +279,8 @@ def test_named_archs_have_clips_size(arch, layers, params):
     (dict(arch='clip-b/8'), "unknown arch 'clip-b/8'.*clip-b/16"),
     (dict(arch=dict(embed_dims=32)), r"lacks \['feedforward_channels'"),
     (dict(arch=ARCH, form='both'), "form must be one of .* got 'both'"),
+    (dict(arch=ARCH, form='none', alignment=dict(radius=1.)),
+     "the form 'none' aligns nothing; leave `model.backbone.alignment` out"),
 ])
 def test_bad_settings(kwargs, message):
     with pytest.raises(ValueError, match=message):
@@ -271,7 +319,23 @@ def test_deployed_model_gives_the_same_with_less(form, stem):
         assert torch.equal(value, weights[name])
 
 
-@pytest.mark.parametrize('form', ['token', 'released'])
+@pytest.mark.parametrize('form', OTHERS)
+def test_deployed_other_forms_give_the_same(form):
+    model = build(form=form)
+    for name, parameter in model.named_parameters():
+        if is_alignment(name):
+            torch.nn.init.normal_(parameter, std=0.1)
+    video = torch.randn(2, 3, 4, 32, 32)
+    expected = model(video)
+    model.switch_to_deploy()
+    torch.testing.assert_close(
+        model(video).frames, expected.frames, rtol=1e-4, atol=1e-5)
+    assert all(
+        isinstance(layer.ffn.layers[0][1], torch.nn.SiLU)
+        for layer in model.layers)
+
+
+@pytest.mark.parametrize('form', LAYERS)
 def test_recomputed_blocks_learn_the_same(form):
     video = torch.randn(2, 3, 4, 32, 32)
     results = []
@@ -280,7 +344,10 @@ def test_recomputed_blocks_learn_the_same(form):
         model.train()
         torch.manual_seed(1)
         out = model(video)
-        (out.frames.square().sum() + out.align_loss.sum()).backward()
+        loss = out.frames.square().sum()
+        if form in ALIGNMENT_LAYERS:
+            loss = loss + out.align_loss.sum()
+        loss.backward()
         results.append((out.align_loss, dict(model.named_buffers()), {
             name: parameter.grad
             for name, parameter in model.named_parameters()
@@ -291,10 +358,11 @@ def test_recomputed_blocks_learn_the_same(form):
         value for name, value in results[1][1].items()
         if name.endswith('num_batches_tracked')
     ]
-    assert tracked and all(value == 1 for value in tracked)
+    assert bool(tracked) == (form in ALIGNMENT_LAYERS)
+    assert all(value == 1 for value in tracked)
 
 
-@pytest.mark.parametrize('form', ['token', 'released'])
+@pytest.mark.parametrize('form', LAYERS)
 def test_compiles_into_one_graph(form):
     model = build(form=form)
     compiled = torch.compile(model, backend='eager', fullgraph=True)

@@ -2,12 +2,13 @@ import itertools
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from projects.ila.models.common.alignment import (ImplicitAlignment,
                                                   InteractivePointPredictor,
-                                                  halve, merge_neighbours,
-                                                  soft_mask)
+                                                  ReleasedAlignment, halve,
+                                                  merge_neighbours, soft_mask)
 
 
 def mask_by_loop(point, size, radius=0.25, slope=1.5):
@@ -64,7 +65,7 @@ def test_halve(size, pooled):
 def test_pool_and_loss_equal_loops():
     torch.manual_seed(0)
     patches, masks = torch.randn(2, 4, 3, 5, 6), torch.rand(2, 3, 2, 3, 5)
-    pooled = ImplicitAlignment.pool(patches, masks)
+    pooled = ImplicitAlignment(6).pool(patches, masks)
     loss = 0.
     for video, pair in itertools.product(range(2), range(3)):
         means = []
@@ -79,6 +80,147 @@ def test_pool_and_loss_equal_loops():
         cosine = means[0] @ means[1] / (means[0].norm() * means[1].norm())
         loss += (1 - cosine) / 6
     torch.testing.assert_close(ImplicitAlignment.loss(pooled), loss)
+
+
+# By target and number of frames.
+PAIRS = {
+    ('neighbour', 3): [(0, 1), (1, 2)],
+    ('first', 2): [(0, 1)],
+    ('first', 3): [(0, 1), (0, 2)],
+    ('first', 5): [(0, 1), (0, 2), (0, 3), (0, 4)],
+    ('middle', 2): [(0, 1)],
+    ('middle', 3): [(0, 1), (1, 2)],
+    ('middle', 4): [(0, 2), (1, 2), (2, 3)],
+    ('middle', 5): [(0, 2), (1, 2), (2, 3), (2, 4)],
+}
+with_pairs = pytest.mark.parametrize('target, frames', PAIRS)
+with_stems = pytest.mark.parametrize('stem', ['separable', 'dense'])
+
+
+def build(form, stem, **kwargs):
+    """An alignment of 8 channels with statistics, whose points are spread."""
+    torch.manual_seed(0)
+    predictor = dict(stem=stem, channels=12, hidden_channels=6)
+    alignment = form(8, predictor=predictor, **kwargs).eval()
+    for norm in alignment.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.running_mean.normal_(0, 0.1)
+            norm.running_var.uniform_(0.5, 2)
+    for layer in alignment.predictor.point[::2]:
+        layer.weight.data *= 4
+    return alignment
+
+
+def pair_by_loop(predictor, earlier, later):
+    """Interaction features (2, H, W, channels / 2) and points (2, 2) of a pair,
+    with plain convolutions of both frames' channels, (H, W, 2 * C)."""
+    x = torch.cat([earlier, later], dim=-1).movedim(-1, 0)[None]
+    stem, *others = predictor.interaction
+    # The parent does not know of pairs.
+    x = super(type(stem), stem).forward(x)
+    for layer in others:
+        x = layer(x)
+    features = torch.stack(x[0].movedim(0, -1).chunk(2, dim=-1))
+    x = F.max_pool2d(predictor.reduction(x), 2)
+    x = F.max_pool2d(predictor.prediction(x), 2).mean((2, 3), keepdim=True)
+    return features, predictor.limit * predictor.point(x).tanh().view(2, 2)
+
+
+def align_by_loop(alignment, video, pairs):
+    """Points and loss of a video (T, H, W, C), pair by pair, and what each
+    frame has of its pairs: tokens, masks and interaction features."""
+    points, cosines = [], []
+    halves = [[] for _ in video]
+    for pair in pairs:
+        features, found = pair_by_loop(alignment.predictor, *video[list(pair)])
+        points.append(found)
+        tokens = []
+        for frame, point, feature in zip(pair, found, features):
+            mask = mask_by_loop(point.tolist(), video.shape[1:3])
+            tokens.append((mask[..., None] * video[frame]).mean((0, 1)))
+            halves[frame].append((tokens[-1], mask, feature))
+        cosines.append(F.cosine_similarity(*tokens, dim=0))
+    means = [[sum(values) / len(values) for values in zip(*frame)]
+             for frame in halves]
+    return torch.stack(points), 1 - sum(cosines) / len(pairs), means
+
+
+@with_stems
+@with_pairs
+@torch.no_grad()
+def test_targets_equal_a_loop(target, frames, stem):
+    alignment = build(ImplicitAlignment, stem, target=target)
+    video = torch.randn(frames, 9, 10, 8)
+    pairs = PAIRS[target, frames]
+    points, loss, means = align_by_loop(alignment, video, pairs)
+    assert points.std() > 0.1
+    expected = torch.stack([token for token, _, _ in means]), points, loss
+    torch.testing.assert_close(
+        tuple(part.squeeze(0) for part in alignment(video[None])), expected)
+    alignment.switch_to_deploy()
+    torch.testing.assert_close(
+        tuple(part.squeeze(0) for part in alignment(video[None])), expected)
+
+
+@with_stems
+@with_pairs
+@torch.no_grad()
+def test_targets_of_the_released_form_equal_a_loop(target, frames, stem):
+    alignment = build(ReleasedAlignment, stem, target=target)
+    video = torch.randn(frames, 9, 10, 8)
+    points, loss, means = align_by_loop(alignment, video, PAIRS[target,
+                                                                frames])
+    assert points.std() > 0.1
+    weights = alignment.temporal_conv.weight[..., 0].unbind(-1)
+    temporal = []
+    for t in range(frames):
+        x = alignment.temporal_conv.bias
+        for weight, near in zip(weights, (t - 1, t, t + 1)):
+            if 0 <= near < frames:
+                x = x + means[near][2] @ weight.T
+        temporal.append(alignment.temporal_fc(x))
+    aligned = [x * mask[..., None] for x, (_, mask, _) in zip(video, means)]
+    torch.testing.assert_close(
+        tuple(part.squeeze(0) for part in alignment(video[None])),
+        (torch.stack(aligned), torch.stack(temporal), points, loss))
+
+
+@pytest.mark.parametrize('target', ['first', 'middle'])
+def test_gradients_of_a_target_do_not_mix_videos(target):
+    alignment = build(ImplicitAlignment, 'separable', target=target)
+    videos = torch.randn(2, 4, 5, 6, 8, requires_grad=True)
+    alignment(videos)[0][1].sum().backward()
+    assert not videos.grad[0].any()
+    assert videos.grad[1].flatten(1).any(1).all()
+
+
+@pytest.mark.parametrize('form', [ImplicitAlignment, ReleasedAlignment])
+@torch.no_grad()
+def test_several_points(form):
+    alignment = build(form, 'separable', num_points=3)
+    patches = torch.randn(2, 4, 5, 6, 8)
+    _, points, masks = alignment.align(patches, disturb=True)
+    assert points.shape == (2, 3, 2, 3, 2)
+    assert points.std() > 0.1
+    expected = torch.zeros(2, 3, 2, 5, 6)
+    for *place, point in itertools.product(*map(range, points.shape[:4])):
+        mask = soft_mask(points[(*place, point)], (5, 6), disturbance=0.2)
+        expected[tuple(place)] = torch.maximum(expected[tuple(place)], mask)
+    torch.testing.assert_close(masks, expected)
+    assert torch.equal(alignment(patches)[-2], points)
+    # The first half of the last layer is the earlier frame's.
+    for parameter in alignment.predictor.point[-1].parameters():
+        parameter[:6] = 0
+    moved = alignment.align(patches)[1]
+    assert not moved[:, :, 0].any()
+    assert torch.equal(moved[:, :, 1], points[:, :, 1])
+
+
+def test_every_one_of_several_points_learns():
+    torch.manual_seed(0)
+    alignment = ImplicitAlignment(8, num_points=2)
+    alignment(torch.randn(2, 4, 7, 7, 8))[0].square().sum().backward()
+    assert alignment.predictor.point[-1].weight.grad.flatten(1).any(1).all()
 
 
 def test_points_of_a_pair_depend_on_both_frames_only():
@@ -112,6 +254,15 @@ def test_disturbance_follows_training_and_its_scale():
         soft_mask(points, (8, 8), disturbance=0.05))
 
 
+def test_no_disturbance():
+    torch.manual_seed(0)
+    alignment = ImplicitAlignment(8, disturbance=0.).eval()
+    patches = torch.randn(1, 3, 8, 8, 8)
+    plain, disturbed = (
+        alignment.align(patches, disturb)[2] for disturb in (False, True))
+    assert torch.equal(plain, disturbed)
+
+
 def test_gradient_reaches_the_predictor():
     torch.manual_seed(0)
     alignment = ImplicitAlignment(8)
@@ -126,3 +277,16 @@ def test_gradient_reaches_the_predictor():
 def test_unknown_stem():
     with pytest.raises(ValueError, match='alignment.predictor.stem'):
         InteractivePointPredictor(8, stem='sparse')
+
+
+@pytest.mark.parametrize('key, value', [
+    ('target', 'last'),
+    ('num_points', 0),
+    ('num_points', 1.5),
+])
+def test_bad_arguments(key, value):
+    with pytest.raises(
+            ValueError,
+            match=f"{key} must be.*'{value}'; mend "
+            f'`model.backbone.alignment.{key}`'):
+        ImplicitAlignment(8, **{key: value})

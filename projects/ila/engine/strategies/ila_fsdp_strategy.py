@@ -8,8 +8,7 @@ from torch import nn
 from torch.distributed.fsdp import (FullOptimStateDictConfig,
                                     FullyShardedDataParallel)
 
-from ...models.backbones.ila_vision_transformer import (ReleasedAlignmentLayer,
-                                                        TokenAlignmentLayer)
+from ...models.layers import SpatialLayer
 from ...models.text import CLIPTextEncoder
 from .utils import replacing_together
 
@@ -27,8 +26,7 @@ def ila_auto_wrap_policy(module: nn.Module, recurse: bool,
     Returns:
         bool: Whether it is wrapped, or its parts are looked at.
     """
-    return recurse or isinstance(
-        module, (TokenAlignmentLayer, ReleasedAlignmentLayer, CLIPTextEncoder))
+    return recurse or isinstance(module, (SpatialLayer, CLIPTextEncoder))
 
 
 @STRATEGIES.register_module()

@@ -5,15 +5,14 @@ import numpy as np
 import torch
 import torch.nn as nn
 from mmengine.model import ModuleList
-from mmpretrain.models.backbones.vision_transformer import (
-    TransformerEncoderLayer, VisionTransformer)
+from mmpretrain.models.backbones.vision_transformer import VisionTransformer
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from mmaction.registry import MODELS
 from ...utils import check_weights, convert_to_ila, is_alignment, naming_source
-from ..common import ImplicitAlignment, ReleasedAlignment, fold_quick_gelu
+from ..layers import ALIGNMENT_LAYERS, LAYERS
 
 
 class ILAFeatures(NamedTuple):
@@ -22,150 +21,17 @@ class ILAFeatures(NamedTuple):
     Attributes:
         frames (Tensor): Projected class tokens, ``(B, T, E)``.
         patches (Tensor): Patch tokens of the last block, ``(B, T, L, C)``.
-        points (Tensor): Interactive points, ``(layers, B, T - 1, 2, 2)``: per
-            pair the earlier and the later frame, each x and y in grid units.
+        points (Tensor, optional): Interactive points,
+            ``(layers, B, T - 1, 2, 2)``: per pair the earlier and the later
+            frame, each x and y in grid units; None for forms without an
+            alignment.
         align_loss (Tensor, optional): Alignment loss of each block,
-            ``(layers,)``; None where it was not asked for.
+            ``(layers,)``; None where there is none or it was not asked for.
     """
     frames: Tensor
     patches: Tensor
-    points: Tensor
+    points: Optional[Tensor]
     align_loss: Optional[Tensor]
-
-
-def patch_maps(tokens: Tensor, grid: Tuple[int, int, int]) -> Tensor:
-    """Take the patches of all frames from their tokens.
-
-    Args:
-        tokens (Tensor): Class and patch tokens, ``(B * T, 1 + H * W, C)``.
-        grid (tuple[int, int, int]): ``(T, H, W)``.
-
-    Returns:
-        Tensor: ``(B, T, H, W, C)``.
-    """
-    return tokens[:, 1:].unflatten(1, grid[1:]).unflatten(0, (-1, grid[0]))
-
-
-class TokenAlignmentLayer(TransformerEncoderLayer):
-    """Encoder layer of the paper (section 3.3).
-
-    The aligned features of a frame are averaged into one mutual-information
-    token. It joins the frame's tokens in the self-attention and is dropped
-    before the MLP.
-
-    Args:
-        embed_dims (int): Channels of the tokens.
-        alignment (dict): Arguments of :class:`ImplicitAlignment`.
-        **kwargs: Arguments of mmpretrain's ``TransformerEncoderLayer``.
-    """
-
-    def __init__(self, embed_dims: int, alignment: dict, **kwargs) -> None:
-        super().__init__(embed_dims, **kwargs)
-        self.alignment = ImplicitAlignment(embed_dims, **alignment)
-
-    def switch_to_deploy(self) -> None:
-        """Fold what can be folded, for inference only."""
-        self.alignment.switch_to_deploy()
-        fold_quick_gelu(self.ffn)
-
-    def forward(
-            self,
-            x: Tensor,
-            grid: Tuple[int, int, int],
-            disturb: Optional[bool] = None,
-            with_loss: bool = True) -> Tuple[Tensor, Tensor, Optional[Tensor]]:
-        """Run the layer.
-
-        Args:
-            x (Tensor): Class and patch tokens, ``(B * T, 1 + H * W, C)``.
-            grid (tuple[int, int, int]): ``(T, H, W)``.
-            disturb (bool, optional): See :class:`ImplicitAlignment`.
-            with_loss (bool): Whether to compute the alignment loss.
-
-        Returns:
-            tuple: Tokens like ``x``, points ``(B, T - 1, 2, 2)`` and the loss
-            (scalar or None).
-        """
-        mutual, points, loss = self.alignment(
-            patch_maps(x, grid), disturb, with_loss)
-        tokens = torch.cat([x, mutual.flatten(0, 1)[:, None]], dim=1)
-        x = x + self.attn(self.ln1(tokens))[:, :-1]
-        return self.ffn(self.ln2(x), identity=x), points, loss
-
-
-class ReleasedAlignmentLayer(TransformerEncoderLayer):
-    """Encoder layer of the authors' released code.
-
-    A linear layer and a norm come before the alignment. The aligned frame and
-    the predictor's features are each added to the tokens through a linear
-    layer of its own, zero at first, before the self-attention. The class
-    token passes by the alignment, but not by those layers.
-
-    Args:
-        embed_dims (int): Channels of the tokens.
-        alignment (dict): Arguments of :class:`ReleasedAlignment`.
-        **kwargs: Arguments of mmpretrain's ``TransformerEncoderLayer``.
-    """
-
-    def __init__(self, embed_dims: int, alignment: dict, **kwargs) -> None:
-        super().__init__(embed_dims, **kwargs)
-        self.message_fc = nn.Linear(embed_dims, embed_dims)
-        self.message_ln = nn.LayerNorm(embed_dims)
-        self.alignment = ReleasedAlignment(embed_dims, **alignment)
-        self.temporal_skip_fc = nn.Linear(embed_dims, embed_dims)
-        self.temporal_skip_align_fc = nn.Linear(embed_dims, embed_dims)
-        self.class_skip_fc = None
-
-    def init_weights(self) -> None:
-        """Initialise; the two skip layers start from zero."""
-        super().init_weights()
-        for layer in (self.temporal_skip_fc, self.temporal_skip_align_fc):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
-
-    @torch.no_grad()
-    def switch_to_deploy(self) -> None:
-        """Fold what can be folded, for inference only."""
-        self.alignment.switch_to_deploy()
-        fold_quick_gelu(self.ffn)
-        # The patches' temporal features pass two linear layers in a row, the
-        # class token two beside each other.
-        first, second = self.alignment.temporal_fc, self.temporal_skip_fc
-        beside = self.temporal_skip_align_fc
-        self.class_skip_fc = nn.Linear(self.embed_dims,
-                                       self.embed_dims).to(second.weight)
-        self.class_skip_fc.weight.copy_(second.weight + beside.weight)
-        self.class_skip_fc.bias.copy_(second.bias + beside.bias)
-        first.bias.copy_(second(first.bias))
-        first.weight.copy_(second.weight @ first.weight)
-        self.temporal_skip_fc = nn.Identity()
-
-    def _skip_class_token(self, message: Tensor) -> Tensor:
-        if self.class_skip_fc is not None:
-            return self.class_skip_fc(message)
-        return self.temporal_skip_fc(message) + self.temporal_skip_align_fc(
-            message)
-
-    def forward(
-            self,
-            x: Tensor,
-            grid: Tuple[int, int, int],
-            disturb: Optional[bool] = None,
-            with_loss: bool = True) -> Tuple[Tensor, Tensor, Optional[Tensor]]:
-        """Run the layer; see :meth:`TokenAlignmentLayer.forward`."""
-        message = self.message_ln(self.message_fc(x))
-        aligned, temporal, points, loss = self.alignment(
-            patch_maps(message, grid), disturb, with_loss)
-
-        skip = self.temporal_skip_fc(temporal) + self.temporal_skip_align_fc(
-            aligned)
-        x = x + torch.cat([
-            self._skip_class_token(message[:, :1]),
-            skip.flatten(2, 3).flatten(0, 1)
-        ],
-                          dim=1)
-        x = x + self.attn(self.ln1(x))
-        return self.ffn(self.ln2(x), identity=x), points, loss
 
 
 @contextmanager
@@ -211,11 +77,15 @@ class ILAVisionTransformer(VisionTransformer):
         img_size (int): Input size of the position embeddings.
             Defaults to 224.
         form (str): ``'token'``, the paper's, or ``'released'``, that of the
-            authors' released code. Defaults to ``'token'``.
-        alignment (dict): Arguments of ``ImplicitAlignment`` or, for the
-            released form, ``ReleasedAlignment``.
+            authors' released code. For comparison (paper, section 4.3) also
+            other ways to model time, without alignment: ``'none'``,
+            ``'shift'``, ``'divided'``, ``'message'`` or ``'neighbours'``, see
+            the classes in :data:`LAYERS`. Defaults to ``'token'``.
+        alignment (dict, optional): Arguments of ``ImplicitAlignment`` or, for
+            the released form, ``ReleasedAlignment``. Forms without alignment
+            take none.
         freeze_clip (bool): Whether CLIP's own weights stay as they are and
-            only the alignment is trained. Defaults to False.
+            only what is added to them is trained. Defaults to False.
         drop_path_rate (float): Stochastic depth rate of the last block.
             Defaults to 0.
         with_cp (bool): Whether training computes the blocks again in the
@@ -238,22 +108,27 @@ class ILAVisionTransformer(VisionTransformer):
             ('clip-l/14', 1024, 24, 14, 768),
         )
     }
-    layer_types = dict(
-        token=TokenAlignmentLayer, released=ReleasedAlignmentLayer)
 
     def __init__(self,
                  arch: Union[str, dict] = 'clip-b/16',
                  img_size: int = 224,
                  form: str = 'token',
-                 alignment: dict = dict(),
+                 alignment: Optional[dict] = None,
                  freeze_clip: bool = False,
                  drop_path_rate: float = 0.,
                  with_cp: bool = False,
                  init_cfg: Optional[dict] = None) -> None:
         settings = self._check_arch(arch)
-        if form not in self.layer_types:
-            raise ValueError(f"form must be one of {list(self.layer_types)}, "
-                             f"got '{form}'; mend `model.backbone.form`")
+        if form not in LAYERS:
+            raise ValueError(f'form must be one of {list(LAYERS)}, got '
+                             f"'{form}'; mend `model.backbone.form`")
+        layer_cfg = dict()
+        if form in ALIGNMENT_LAYERS:
+            layer_cfg.update(alignment=alignment or dict())
+        elif alignment:
+            raise ValueError(f"the form '{form}' aligns nothing; leave "
+                             '`model.backbone.alignment` out, or set it to '
+                             'None')
         norm_cfg = dict(type='LN', eps=1e-5)
         # The parent builds all but the layers, which are ILA's.
         super().__init__(
@@ -265,19 +140,20 @@ class ILAVisionTransformer(VisionTransformer):
             pre_norm=True,
             init_cfg=init_cfg)
         self.form = form
+        self.has_alignment = form in ALIGNMENT_LAYERS
         self.deployed = False
         self.with_cp = with_cp
         self.arch_settings = settings
         self.num_layers = settings['num_layers']
-        self.layers = ModuleList(self.layer_types[form](
+        self.layers = ModuleList(LAYERS[form](
             embed_dims=self.embed_dims,
-            alignment=alignment,
             num_heads=settings['num_heads'],
             feedforward_channels=settings['feedforward_channels'],
             drop_path_rate=rate,
             act_cfg=dict(type='mmaction.LeanQuickGELU'),
-            norm_cfg=norm_cfg) for rate in np.linspace(
-                0, drop_path_rate, self.num_layers).tolist())
+            norm_cfg=norm_cfg,
+            **layer_cfg) for rate in np.linspace(0, drop_path_rate,
+                                                 self.num_layers).tolist())
         self.proj = nn.Linear(
             self.embed_dims, settings['out_channels'], bias=False)
         if freeze_clip:
@@ -351,7 +227,8 @@ class ILAVisionTransformer(VisionTransformer):
 
         Returns:
             tuple[int, int]: Depth and number of depths. The stem has depth 0.
-            The alignment, which CLIP does not have, is as deep as the head.
+            What CLIP does not have, such as the alignment, is as deep as the
+            head.
         """
         name = param_name[len(prefix):]
         if is_alignment(name):
@@ -363,11 +240,14 @@ class ILAVisionTransformer(VisionTransformer):
     def set_disturbance_scale(self, scale: float) -> None:
         """Scale the masks' disturbance in all blocks.
 
+        Forms without alignment have no masks and stay as they are.
+
         Args:
             scale (float): 1 for the configured disturbance, 0 for none.
         """
-        for layer in self.layers:
-            layer.alignment.disturbance_scale = scale
+        if self.has_alignment:
+            for layer in self.layers:
+                layer.alignment.disturbance_scale = scale
 
     def forward(self,
                 x: Tensor,
@@ -383,6 +263,10 @@ class ILAVisionTransformer(VisionTransformer):
 
         Returns:
             ILAFeatures: Frame and patch features, points and losses.
+
+        Raises:
+            ValueError: The videos have one frame, or the patches do not
+                divide them.
         """
         batch, _, frames, height, width = x.shape
         patch_size = self.arch_settings['patch_size']
@@ -415,5 +299,6 @@ class ILAVisionTransformer(VisionTransformer):
         return ILAFeatures(
             frames=self.proj(self.ln1(x[:, 0])).view(batch, frames, -1),
             patches=x[:, 1:].unflatten(0, (batch, frames)),
-            points=torch.stack(points),
-            align_loss=torch.stack(losses) if with_loss else None)
+            points=torch.stack(points) if self.has_alignment else None,
+            align_loss=torch.stack(losses)
+            if self.has_alignment and with_loss else None)

@@ -48,6 +48,79 @@ def soft_mask(points: Tensor,
             axis_weight(points[..., 0], width)[..., None, :])
 
 
+def pair_masks(points: Tensor, *args) -> Tensor:
+    """Weight patches by their distance to a frame's interactive points.
+
+    Of several points each patch takes the highest weight, so that points at
+    one place count as one, and no patch weighs more than 1.
+
+    Args:
+        points (Tensor): ``(B, T - 1, 2, 2)`` or, several per frame,
+            ``(B, T - 1, 2, K, 2)``.
+        *args: Other arguments of :func:`soft_mask`.
+
+    Returns:
+        Tensor: ``(B, T - 1, 2, H, W)``, in [0, 1].
+    """
+    masks = soft_mask(points, *args)
+    return masks.amax(3) if points.dim() == 5 else masks
+
+
+def anchor_frame(frames: int, target: str) -> int:
+    """Get the frame that all others are aligned with."""
+    return frames // 2 if target == 'middle' else 0
+
+
+def pair_frames(earlier: Tensor,
+                later: Tensor,
+                target: str = 'neighbour') -> Tuple[Tensor, Tensor]:
+    """Take the frames of all pairs.
+
+    Args:
+        earlier (Tensor): ``(B, T, ...)``, what the frames give to pairs of
+            which they are the earlier one.
+        later (Tensor): Like ``earlier``, for the later one.
+        target (str): See :class:`ImplicitAlignment`.
+
+    Returns:
+        tuple[Tensor, Tensor]: Both frames of the pairs, ``(B, T - 1, ...)``.
+        Pairs of neighbours are in the order of time, and nothing is copied;
+        those with one and the same frame in the order of the other frame.
+    """
+    if target == 'neighbour':
+        return earlier[:, :-1], later[:, 1:]
+    anchor = anchor_frame(earlier.shape[1], target)
+    cuts = anchor, anchor + 1
+    before, anchor_first, _ = earlier.tensor_split(cuts, dim=1)
+    _, anchor_last, after = later.tensor_split(cuts, dim=1)
+    # Indexing would sum the anchor's gradients in no fixed order.
+    return (torch.cat([before, anchor_first.expand_as(after)], dim=1),
+            torch.cat([anchor_last.expand_as(before), after], dim=1))
+
+
+def merge_pairs(pairs: Tensor, target: str = 'neighbour') -> Tensor:
+    """Turn values of frame pairs into values of frames.
+
+    A frame takes the mean over the pairs that it belongs to.
+
+    Args:
+        pairs (Tensor): ``(B, T - 1, 2, ...)``, as :func:`pair_frames` pairs
+            the frames.
+        target (str): See :class:`ImplicitAlignment`.
+
+    Returns:
+        Tensor: ``(B, T, ...)``.
+    """
+    if target == 'neighbour':
+        return merge_neighbours(pairs)
+    anchor = anchor_frame(pairs.shape[1] + 1, target)
+    before, after = pairs.tensor_split((anchor, ), dim=1)
+    shared = torch.cat([before[:, :, 1], after[:, :, 0]], dim=1)
+    return torch.cat(
+        [before[:, :, 0],
+         shared.mean(1, keepdim=True), after[:, :, 1]], dim=1)
+
+
 def merge_neighbours(pairs: Tensor) -> Tensor:
     """Turn values of frame pairs into values of frames.
 
@@ -80,11 +153,11 @@ class PairConv(ConvModule):
     ``(B * (T - 1), out_channels, H, W)``.
     """
 
-    def forward(self, patches: Tensor) -> Tensor:
-        """Convolve all neighbouring pairs."""
+    def forward(self, patches: Tensor, target: str = 'neighbour') -> Tensor:
+        """Convolve all pairs."""
         earlier, later = (
             part.flatten(0, 1).permute(0, 3, 1, 2)
-            for part in (patches[:, :-1], patches[:, 1:]))
+            for part in pair_frames(patches, patches, target))
         weights = self.conv.weight.chunk(2, dim=1)
         x = F.conv2d(earlier, weights[0], self.conv.bias, padding=self.padding)
         x = x + F.conv2d(later, weights[1], padding=self.padding)
@@ -94,8 +167,8 @@ class PairConv(ConvModule):
 class PairDepthwiseSeparableConv(DepthwiseSeparableConvModule):
     """Depthwise-separable :class:`PairConv`."""
 
-    def forward(self, patches: Tensor) -> Tensor:
-        """Convolve all neighbouring pairs."""
+    def forward(self, patches: Tensor, target: str = 'neighbour') -> Tensor:
+        """Convolve all pairs."""
         depthwise, pointwise = self.depthwise_conv, self.pointwise_conv
         # Taking the pairs apart first would copy the frames of a batch.
         frames = patches.flatten(0, 1).permute(0, 3, 1, 2)
@@ -109,7 +182,7 @@ class PairDepthwiseSeparableConv(DepthwiseSeparableConvModule):
             earlier, later = (
                 half.permute(0, 2, 3, 1).unflatten(0, patches.shape[:2])
                 for half in (earlier, later))
-            return earlier[:, :-1], later[:, 1:]
+            return pair_frames(earlier, later, target)
 
         if not isinstance(depthwise.norm, nn.Identity):
             # The normalisation is over the channels of both.
@@ -125,11 +198,12 @@ class PairDepthwiseSeparableConv(DepthwiseSeparableConvModule):
 
 
 class InteractivePointPredictor(BaseModule):
-    """Predict one interactive point in each frame of a pair.
+    """Predict the interactive points in both frames of a pair.
 
     Two stacks of light convolutions over the concatenated patch features of
     both frames (paper, section 3.2): the first gives the pair's interaction
-    features, the second pools them into four numbers, ``limit * tanh(.)``.
+    features, the second pools them into two numbers for each point,
+    ``limit * tanh(.)``.
 
     Args:
         embed_dims (int): Channels of one frame's patch features.
@@ -142,6 +216,7 @@ class InteractivePointPredictor(BaseModule):
             work at full resolution, as in the released code.
             Defaults to False.
         limit (float): Largest coordinate of a point, in grid units.
+        num_points (int): Points in each frame. Defaults to 1.
         norm_cfg (dict): Config of the normalisation layers.
         init_cfg (dict, optional): Initialization config.
     """
@@ -153,6 +228,7 @@ class InteractivePointPredictor(BaseModule):
                  hidden_channels: int = 128,
                  refine: bool = False,
                  limit: float = 0.75,
+                 num_points: int = 1,
                  norm_cfg: dict = dict(type='BN'),
                  init_cfg: Optional[dict] = None) -> None:
         super().__init__(init_cfg)
@@ -161,6 +237,7 @@ class InteractivePointPredictor(BaseModule):
             raise ValueError(f"stem must be one of {list(stems)}, got '{stem}'"
                              '; mend `alignment.predictor.stem`')
         self.limit = limit
+        self.num_points = num_points
         # The released weights keep a bias before each normalisation.
         conv_cfg = dict(kernel_size=3, padding=1, bias=True, norm_cfg=norm_cfg)
         self.interaction = nn.Sequential(stems[stem](2 * embed_dims, channels,
@@ -173,36 +250,51 @@ class InteractivePointPredictor(BaseModule):
                                      hidden_channels, **conv_cfg)
         self.point = nn.Sequential(
             nn.Conv2d(hidden_channels, 64, 1, groups=2), nn.ReLU(),
-            nn.Conv2d(64, 4, 1, groups=2))
+            nn.Conv2d(64, 4 * num_points, 1, groups=2))
         # As the patch features are.
         self.to(memory_format=torch.channels_last)
 
-    def forward(self, patches: Tensor) -> Tuple[Tensor, Tensor]:
-        """Predict the points of all neighbouring pairs.
+    def forward(self,
+                patches: Tensor,
+                target: str = 'neighbour') -> Tuple[Tensor, Tensor]:
+        """Predict the points of all pairs.
 
         Args:
             patches (Tensor): Patch features, ``(B, T, H, W, C)``.
+            target (str): See :class:`ImplicitAlignment`.
 
         Returns:
             tuple[Tensor, Tensor]: Interaction features
             ``(B * (T - 1), channels, H, W)`` and points
             ``(B, T - 1, 2, 2)``: per pair the earlier and the later frame,
-            each x and y.
+            each x and y. Several points per frame are
+            ``(B, T - 1, 2, num_points, 2)``.
         """
         batch, frames = patches.shape[:2]
-        interaction = self.interaction(patches)
+        stem, *refinement = self.interaction
+        interaction = stem(patches, target)
+        for layer in refinement:
+            interaction = layer(interaction)
         x = halve(self.reduction(interaction))
         x = halve(self.prediction(x)).mean((2, 3), keepdim=True)
         points = self.limit * self.point(x).tanh()
-        return interaction, points.view(batch, frames - 1, 2, 2)
+        shape = (2, 2) if self.num_points == 1 else (2, self.num_points, 2)
+        return interaction, points.view(batch, frames - 1, *shape)
 
 
 class ImplicitAlignment(BaseModule):
-    """Align neighbouring frames around interactive points.
+    """Align pairs of frames around interactive points.
 
     Args:
         embed_dims (int): Channels of the patch features.
         predictor (dict): Arguments of :class:`InteractivePointPredictor`.
+        target (str): What each frame is aligned with (paper, ablations):
+            ``'neighbour'``, the frames before and behind it, or the
+            ``'first'`` or ``'middle'`` frame of the video. That frame, for
+            ``'middle'`` number ``T // 2`` from 0 on, is then in all pairs.
+            Defaults to ``'neighbour'``.
+        num_points (int): Interactive points in each frame of a pair; see
+            :func:`pair_masks`. Defaults to 1.
         radius (float): See :func:`soft_mask`. Defaults to 0.25.
         slope (float): See :func:`soft_mask`. Defaults to 1.5.
         disturbance (float): See :func:`soft_mask`; used in training.
@@ -213,12 +305,24 @@ class ImplicitAlignment(BaseModule):
     def __init__(self,
                  embed_dims: int,
                  predictor: dict = dict(),
+                 target: str = 'neighbour',
+                 num_points: int = 1,
                  radius: float = 0.25,
                  slope: float = 1.5,
                  disturbance: float = 0.2,
                  init_cfg: Optional[dict] = None) -> None:
         super().__init__(init_cfg)
-        self.predictor = InteractivePointPredictor(embed_dims, **predictor)
+        targets = ['neighbour', 'first', 'middle']
+        if target not in targets:
+            raise ValueError(f"target must be one of {targets}, got '{target}'"
+                             '; mend `model.backbone.alignment.target`')
+        if not isinstance(num_points, int) or num_points < 1:
+            raise ValueError('num_points must be a whole number from 1 on, '
+                             f"got '{num_points}'; mend "
+                             '`model.backbone.alignment.num_points`')
+        self.predictor = InteractivePointPredictor(
+            embed_dims, num_points=num_points, **predictor)
+        self.target = target
         self.radius = radius
         self.slope = slope
         self.disturbance = disturbance
@@ -246,15 +350,14 @@ class ImplicitAlignment(BaseModule):
         """
         if disturb is None:
             disturb = self.training
-        interaction, points = self.predictor(patches)
+        interaction, points = self.predictor(patches, self.target)
         # Half precision resolves a coordinate no better than a thousandth.
-        masks = soft_mask(
+        masks = pair_masks(
             points.float(), patches.shape[2:4], self.radius, self.slope,
             self.disturbance * self.disturbance_scale if disturb else 0.)
         return interaction, points, masks.to(patches.dtype)
 
-    @staticmethod
-    def pool(patches: Tensor, masks: Tensor) -> Tensor:
+    def pool(self, patches: Tensor, masks: Tensor) -> Tensor:
         """Average the aligned features of every pair over the patches.
 
         Args:
@@ -267,8 +370,8 @@ class ImplicitAlignment(BaseModule):
         weights = masks.flatten(3) / masks[0, 0, 0].numel()
         features = patches.flatten(2, 3)
         pooled = [
-            weights[:, :, i, None] @ features[:, i:i + weights.shape[1]]
-            for i in range(2)
+            weights[:, :, i, None] @ frames for i, frames in enumerate(
+                pair_frames(features, features, self.target))
         ]
         return torch.cat(pooled, dim=2)
 
@@ -298,13 +401,13 @@ class ImplicitAlignment(BaseModule):
             with_loss (bool): Whether to compute the alignment loss.
 
         Returns:
-            tuple: Mutual-information tokens ``(B, T, C)``, points
-            ``(B, T - 1, 2, 2)`` and the loss (scalar or None).
+            tuple: Mutual-information tokens ``(B, T, C)``, points, see
+            :class:`InteractivePointPredictor`, and the loss (scalar or None).
         """
         _, points, masks = self.align(patches, disturb)
         pooled = self.pool(patches, masks)
         loss = self.loss(pooled) if with_loss else None
-        return merge_neighbours(pooled), points, loss
+        return merge_pairs(pooled, self.target), points, loss
 
 
 class ReleasedAlignment(ImplicitAlignment):
@@ -348,14 +451,15 @@ class ReleasedAlignment(ImplicitAlignment):
 
         Returns:
             tuple: Aligned and temporal features, both ``(B, T, H, W, C)``,
-            points ``(B, T - 1, 2, 2)`` and the loss (scalar or None).
+            points, see :class:`InteractivePointPredictor`, and the loss
+            (scalar or None).
         """
         interaction, points, masks = self.align(patches, disturb)
-        aligned = patches * merge_neighbours(masks)[..., None]
+        aligned = patches * merge_pairs(masks, self.target)[..., None]
         # Half of the channels belongs to each frame of the pair.
         pairs = interaction.permute(0, 2, 3, 1).unflatten(-1, (2, -1))
         pairs = pairs.unflatten(0, points.shape[:2]).movedim(-2, 2)
-        frames = merge_neighbours(pairs).flatten(2, 3)
+        frames = merge_pairs(pairs, self.target).flatten(2, 3)
         maps = self.temporal_conv(frames.permute(0, 3, 1, 2))
         temporal = self.temporal_fc(maps.permute(0, 2, 3, 1))
         temporal = temporal.unflatten(2, patches.shape[2:4])

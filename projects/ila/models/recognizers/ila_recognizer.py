@@ -21,10 +21,12 @@ class ILARecognizer(BaseRecognizer):
 
     Args:
         backbone (dict): Config of ``ILAVisionTransformer``.
-        neck (dict): Config of ``MultiframeIntegrationTransformer``.
         cls_head (dict): Config of ``ILATextHead`` or ``ILALinearHead``.
+        neck (dict, optional): Config of ``MultiframeIntegrationTransformer``.
+            None, the default, averages the frames.
         align_loss_weight (float): Weight of the alignment loss, which is
-            summed over the blocks. Defaults to 1.
+            summed over the blocks. Forms without alignment have no such loss.
+            Defaults to 1.
         bf16 (bool): Whether backbone and neck compute in bfloat16 where
             ``torch.autocast`` finds that safe; weights and head stay as they
             are, and no loss scaling is needed. Defaults to False.
@@ -41,8 +43,8 @@ class ILARecognizer(BaseRecognizer):
 
     def __init__(self,
                  backbone: dict,
-                 neck: dict,
                  cls_head: dict,
+                 neck: Optional[dict] = None,
                  align_loss_weight: float = 1.,
                  bf16: bool = False,
                  compile: Union[bool, dict] = False,
@@ -104,7 +106,7 @@ class ILARecognizer(BaseRecognizer):
         Returns:
             tuple: Video features ``(N * M, E)`` with patch features
             ``(N * M, T, L, C)``, and the head's keyword arguments, of which
-            ``loss_aux`` holds the alignment loss.
+            ``loss_aux`` holds the alignment loss if there is one.
         """
         views = inputs.flatten(0, 1)
         if test_mode:
@@ -119,6 +121,8 @@ class ILARecognizer(BaseRecognizer):
             # The last batch of an epoch may be smaller.
             torch._dynamo.maybe_mark_dynamic(views, 0)
         features, feats = self._network(views)
+        if features.align_loss is None:
+            return feats, dict()
         loss_align = self.align_loss_weight * features.align_loss.sum()
         return feats, dict(loss_aux=dict(loss_align=loss_align))
 
@@ -143,7 +147,10 @@ class ILARecognizer(BaseRecognizer):
             precision = torch.autocast(views.device.type, torch.bfloat16)
         with precision:
             features = self.backbone(views, **kwargs)
-            video, _ = self.neck(features.frames)
+            if self.with_neck:
+                video, _ = self.neck(features.frames)
+            else:
+                video = features.frames.mean(dim=1)
         patches = features.patches
         if self.bf16:
             # A hundredth of a cosine is much for the head's temperature.
@@ -162,10 +169,11 @@ class ILARecognizer(BaseRecognizer):
 
         Returns:
             dict[str, Tensor]: ``logits`` (B, num_classes); ``video`` (B, E),
-            the neck's output; ``points`` (layers, B, T - 1, 4), x and y in
-            the earlier and in the later frame of each pair; ``cos_loss``
-            (layers,), not weighted; with a text head also ``text``
-            (num_classes, E) and, if it has a text tower, ``tokens``
+            the neck's output; with an alignment ``points``
+            (layers, B, T - 1, 4), x and y in the earlier and in the later
+            frame of each pair, of several points one after the other, and
+            ``cos_loss`` (layers,), not weighted; with a text head also
+            ``text`` (num_classes, E) and, if it has a text tower, ``tokens``
             (num_classes * templates, 77).
         """
         if inputs.dim() == 6:
@@ -176,11 +184,11 @@ class ILARecognizer(BaseRecognizer):
             raise ValueError('expected videos (B, T, 3, H, W) or views '
                              f'(N, M, 3, T, H, W), got {tuple(inputs.shape)}')
         features, feats = self._network(views, disturb=disturb)
-        outputs = dict(
-            logits=self.cls_head(feats),
-            video=feats[0],
-            points=features.points.flatten(-2),
-            cos_loss=features.align_loss)
+        outputs = dict(logits=self.cls_head(feats), video=feats[0])
+        if features.points is not None:
+            outputs.update(
+                points=features.points.flatten(3),
+                cos_loss=features.align_loss)
         if isinstance(self.cls_head, ILATextHead):
             outputs['text'] = self.cls_head.text_features
             if self.cls_head.text_encoder is not None:
