@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import List, Tuple, Union
 
 import pytest
-from modules import load_module
 
 ROOT = Path(__file__).parents[1]
 
@@ -37,13 +36,13 @@ def run_command(command: str) -> Tuple[Union[int, str, None], str]:
     is_module = words[0] == '-m'
     code, output = 0, io.TextIOWrapper(io.BytesIO(), 'utf-8')
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(output):
-        patch.syspath_prepend(str(ROOT / 'tools'))
+        patch.syspath_prepend(str((ROOT / words[0]).parent))
         patch.setattr(sys, 'argv', words[is_module:])
         try:
             if is_module:
                 runpy.run_module(words[1], run_name='__main__')
             else:
-                load_module(ROOT / words[0]).main()
+                runpy.run_path(str(ROOT / words[0]), run_name='__main__')
         except SystemExit as error:
             code = error.code
     output.flush()

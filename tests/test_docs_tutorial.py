@@ -4,20 +4,15 @@ import io
 import json
 import pickle
 import re
-import shutil
-import signal
-import socket
 import sys
-from contextlib import contextmanager, redirect_stdout
-from importlib.util import find_spec
+from contextlib import redirect_stdout
 from pathlib import Path
-from urllib.request import urlopen
 
 import pytest
 import torch
-from archives import clip_of, save_torchscript
+from archives import save_torchscript
 from commands import ROOT, find_commands, run_command
-from reference import load_reference
+from small_project import find_missing, make_clip, run_small, shrink_configs
 from videos import write_video
 
 from projects.ila.apis.deployment import ONNX_PACKAGES
@@ -27,62 +22,12 @@ TEXT = (ROOT / 'docs/tutorial.md').read_text()
 COMMANDS = find_commands(TEXT)
 CONFIG, SCRIPT = re.findall('```python\n(.*?)```', TEXT, re.S)
 EPOCHS = 3
-# The sizes of `make_clip`, in place of ViT-B/16.
-SMALL_MODEL = '''
-model['backbone'].update(
-    arch=dict(
-        embed_dims=128,
-        num_layers=1,
-        num_heads=2,
-        feedforward_channels=512,
-        patch_size=16,
-        out_channels=64),
-    img_size=64)
-model['neck'].update(embed_dims=64)
-model['cls_head'].update(
-    in_channels=64, patch_channels=128, text_encoder=dict(layers=1))
-'''
-SMALL_DATA = {
-    'crop_size = 224': 'crop_size = 64',
-    '(-1, 256)': '(-1, 72)',
-    'num_workers=8': 'num_workers=0',
-    'persistent_workers=True': 'persistent_workers=False'
-}
-# What commands need beside the project's own packages, by a part of them.
-NEEDS = {
-    'TensorboardVisBackend': ('tensorboard', ),
-    'projects.ila.demo': ('gradio', 'av'),
-    'tools/deployment/': ONNX_PACKAGES
-}
 CLIP = 'checkpoints/ViT-B-16.pt'
 RUN = Path('work_dirs/actions')
 
 
 def find_command(part):
     return next(command for command in COMMANDS if part in command)
-
-
-def find_missing(command):
-    """Find the packages that a command needs and that are not there."""
-    return [
-        name for part, names in NEEDS.items() if part in command
-        for name in names if find_spec(name) is None
-    ]
-
-
-def shrink_configs(folder):
-    """Copy all configs, with a small model and small videos."""
-    shutil.copytree(ROOT / 'configs', folder / 'configs')
-    with open(folder / 'configs/_base_/models/ila_vitb16.py', 'a') as file:
-        file.write(SMALL_MODEL)
-    path = folder / 'configs/_base_/datasets/kinetics400.py'
-    text = path.read_text()
-    for old, new in SMALL_DATA.items():
-        assert old in text
-        text = text.replace(old, new)
-    path.write_text(text)
-    config = re.sub('max_epochs = .*', f'max_epochs = {EPOCHS}', CONFIG)
-    (folder / 'configs/actions.py').write_text(config)
 
 
 def make_videos(folder):
@@ -98,16 +43,6 @@ def make_videos(folder):
     (folder / 'new_videos/broken.mp4').write_bytes(b'')
 
 
-def make_clip():
-    """Take the first block of both towers of a reference's CLIP."""
-    return {
-        name: value
-        for name, value in clip_of(load_reference('k400_tiny_t4_s0')
-                                   [1]).items()
-        if not re.search(r'resblocks\.[1-9]', name)
-    }
-
-
 def load_weights(name):
     return torch.load(RUN / name, weights_only=True)['state_dict']
 
@@ -119,40 +54,13 @@ def forget_last_epoch():
     (RUN / 'last_checkpoint').write_text(str(RUN / f'epoch_{EPOCHS - 1}.pth'))
 
 
-@contextmanager
-def visited_page(folder):
-    """Have the page visited when it is there, and closed again."""
-    visits = []
-
-    def visit(page):
-        with urlopen(page.local_url) as answer:
-            visits.append(answer.status)
-        page.close()
-
-    with pytest.MonkeyPatch.context() as patch:
-        # The page sets these itself; here they are restored, too.
-        patch.setenv('GRADIO_TEMP_DIR', str(folder))
-        patch.setenv('GRADIO_ANALYTICS_ENABLED', 'False')
-        import gradio
-        patch.setattr(signal, 'signal', lambda *_: None)  # pytest's remain.
-        patch.setattr(gradio.Blocks, 'block_thread', visit)
-        yield
-    assert visits == [200]
-
-
 def run_as_printed(command, folder):
     """Run a command in the state that the text before it tells of."""
     if find_missing(command):
         return None
     if command.endswith('--resume'):
         forget_last_epoch()
-    if 'projects.ila.demo' not in command:
-        return run_command(command)
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port = probe.getsockname()[1]
-    with visited_page(folder):
-        return run_command(f'{command} --port {port}')
+    return run_small(command, folder)
 
 
 @pytest.fixture(scope='module')
@@ -160,6 +68,8 @@ def outputs(tmp_path_factory):
     """Run all commands; give the exit code of each and what it printed."""
     folder = tmp_path_factory.mktemp('tutorial')
     shrink_configs(folder)
+    config = re.sub('max_epochs = .*', f'max_epochs = {EPOCHS}', CONFIG)
+    (folder / 'configs/actions.py').write_text(config)
     make_videos(folder)
     (folder / CLIP).parent.mkdir()
     save_torchscript(make_clip(), folder / CLIP)

@@ -1,0 +1,328 @@
+"""Train temporal modules and parts of ILA side by side on generated videos.
+
+A variant is one config with a few settings changed. Each starts from the same
+image model, as ILA does from CLIP: the blocks of a model without time in them,
+which learnt motions of single shapes. It is trained several times, with other
+seeds of the training and on the same videos, and tested on held-out videos in
+one view. Runs that were done before are kept, and one that was interrupted
+goes on from its last checkpoint.
+"""
+import argparse
+import itertools
+import json
+import os
+import shlex
+import statistics
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Dict, Iterable, List, Sequence, Tuple
+
+import torch
+from matplotlib.figure import Figure
+from mmengine.config import Config, DictAction
+from timing import describe_machine, measure
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path += [str(ROOT / 'tools'), str(ROOT / 'tools/analysis')]
+
+from cli import exit_on_bad_input  # noqa: E402
+from get_flops import count  # noqa: E402
+from plot_curves import read_curves  # noqa: E402
+
+from mmaction.registry import MODELS  # noqa: E402
+from projects.ila.datasets import motion_videos  # noqa: E402
+from projects.ila.datasets.motion_rendering import classes  # noqa: E402
+
+CONFIG = ROOT / 'configs/ila_motion_ablation.py'
+ACCURACY = 'acc/top1'
+IMAGE_SEED = 1000  # of the videos that the image model learns from
+
+
+def form(name: str, *options: str) -> Tuple[str, ...]:
+    """Settings of a temporal module without alignment."""
+    return (f'model.backbone.form={name}', 'model.backbone.alignment=None',
+            *options)
+
+
+# Settings of each variant, by group; nothing is the config as it is. All have
+# the multi-frame transformer behind the blocks unless it is taken away.
+GROUPS: Dict[str, Dict[str, Sequence[str]]] = {
+    'modules': {
+        'none, frames averaged': form('none', 'model.neck=None'),
+        'none': form('none'),
+        'temporal shift': form('shift'),
+        'divided attention': form('divided'),
+        'message token': form('message'),
+        'average of neighbours': form('neighbours'),
+        'ILA token': (),
+        'ILA released': ('model.backbone.form=released', ),
+    },
+    'targets': {
+        'neighbour': (),
+        'first frame': ('model.backbone.alignment.target=first', ),
+        'middle frame': ('model.backbone.alignment.target=middle', ),
+    },
+    'parts': {
+        'ILA token': (),
+        'no alignment loss': ('model.align_loss_weight=0', ),
+        'alignment loss x 10': ('model.align_loss_weight=1', ),
+        'no disturbance': ('model.backbone.alignment.disturbance=0', ),
+        'smaller mask': ('model.backbone.alignment.radius=0.1', ),
+        'larger mask': ('model.backbone.alignment.radius=0.5', ),
+        'two points': ('model.backbone.alignment.num_points=2', ),
+    },
+}
+# Of the image model: longer and faster, since it starts from nothing.
+IMAGE_MODEL = form('none', 'train_cfg.max_epochs=8', 'param_scheduler.1.end=8',
+                   'optim_wrapper.optimizer.lr=2e-3')
+
+
+def data_settings(root: Path, level: int) -> List[str]:
+    """Settings that lead a config to the videos of a level."""
+    number = len(classes(level))
+    options = [f'model.cls_head.num_classes={number}']
+    for split in ('train', 'val', 'test'):
+        name = 'train' if split == 'train' else 'val'
+        options += [
+            f'{split}_dataloader.dataset.{key}={value}' for key, value in (
+                ('ann_file', root / f'{name}.txt'),
+                ('data_prefix.video', root / 'videos'),
+                ('num_classes', number),
+            )
+        ]
+    return options
+
+
+def train(folder: Path, config: Path, options: Sequence[str]) -> None:
+    """Train once, in one thread, unless that is done.
+
+    Args:
+        folder (Path): Work directory.
+        config (Path): Config of the training.
+        options (Sequence[str]): Settings as key=value.
+
+    Raises:
+        RuntimeError: The training failed.
+    """
+    done = folder / 'done.json'
+    claim = json.dumps([str(config), *options])
+    if done.is_file() and done.read_text() == claim:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / 'output.txt', 'a') as output:
+        result = subprocess.run([
+            sys.executable, ROOT / 'tools/train.py', config, '--resume',
+            '--work-dir', folder, '--cfg-options', *options
+        ],
+                                stdout=output,
+                                stderr=subprocess.STDOUT,
+                                env={
+                                    **os.environ, 'OMP_NUM_THREADS': '1'
+                                })
+    if result.returncode:
+        raise RuntimeError(f'{folder}: the training failed; look at '
+                           'output.txt in it')
+    done.write_text(claim)
+
+
+def build(config: Path, options: Sequence[str]) -> Tuple[Config, dict]:
+    """Build a variant's config.
+
+    Returns:
+        tuple[Config, dict]: The config and that of its model.
+    """
+    cfg = Config.fromfile(config)
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--options', nargs='*', action=DictAction, default={})
+    cfg.merge_from_dict(
+        parser.parse_args(['--options', *options]).options or {})
+    return cfg, cfg.model
+
+
+def measure_speed(variants: Dict[str, Sequence[str]], config: Path,
+                  clips: int) -> Dict[str, float]:
+    """Measure how many clips per second each variant predicts.
+
+    Args:
+        variants (dict): Settings by name.
+        config (Path): The config.
+        clips (int): Clips at once.
+
+    Returns:
+        dict[str, float]: Clips per second by name.
+    """
+    functions = {}
+    for name, options in variants.items():
+        cfg, model_cfg = build(config, options)
+        model = MODELS.build({**model_cfg, 'data_preprocessor': None}).eval()
+        model.backbone.switch_to_deploy()
+        views = torch.randn(clips, 1, 3, cfg.num_frames, cfg.crop_size,
+                            cfg.crop_size)
+        functions[name] = partial(model.extract_feat, views, test_mode=True)
+    with torch.inference_mode():
+        times = measure(functions)
+    return {
+        name: clips / statistics.median(values)
+        for name, values in times.items()
+    }
+
+
+def draw(curves: Dict[str, List[dict]], path: Path, title: str) -> None:
+    """Draw the mean accuracy of each variant, and the spread of its seeds.
+
+    Args:
+        curves (dict[str, list[dict]]): Per variant a curve per seed, top-1
+            accuracy by iteration.
+        path (Path): The picture.
+        title (str): What stands above it.
+    """
+    figure = Figure((8, 5), layout='constrained')
+    axes = figure.subplots()
+    for name, runs in curves.items():
+        iterations = [*runs[0]]
+        values = torch.tensor([[100 * run[i] for i in iterations]
+                               for run in runs])
+        line, = axes.plot(iterations, values.mean(0), label=name)
+        axes.fill_between(
+            iterations,
+            *values.aminmax(dim=0),
+            color=line.get_color(),
+            alpha=0.15)
+    axes.set(xlabel='iteration', ylabel='top-1 (%)', title=title)
+    axes.legend()
+    figure.savefig(path, dpi=100)
+
+
+def print_table(variants: Dict[str, Sequence[str]], config: Path,
+                curves: Dict[str, List[dict]]) -> None:
+    """Print accuracy, cost and speed of the variants as a Markdown table."""
+    speeds = measure_speed(variants, config, 8)
+    print('| | top-1, mean | lowest | highest | MMACs | Kparams | clips/s |')
+    print('|---|---|---|---|---|---|---|')
+    for name, options in variants.items():
+        cfg, model_cfg = build(config, options)
+        macs, parameters = (
+            sum(part.values())
+            for part in count(model_cfg, cfg.num_frames, (cfg.crop_size,
+                                                          cfg.crop_size)))
+        finals = [100 * [*curve.values()][-1] for curve in curves[name]]
+        print(
+            f'| {name} | {statistics.mean(finals):.1f} % | '
+            f'{min(finals):.1f} % | {max(finals):.1f} % | {macs / 1e6:.0f} | '
+            f'{parameters / 1e3:.0f} | {speeds[name]:.0f} |')
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        '--config', type=Path, default=CONFIG, help='what is changed in parts')
+    parser.add_argument(
+        '--groups', nargs='+', choices=GROUPS, default=['modules'])
+    parser.add_argument(
+        '--levels', nargs='+', type=int, default=[1], help='of the videos')
+    parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
+    parser.add_argument('--train', type=int, default=4000, help='videos')
+    parser.add_argument('--val', type=int, default=1000, help='videos')
+    parser.add_argument(
+        '--data-seed', type=int, default=0, help='of the videos')
+    parser.add_argument(
+        '--cfg-options', nargs='+', default=[], help='settings of all runs')
+    parser.add_argument('--data', type=Path, default=Path('data/ablation'))
+    parser.add_argument(
+        '--work-dir', type=Path, default=Path('work_dirs/ablation'))
+    parser.add_argument('--jobs', type=int, default=2, help='runs at once')
+    parser.add_argument(
+        '--print-commands',
+        action='store_true',
+        help="only print one command per variant, for the config's own data")
+    return parser.parse_args()
+
+
+def variants_of(groups: Iterable[str]) -> Dict[str, Sequence[str]]:
+    """Collect the variants of some groups."""
+    return dict(
+        itertools.chain.from_iterable(GROUPS[group].items()
+                                      for group in groups))
+
+
+def make_videos(args: argparse.Namespace, level: int, seed: int) -> List[str]:
+    """Make a level's videos, and settings that lead a config to them."""
+    size, frames = (
+        build(args.config, ())[0].data_settings[key]
+        for key in ('size', 'num_frames'))
+    # Two motions last twice as long as one.
+    frames *= 2 if level == 3 else 1
+    root = args.data / f'level{level}_seed{seed}'
+    motion_videos.make_dataset(
+        root, args.train, args.val, seed, frames, size, args.jobs, level=level)
+    return data_settings(root, level)
+
+
+def train_image_model(args: argparse.Namespace) -> Path:
+    """Train what all variants start from, on videos of its own.
+
+    Returns:
+        Path: Its weights.
+    """
+    folder = args.work_dir / 'image_model'
+    train(folder, args.config,
+          [*IMAGE_MODEL, *make_videos(args, 0, IMAGE_SEED), *args.cfg_options])
+    return Path((folder / 'last_checkpoint').read_text())
+
+
+def compare(args: argparse.Namespace, image_model: Path, level: int) -> None:
+    """Train and print all that is asked for of a level."""
+    folder = args.work_dir / f'level{level}_seed{args.data_seed}'
+    common = [
+        *make_videos(args, level, args.data_seed),
+        'model.backbone.init_cfg.type=Pretrained',
+        f'model.backbone.init_cfg.checkpoint={image_model}', *args.cfg_options
+    ]
+    variants = variants_of(args.groups)
+    # Equal settings are one run, whatever they are called.
+    folders = {
+        options: folder / name.replace(',', '').replace(' ', '_')
+        for name, options in reversed(variants.items())
+    }
+    with ThreadPoolExecutor(args.jobs) as pool:
+        runs = [
+            pool.submit(train, folders[options] / str(seed), args.config,
+                        [*options, *common, f'randomness.seed={seed}'])
+            for seed in args.seeds for options in folders
+        ]
+        for run in runs:
+            run.result()
+    curves = {
+        name: [
+            read_curves(folders[options] / str(seed))[ACCURACY]
+            for seed in args.seeds
+        ]
+        for name, options in variants.items()
+    }
+    print(f'\nLevel {level}, {args.train} videos, {args.val} held-out ones, '
+          f'seeds {args.seeds}\n')
+    print_table(variants, args.config, curves)
+    picture = folder / f'{"_".join(args.groups)}.png'
+    draw(curves, picture, f'level {level}, {len(args.seeds)} seeds')
+    print(f'\ncurves: {picture}')
+
+
+def main() -> None:
+    args = parse_args()
+    if args.print_commands:
+        for name, options in variants_of(args.groups).items():
+            settings = f' --cfg-options {shlex.join(options)}' * bool(options)
+            print(f'# {name}\npython tools/train.py {args.config}{settings}')
+        return
+    print(describe_machine())
+    with exit_on_bad_input():
+        image_model = train_image_model(args)
+        for level in args.levels:
+            compare(args, image_model, level)
+
+
+if __name__ == '__main__':
+    main()
