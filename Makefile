@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SOURCES := $(wildcard benchmarks configs projects tests tools setup.py)
 
-.PHONY: install mmcv test demo lint lock
+.PHONY: install mmcv test demo ablation lint lock
 
 install: $(STAMP)
 
@@ -31,6 +31,9 @@ test: $(STAMP)
 
 demo: $(STAMP)
 	$(BIN)/python tools/demo.py
+
+ablation: $(STAMP)
+	$(BIN)/python benchmarks/ablation.py
 
 lint: $(STAMP)
 	$(BIN)/python -m flake8 $(SOURCES)

@@ -1,8 +1,7 @@
 """Train temporal modules and parts of ILA side by side on generated videos.
 
 A variant is one config with a few settings changed. Each starts from the same
-image model, as ILA does from CLIP: the blocks of a model without time in them,
-which learnt motions of single shapes. It is trained several times, with other
+image model, as ILA does from CLIP. It is trained several times, with other
 seeds of the training and on the same videos, and tested on held-out videos in
 one view. Runs that were done before are kept, and one that was interrupted
 goes on from its last checkpoint.
@@ -18,11 +17,13 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Dict, Iterable, List, Sequence, Tuple
+from typing import Dict, Iterable, List, Optional, Sequence, Tuple
 
 import torch
+from image_model import train_image_model
 from matplotlib.figure import Figure
 from mmengine.config import Config, DictAction
+from mmengine.registry import init_default_scope
 from timing import describe_machine, measure
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,7 +39,6 @@ from projects.ila.datasets.motion_rendering import classes  # noqa: E402
 
 CONFIG = ROOT / 'configs/ila_motion_ablation.py'
 ACCURACY = 'acc/top1'
-IMAGE_SEED = 1000  # of the videos that the image model learns from
 
 
 def form(name: str, *options: str) -> Tuple[str, ...]:
@@ -68,16 +68,13 @@ GROUPS: Dict[str, Dict[str, Sequence[str]]] = {
     'parts': {
         'ILA token': (),
         'no alignment loss': ('model.align_loss_weight=0', ),
-        'alignment loss x 10': ('model.align_loss_weight=1', ),
+        'alignment loss / 10': ('model.align_loss_weight=0.1', ),
         'no disturbance': ('model.backbone.alignment.disturbance=0', ),
         'smaller mask': ('model.backbone.alignment.radius=0.1', ),
         'larger mask': ('model.backbone.alignment.radius=0.5', ),
         'two points': ('model.backbone.alignment.num_points=2', ),
     },
 }
-# Of the image model: longer and faster, since it starts from nothing.
-IMAGE_MODEL = form('none', 'train_cfg.max_epochs=8', 'param_scheduler.1.end=8',
-                   'optim_wrapper.optimizer.lr=2e-3')
 
 
 def data_settings(root: Path, level: int) -> List[str]:
@@ -108,7 +105,7 @@ def train(folder: Path, config: Path, options: Sequence[str]) -> None:
         RuntimeError: The training failed.
     """
     done = folder / 'done.json'
-    claim = json.dumps([str(config), *options])
+    claim = json.dumps([config.name, *options])
     if done.is_file() and done.read_text() == claim:
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -221,6 +218,7 @@ def parse_args() -> argparse.Namespace:
         '--config', type=Path, default=CONFIG, help='what is changed in parts')
     parser.add_argument(
         '--groups', nargs='+', choices=GROUPS, default=['modules'])
+    parser.add_argument('--only', nargs='+', help='variants of the groups')
     parser.add_argument(
         '--levels', nargs='+', type=int, default=[1], help='of the videos')
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
@@ -228,6 +226,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--val', type=int, default=1000, help='videos')
     parser.add_argument(
         '--data-seed', type=int, default=0, help='of the videos')
+    parser.add_argument(
+        '--steps', type=int, default=1500, help='of the image model')
     parser.add_argument(
         '--cfg-options', nargs='+', default=[], help='settings of all runs')
     parser.add_argument('--data', type=Path, default=Path('data/ablation'))
@@ -241,51 +241,58 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def variants_of(groups: Iterable[str]) -> Dict[str, Sequence[str]]:
-    """Collect the variants of some groups."""
-    return dict(
+def variants_of(groups: Iterable[str],
+                only: Optional[List[str]] = None) -> Dict[str, Sequence[str]]:
+    """Collect the variants of some groups, or those of some names in them.
+
+    Raises:
+        ValueError: The groups have no variant of such a name.
+    """
+    variants = dict(
         itertools.chain.from_iterable(GROUPS[group].items()
                                       for group in groups))
+    unknown = [name for name in only or [] if name not in variants]
+    if unknown:
+        raise ValueError(f'--only: no {unknown} in {[*variants]}')
+    return {name: variants[name] for name in only or variants}
 
 
-def make_videos(args: argparse.Namespace, level: int, seed: int) -> List[str]:
+def make_videos(args: argparse.Namespace, level: int) -> List[str]:
     """Make a level's videos, and settings that lead a config to them."""
     size, frames = (
         build(args.config, ())[0].data_settings[key]
         for key in ('size', 'num_frames'))
     # Two motions last twice as long as one.
     frames *= 2 if level == 3 else 1
-    root = args.data / f'level{level}_seed{seed}'
+    root = args.data / f'level{level}_seed{args.data_seed}'
     motion_videos.make_dataset(
-        root, args.train, args.val, seed, frames, size, args.jobs, level=level)
+        root,
+        args.train,
+        args.val,
+        args.data_seed,
+        frames,
+        size,
+        args.jobs,
+        level=level)
     return data_settings(root, level)
-
-
-def train_image_model(args: argparse.Namespace) -> Path:
-    """Train what all variants start from, on videos of its own.
-
-    Returns:
-        Path: Its weights.
-    """
-    folder = args.work_dir / 'image_model'
-    train(folder, args.config,
-          [*IMAGE_MODEL, *make_videos(args, 0, IMAGE_SEED), *args.cfg_options])
-    return Path((folder / 'last_checkpoint').read_text())
 
 
 def compare(args: argparse.Namespace, image_model: Path, level: int) -> None:
     """Train and print all that is asked for of a level."""
     folder = args.work_dir / f'level{level}_seed{args.data_seed}'
     common = [
-        *make_videos(args, level, args.data_seed),
-        'model.backbone.init_cfg.type=Pretrained',
+        *make_videos(args, level), 'model.backbone.init_cfg.type=Pretrained',
         f'model.backbone.init_cfg.checkpoint={image_model}', *args.cfg_options
     ]
-    variants = variants_of(args.groups)
-    # Equal settings are one run, whatever they are called.
+    variants = variants_of(args.groups, args.only)
+    # Equal settings are one run, with the first of their names.
+    names = {
+        options: name
+        for name, options in reversed(variants_of(GROUPS).items())
+    }
     folders = {
-        options: folder / name.replace(',', '').replace(' ', '_')
-        for name, options in reversed(variants.items())
+        options: folder / names[options].replace(',', '').replace(' ', '_')
+        for options in variants.values()
     }
     with ThreadPoolExecutor(args.jobs) as pool:
         runs = [
@@ -313,13 +320,15 @@ def compare(args: argparse.Namespace, image_model: Path, level: int) -> None:
 def main() -> None:
     args = parse_args()
     if args.print_commands:
-        for name, options in variants_of(args.groups).items():
+        for name, options in variants_of(args.groups, args.only).items():
             settings = f' --cfg-options {shlex.join(options)}' * bool(options)
             print(f'# {name}\npython tools/train.py {args.config}{settings}')
         return
     print(describe_machine())
+    init_default_scope('mmaction')
     with exit_on_bad_input():
-        image_model = train_image_model(args)
+        image_model = args.work_dir / 'image_model.pth'
+        train_image_model(build(args.config, ())[0], image_model, args.steps)
         for level in args.levels:
             compare(args, image_model, level)
 

@@ -2,12 +2,7 @@
 _base_ = ['ila_motion.py']
 
 model = dict(
-    backbone=dict(
-        form='token',
-        arch=dict(num_layers=2),
-        # An image model in place of CLIP, which the benchmark trains first.
-        init_cfg=None),
-    align_loss_weight=0.1)
+    backbone=dict(form='token', arch=dict(num_layers=2)), align_loss_weight=1.)
 
 train_cfg = dict(max_epochs=4, val_interval=1)
 optim_wrapper = dict(optimizer=dict(lr=1e-3))

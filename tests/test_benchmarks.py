@@ -1,10 +1,14 @@
 """The benchmarks run, on little; their figures are not tested."""
+import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 from mmengine.config import Config
+from modules import load_module
 
 from mmaction.registry import MODELS
 from projects.ila.datasets.motion_videos import make_dataset
@@ -51,6 +55,54 @@ def test_scaling(tmp_path):
 def test_decoding():
     lines = run('decoding.py', '--frames', '40', '--rounds', '1').splitlines()
     assert sum(line.startswith('| SafePyAV') for line in lines) == 2
+
+
+@pytest.mark.parametrize('config', ['ila_vitb16_k400', 'ila_vitb16_ssv2'])
+def test_ablation_prints_commands_for_any_config(monkeypatch, capsys, config):
+    """Each is a model of its own that can be built."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    tool = load_module(BENCHMARKS / 'ablation.py')
+    monkeypatch.setattr(sys, 'argv', [
+        'ablation.py', '--groups', *tool.GROUPS, '--config',
+        f'{ROOT}/configs/{config}.py', '--print-commands'
+    ])
+    tool.main()
+    commands = capsys.readouterr().out.splitlines()[1::2]
+    assert len(commands) == len(tool.variants_of(tool.GROUPS))
+    counts = set()
+    for command in commands:
+        words = shlex.split(command)
+        cfg, model_cfg = tool.build(words[2], words[4:])
+        counts.add(
+            (str(sorted(model_cfg.backbone.items())), str(model_cfg.neck),
+             model_cfg.get('align_loss_weight', 1)))
+        macs, _ = tool.count(model_cfg, 4, (64, 64))
+        assert macs['blocks'] > 0
+    # One is called by two names.
+    assert len(counts) == len(commands) - 1
+
+
+def test_ablation(tmp_path):
+    """One variant, trained and drawn, and not trained again."""
+    arguments = ('ablation.py', '--groups', 'modules', '--only', 'none',
+                 '--levels', '3', '--seeds', '0', '1', '--train', '24',
+                 '--val', '12', '--steps', '2', '--data', tmp_path / 'data',
+                 '--work-dir', tmp_path / 'runs', '--cfg-options',
+                 'train_cfg.max_epochs=2')
+    lines = run(*arguments).splitlines()
+    row, = (line for line in lines if line.startswith('| none |'))
+    folder = tmp_path / 'runs/level3_seed0'
+    assert (folder / 'modules.png').stat().st_size > 10000
+    logs = sorted(folder.glob('none/*/*/vis_data/scalars.json'))
+    finals = [
+        100 * json.loads(log.read_text().splitlines()[-1])['acc/top1']
+        for log in logs
+    ]
+    mean, low, high = (float(cell.strip(' %')) for cell in row.split('|')[2:5])
+    assert mean == pytest.approx(sum(finals) / 2, abs=0.06)
+    assert (low, high) == pytest.approx((min(finals), max(finals)), abs=0.06)
+    run(*arguments)
+    assert sorted(folder.glob('none/*/*/vis_data/scalars.json')) == logs
 
 
 def test_precision(tmp_path):

@@ -317,25 +317,18 @@ def _moved(background: np.ndarray, shifts: np.ndarray,
     ])
 
 
-def render_video(label: int,
-                 seed: Union[int, Sequence[int]],
-                 num_frames: Optional[int] = None,
-                 size: int = 112,
-                 level: int = 0) -> np.ndarray:
-    """Render one video; a pure function of its arguments.
+def render_states(label: int,
+                  seed: Union[int, Sequence[int]],
+                  num_frames: Optional[int] = None,
+                  size: int = 112,
+                  level: int = 0) -> Tuple[np.ndarray, np.ndarray]:
+    """Render one video, and tell the target's states.
 
-    Args:
-        label (int): Index into :func:`classes`.
-        seed (int or sequence of int): Seed of everything but the motion's
-            kind: with one seed, the videos of all labels differ in it only,
-            and those of all levels have the same target and background.
-        num_frames (int, optional): Number of frames, T. Defaults to 24, at
-            level 3 to 32.
-        size (int): Height and width in pixels, S. Defaults to 112.
-        level (int): From 0 to 3, see the module's docstring. Defaults to 0.
+    Args: See :func:`render_video`.
 
     Returns:
-        np.ndarray: Shape (T, S, S, 3), uint8, RGB.
+        tuple[np.ndarray, np.ndarray]: The video, see :func:`render_video`,
+        and the states, shape (T, 4), in periods from 0 to 1.
 
     Raises:
         ValueError: An argument is out of its range.
@@ -371,6 +364,33 @@ def render_video(label: int,
         look.paint(frames, states % 1)
     states = start + displacement(label, num_frames, amount, phase, level)
     states[:, :2] += jitter / size
-    target.paint(frames, states % 1)
+    states %= 1
+    target.paint(frames, states)
     frames *= (light + flicker).astype(np.float32)[:, None, None, None]
-    return np.clip(frames, 0, 255).astype(np.uint8)
+    return np.clip(frames, 0, 255).astype(np.uint8), states
+
+
+def render_video(label: int,
+                 seed: Union[int, Sequence[int]],
+                 num_frames: Optional[int] = None,
+                 size: int = 112,
+                 level: int = 0) -> np.ndarray:
+    """Render one video; a pure function of its arguments.
+
+    Args:
+        label (int): Index into :func:`classes`.
+        seed (int or sequence of int): Seed of everything but the motion's
+            kind: with one seed, the videos of all labels differ in it only,
+            and those of all levels have the same target and background.
+        num_frames (int, optional): Number of frames, T. Defaults to 24, at
+            level 3 to 32.
+        size (int): Height and width in pixels, S. Defaults to 112.
+        level (int): From 0 to 3, see the module's docstring. Defaults to 0.
+
+    Returns:
+        np.ndarray: Shape (T, S, S, 3), uint8, RGB.
+
+    Raises:
+        ValueError: An argument is out of its range.
+    """
+    return render_states(label, seed, num_frames, size, level)[0]

@@ -1,0 +1,75 @@
+"""Train an image model for generated videos, as CLIP is one for real ones."""
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from torch import nn
+
+from mmaction.registry import MODELS
+from projects.ila.datasets.motion_rendering import CLASSES, render_states
+
+# Beside those of the data sets, whose videos have seeds of three numbers.
+SEED = 10**6
+FRAMES = 8  # of each video, which the model sees as images
+VIDEOS = 16  # at once
+LEVEL = 2  # what single frames can show is all there
+
+
+def train_image_model(cfg: Config, path: Path, steps: int) -> None:
+    """Train a backbone without time to tell where a frame's target is.
+
+    It learns sine and cosine of the target's four states, see
+    ``motion_rendering.py``, from single frames, hence nothing of motions.
+
+    Args:
+        cfg (Config): Its model's image backbone and preprocessing are taken.
+        path (Path): Where to write the weights, unless they are there.
+        steps (int): Batches.
+    """
+    if path.exists():
+        return
+    torch.manual_seed(0)
+    backbone = MODELS.build({
+        **cfg.model.backbone, 'form': 'none',
+        'alignment': None
+    })
+    backbone.init_weights()
+    preprocessor = MODELS.build(cfg.model.data_preprocessor)
+    head = nn.Linear(cfg.model.backbone.arch.out_channels, 8)
+    parameters = [*backbone.parameters(), *head.parameters()]
+    optimizer = torch.optim.AdamW(
+        parameters, betas=(0.9, 0.98), weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 2e-3, total_steps=steps, pct_start=0.1)
+    size = cfg.data_settings['size']
+    for step in range(steps):
+        videos, states = zip(
+            *(render_states(index %
+                            len(CLASSES), (SEED, index), FRAMES, size, LEVEL)
+              for index in range(step * VIDEOS, (step + 1) * VIDEOS)))
+        inputs = [
+            torch.from_numpy(video).permute(3, 0, 1, 2)[None]
+            for video in videos
+        ]
+        inputs, _ = preprocessor.preprocess(inputs, None)
+        angles = 2 * np.pi * torch.from_numpy(np.stack(states)).float()
+        targets = torch.cat([angles.sin(), angles.cos()], dim=-1)
+        loss = (head(backbone(inputs.flatten(0, 1)).frames) -
+                targets).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, 1.)
+        optimizer.step()
+        schedule.step()
+        if step % 100 == 0 or step == steps - 1:
+            print(f'image model, step {step}: loss {loss:.3f}', flush=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    weights = {
+        f'backbone.{name}': value
+        for name, value in backbone.state_dict().items()
+    }
+    part = path.with_suffix('.part')
+    torch.save(dict(state_dict=weights), part)
+    os.replace(part, path)
