@@ -59,6 +59,9 @@ def shrink_configs(folder: Path) -> None:
     shutil.copytree(ROOT / 'configs', folder / 'configs')
     with open(folder / 'configs/_base_/models/ila_vitb16.py', 'a') as file:
         file.write(SMALL_MODEL)
+    with open(folder / 'configs/_base_/models/ila_vitb16_linear.py',
+              'a') as file:
+        file.write("model['cls_head'].update(in_channels=64)\n")
     path = folder / 'configs/_base_/datasets/kinetics400.py'
     text = path.read_text()
     for old, new in SMALL_DATA.items():
