@@ -137,3 +137,23 @@ def test_settings_of_a_config_train(outputs):
     assert 'ema_state_dict' in checkpoint
     rates = {group['lr'] for group in checkpoint['optimizer']['param_groups']}
     assert len(rates) > 2
+
+
+def test_both_languages_have_the_same_commands_and_numbers():
+    english, chinese = ((ROOT / name).read_text()
+                        for name in ('README.md', 'README_zh-CN.md'))
+    for pattern in ('```(?:shell|python)\n.*?```', r'^\| `ila_.*?$'):
+        blocks = [
+            re.sub(r' *#.*', '',
+                   '\n'.join(re.findall(pattern, text, re.S | re.M)))
+            for text in (english, chinese)
+        ]
+        assert blocks[0] == blocks[1] != ''
+    links = [
+        sorted(re.findall(r'\]\((.*?)\)', text)) for text in (english, chinese)
+    ]
+    links[0].remove('README_zh-CN.md')
+    links[1].remove('README.md')
+    assert links[0] == links[1]
+    for link in links[0]:
+        assert link.startswith('https://') or (ROOT / link).exists(), link
