@@ -73,6 +73,9 @@ GROUPS: Dict[str, Dict[str, Sequence[str]]] = {
         'smaller mask': ('model.backbone.alignment.radius=0.1', ),
         'larger mask': ('model.backbone.alignment.radius=0.5', ),
         'two points': ('model.backbone.alignment.num_points=2', ),
+        'shared predictor': ('model.backbone.share_predictor=True', ),
+        'first block only': ('model.backbone.temporal_layers=[0]', ),
+        'last block only': ('model.backbone.temporal_layers=[1]', ),
     },
 }
 

@@ -30,11 +30,13 @@ REPLACED = {
     r'^python ': '',
     r'\bCHECKPOINT\b': CHECKPOINT,
     r'--layers 0 5 11': '--layers 0',
+    r'=\[8,9,10,11\]': '=[0]',
     r'--level 3': '--level 3 --train 12 --val 12',
 }
 # Elsewhere run: the Makefile's targets by CI, benchmarks by
-# test_benchmarks.py, sharded trainings by tests/tools/test_strategies.py.
-ELSEWHERE = r'(make|python benchmarks/|\S+ configs/sharded/)'
+# test_benchmarks.py, sharded trainings by tests/tools/test_strategies.py and
+# other backbones by tests/models/backbones/test_ila_image_backbone.py.
+ELSEWHERE = r'(make|python benchmarks/|\S+ configs/(sharded|generality)/)'
 
 
 def read_blocks(language):

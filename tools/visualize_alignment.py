@@ -116,7 +116,8 @@ def parse_args() -> argparse.Namespace:
         '--layers',
         type=int,
         nargs='+',
-        help='blocks to draw, from 0; all by default')
+        help='numbers of the blocks to draw, from 0, of those that align; all '
+        'of them by default')
     parser.add_argument(
         '--view',
         type=int,
@@ -151,12 +152,16 @@ def check_device(device: str) -> None:
                  f'another one, such as {get_device()}')
 
 
-def check_layers(layers: Optional[List[int]], num_layers: int) -> None:
-    """Refuse blocks that a model does not have."""
+def check_layers(layers: Optional[List[int]], backbone: nn.Module) -> None:
+    """Refuse blocks that a model does not have or that align nothing."""
+    number, aligned = backbone.num_layers, backbone.temporal_layers
     for layer in layers or []:
-        if not 0 <= layer < num_layers:
-            raise ValueError(f'--layers {layer}: the model has {num_layers} '
-                             f'blocks; choose from 0 to {num_layers - 1}')
+        if not 0 <= layer < number:
+            raise ValueError(f'--layers {layer}: the model has {number} '
+                             f'blocks; choose from 0 to {number - 1}')
+        if layer not in aligned:
+            raise ValueError(f'--layers {layer}: that block aligns nothing; '
+                             f'choose from {", ".join(map(str, aligned))}')
 
 
 def draw(sample: dict, found: Dict[str, Tensor], model: nn.Module, title: str,
@@ -182,7 +187,8 @@ def draw(sample: dict, found: Dict[str, Tensor], model: nn.Module, title: str,
     for name, meaning in ATTENTIONS.items():
         figure = draw_attention(frames, found[name].numpy(),
                                 model.backbone.arch_settings['patch_size'],
-                                args.layers, f'{title}\n{meaning}')
+                                args.layers, f'{title}\n{meaning}',
+                                model.backbone.temporal_layers)
         print(save_figure(args.out_dir / f'attention_{name}.png', figure))
 
 
@@ -198,7 +204,7 @@ def main() -> None:
     with exit_on_bad_input():
         sample = load_view(cfg, args.video, args.view)
         model = load_model(cfg, args.checkpoint, args.device)
-        check_layers(args.layers, model.backbone.num_layers)
+        check_layers(args.layers, model.backbone)
         found = run_model(model, sample)
         prediction = describe(model.cls_head, found['scores'],
                               args.class_names)

@@ -359,6 +359,9 @@ def test_wrong_files_are_named(tmp_path, convert, source, target, changes,
     {
         'backbone.alignment.target': 'first'
     },
+    {
+        'backbone.temporal_layers': [0]
+    },
 ])
 def test_released_code_has_no_such_model(tmp_path, changes):
     cfg = tiny_cfg('k400_tiny_t4_s0')

@@ -15,6 +15,7 @@ from videos import write_video
 
 from mmaction.apis import inference_recognizer, init_recognizer
 from mmaction.registry import MODELS
+from projects.ila.visualization import view as drawings
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / 'tools/visualize_alignment.py'
@@ -52,18 +53,20 @@ def folder(tmp_path_factory):
     """Checkpoints of both forms, and videos, whole and damaged."""
     folder = tmp_path_factory.mktemp('visualize')
     (folder / 'tiny.py').write_text(CONFIG)
-    cfg = Config.fromfile(folder / 'tiny.py')
-    for form in ('token', 'released'):
+    for name, settings in (('token', dict(form='token')),
+                           ('released', dict(form='released')),
+                           ('second', dict(temporal_layers=[1]))):
         torch.manual_seed(0)
-        cfg.model.backbone.form = form
+        cfg = Config.fromfile(folder / 'tiny.py')
+        cfg.model.backbone.update(settings)
         with DefaultScope.overwrite_default_scope('mmaction'):
             model = MODELS.build(cfg.model)
         model.init_weights()
         # Scores that differ, and points that are not all at the centre.
         model.cls_head.fc.weight.data *= 20
-        for layer in model.backbone.layers:
+        for layer in model.backbone.aligned_layers:
             layer.alignment.predictor.point[-1].weight.data *= 50
-        torch.save(dict(state_dict=model.state_dict()), folder / f'{form}.pth')
+        torch.save(dict(state_dict=model.state_dict()), folder / f'{name}.pth')
     write_video(folder / 'a.mp4')
     write_video(folder / 'one.mp4', 1)
     content = (folder / 'a.mp4').read_bytes()
@@ -144,6 +147,28 @@ def test_released_form_has_no_attention(draw, folder):
     assert 2 * 156 < height < 3 * 156
 
 
+@pytest.mark.parametrize('options', ['', '--layers 1'])
+def test_blocks_that_align_have_their_own_numbers(draw, folder, monkeypatch,
+                                                  options):
+    figures = {}
+    for module in (tool, drawings):
+        monkeypatch.setattr(
+            module, 'save_figure',
+            lambda path, figure: figures.update({path.stem: figure}) or path)
+    draw('second.pth', 'a.mp4', '--out-dir', 'second', *options.split(),
+         '--cfg-options', 'model.backbone.temporal_layers=[1]')
+    rows = {
+        name: [axis.get_ylabel() for axis in figure.axes if axis.get_ylabel()]
+        for name, figure in figures.items()
+    }
+    assert rows == dict(
+        frames=['frames', 'block 1'],
+        pairs=['block 1'],
+        attention_received=['block 1'],
+        attention_paid=['block 1'])
+    assert len(read_video('second/overlay.mp4')) == 4
+
+
 def test_views_are_those_of_the_test_pipeline(draw, folder, monkeypatch):
     drawn = []
     monkeypatch.setattr(tool, 'draw', lambda *args: drawn.append(args))
@@ -195,6 +220,11 @@ def test_compiled_model(draw, folder, monkeypatch):
     ('released.pth a.mp4', "released.pth: the weights have ILA's form"),
     ('token.pth a.mp4 --layers 0 2', '--layers 2: .* 2 blocks; .* 0 to 1'),
     ('token.pth a.mp4 --layers -1', '--layers -1: .* 2 blocks; .* 0 to 1'),
+    ('second.pth a.mp4 --layers 0 --cfg-options '
+     'model.backbone.temporal_layers=[1]',
+     '--layers 0: that block aligns nothing; choose from 1'),
+    ('second.pth a.mp4', r'second.pth: the weights lack \d+ entries .*layers.0'
+     '.*mend `model.backbone`'),
     ('token.pth a.mp4 --view 6', '--view 6: .* 6 views; .* 0 to 5'),
     ('token.pth a.mp4 --class-names two.txt', 'two.txt: 2 names, .* 10'),
     ('token.pth a.mp4 --class-names none.txt', "'none.txt' is neither"),

@@ -63,6 +63,28 @@ def test_chosen_blocks_and_title():
     figure.draw_without_rendering()
 
 
+def test_blocks_keep_their_numbers():
+    """Blocks 1, 4 and 7 align; what is of them is drawn under their names."""
+    frames = np.zeros((2, 8, 8, 3), np.uint8)
+    points = np.zeros((3, 1, 2, 2))
+    points[:, 0, 0, 0] = [-1, 0, 1]
+    cosines = np.array([[0.1], [0.4], [0.7]])
+    for layers, expected in ((None, [1, 4, 7]), ([7, 1], [7, 1])):
+        chosen = dict(layers=layers, blocks=(1, 4, 7))
+        axes = draw_alignment(frames, points, **chosen).axes[2::2]
+        assert [axis.get_ylabel()
+                for axis in axes] == [f'block {x}' for x in expected]
+        assert [axis.lines[0].get_xdata()[0]
+                for axis in axes] == [(x - 1) / 6 * 7 for x in expected]
+        axes = draw_pairs(frames, points, cosines, **chosen).axes
+        assert [axis.get_ylabel()
+                for axis in axes] == [f'block {x}' for x in expected]
+        assert [axis.lines[0].get_xdata()[0]
+                for axis in axes] == [(x - 1) / 6 * 7 for x in expected]
+        assert [axis.get_xlabel()
+                for axis in axes] == [f'cos 0.{x}0' for x in expected]
+
+
 def test_no_figure_stays_open():
     draw_alignment(np.zeros((2, 8, 8, 3), np.uint8), np.zeros((1, 1, 2, 2)))
     assert not plt.get_fignums()

@@ -9,20 +9,21 @@ from mmaction.registry import MODELS
 from projects.ila.visualization import draw_attention, record_token_attention
 
 
-def build(form='token'):
+def build(form='token', num_layers=2, **kwargs):
     torch.manual_seed(0)
     model = MODELS.build(
         dict(
             type='ILAVisionTransformer',
             arch=dict(
                 embed_dims=24,
-                num_layers=2,
+                num_layers=num_layers,
                 num_heads=3,
                 feedforward_channels=32,
                 patch_size=8,
                 out_channels=16),
             img_size=16,
-            form=form))
+            form=form,
+            **kwargs))
     model.eval()
     model.init_weights()
     for layer in model.layers:  # Otherwise all tokens are attended alike.
@@ -80,6 +81,26 @@ def test_attention_equals_a_loop():
     assert len(attentions) == 2  # behind the context
 
 
+@torch.no_grad()
+def test_only_blocks_with_a_token_are_recorded():
+    model = build(num_layers=3, temporal_layers=[0, 2], share_predictor=True)
+    tokens = {}
+    for number, layer in enumerate(model.layers):
+        layer.attn.register_forward_pre_hook(
+            lambda _, args, number=number: tokens.update({number: args[0]}))
+    with record_token_attention(model) as attentions:
+        model(torch.rand(1, 3, 2, 16, 16))
+    assert [tokens[number].shape[1] for number in range(3)] == [6, 5, 6]
+    assert len(attentions) == 2
+    for number, found in zip((0, 2), attentions):
+        layer = model.layers[number]
+        scores = layer.attn.qkv(tokens[number]).unflatten(-1, (3, 3, 8))
+        query, key, _ = scores.double().unbind(2)
+        weights = torch.einsum('nqhc,nkhc->nhqk', query, key) / 8**0.5
+        weights = weights.softmax(-1).mean(1)
+        torch.testing.assert_close(found.paid, weights[:, -1].float())
+
+
 def test_released_form_has_no_token():
     with pytest.raises(ValueError, match="form 'released' has no mutual"):
         with record_token_attention(build('released')):
@@ -114,6 +135,19 @@ def test_draw_attention(with_self):
         bar, = row[-1].child_axes
         assert bar.get_ylim() == scales.pop()
     figure.draw_without_rendering()
+
+
+def test_attention_of_numbered_blocks():
+    attention = np.zeros((2, 1, 5))
+    attention[1] = 0.25
+    axis, = draw_attention(
+        np.zeros((1, 8, 8, 3), np.uint8),
+        attention,
+        4,
+        layers=[5],
+        blocks=(2, 5)).axes
+    assert axis.get_ylabel() == 'block 5'
+    assert axis.get_xlabel() == 'class 25.00%'
 
 
 def test_attention_of_zero_can_be_drawn():

@@ -34,6 +34,19 @@ def test_masked_pixels_are_darker():
         assert rows[~left].mean() > dark_rows.mean()
 
 
+def test_blocks_keep_their_numbers():
+    frames = np.tile(GREEN.astype(np.uint8), (2, 32, 32, 1))
+    points = np.zeros((6, 1, 2, 2))
+    points[2], points[5] = -1., 1.
+    expected = draw_overlay(frames, points, layers=[2, 5])
+    some = points[[2, 5]]
+    pictures = draw_overlay(frames, some, blocks=(2, 5))
+    assert np.array_equal(pictures, expected)
+    assert not np.array_equal(draw_overlay(frames, some), expected)
+    pictures = draw_overlay(frames, some, layers=[5], blocks=(2, 5))
+    assert np.array_equal(pictures, draw_overlay(frames, points, layers=[5]))
+
+
 @pytest.mark.parametrize('layers', [1, 12, 24])
 def test_all_blocks_fit_on_a_screen(layers):
     frames = np.tile(GREEN.astype(np.uint8), (2, 16, 16, 1))

@@ -6,7 +6,7 @@ from mmaction.registry import MODELS
 from projects.ila.visualization import record_similarities
 
 
-def build(form, **alignment):
+def build(form, temporal_layers=None, **alignment):
     torch.manual_seed(0)
     model = MODELS.build(
         dict(
@@ -20,10 +20,12 @@ def build(form, **alignment):
                 out_channels=16),
             img_size=32,
             form=form,
+            temporal_layers=temporal_layers,
             alignment=alignment))
     model.eval()
     model.init_weights()
-    for layer in model.layers:  # Otherwise all points are at the centre.
+    # Otherwise all points are at the centre.
+    for layer in model.aligned_layers:
         layer.alignment.predictor.point[-1].weight.data *= 50
     return model
 
@@ -79,6 +81,16 @@ def test_similarities_of_other_targets_and_points_give_the_loss(target):
         assert found.shape == (2, 3)
         torch.testing.assert_close(1 - found.mean(),
                                    features.align_loss[layer])
+
+
+@pytest.mark.parametrize('form', ['token', 'released'])
+@torch.no_grad()
+def test_blocks_that_align_nothing_have_no_similarities(form):
+    model = build(form, temporal_layers=[1])
+    with record_similarities(model) as similarities:
+        features = model(torch.rand(2, 3, 4, 32, 40))
+    found, = similarities
+    torch.testing.assert_close(1 - found.mean(), features.align_loss.sum())
 
 
 @torch.no_grad()

@@ -39,7 +39,7 @@ def part_of(name: str) -> str:
     """
     if is_alignment(name):
         return 'alignment'
-    name += '.'
+    name = f'{name}.'.replace('.image_backbone.', '.')
     if name.startswith('backbone.layers.'):
         return 'blocks'
     if name.startswith(('backbone.ln1.', 'backbone.proj.', 'neck.')):
@@ -83,6 +83,8 @@ def count(model_cfg: dict, frames: int,
         if name != 'Global'
     }
     for name, value in counts.items():
+        if name.startswith('backbone.alignment.predictor'):
+            continue  # Shared, it counts within the blocks that run it.
         macs[part_of(name)] += value
         # A module's count holds those of its children; lists are not counted.
         while name:
@@ -118,11 +120,13 @@ def main() -> None:
                                    backbone.img_size, backbone.img_size)
     # Only these two take the same settings of the alignment.
     form = backbone.get('form', 'token')
-    forms = FORMS if form in FORMS else (form, )
+    has_forms = form in FORMS and backbone.type == 'ILAVisionTransformer'
+    forms = FORMS if has_forms else (form, )
 
     columns = []
     for form in forms:
-        backbone.form = form
+        if has_forms:
+            backbone.form = form
         with exit_on_bad_input():
             columns += count(cfg.model, frames, size)
     print(f'{os.path.basename(args.config)}: one view of {frames} x '
@@ -138,7 +142,7 @@ def main() -> None:
     for part in PARTS:
         print_row(part, [column[part] for column in columns])
     print_row('total', [sum(column.values()) for column in columns])
-    published = PUBLISHED.get((str(backbone.arch), size[0], frames))
+    published = PUBLISHED.get((str(backbone.get('arch')), size[0], frames))
     of_kinetics = cfg.model.cls_head.get('class_names') == 'kinetics400'
     if published and of_kinetics and size[0] == size[1] and forms is FORMS:
         ratio = sum(columns[0].values()) / 1e9 / published

@@ -184,6 +184,7 @@ def ila_to_released(model_cfg: ConfigDict,
     if (model.backbone.form != 'released' or unknown
             or predictor.get('stem', 'separable') != stem
             or set(predictor) - {'stem'}
+            or len(model.backbone.aligned_layers) < model.backbone.num_layers
             or set(alignment) - {'predictor', 'disturbance'}):
         raise ValueError(
             'the released code has models with '

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from ..models.common.alignment import merge_pairs, pair_frames, pair_masks
-from .grid import cell_size, make_grid
+from .grid import cell_size, choose_blocks, make_grid
 
 LEGEND = 'o: point shared with the next frame, x: with the one before'
 
@@ -123,7 +123,8 @@ def draw_alignment(frames: np.ndarray,
                    layers: Optional[Sequence[int]] = None,
                    patch_size: int = 1,
                    title: str = '',
-                   target: str = 'neighbour') -> Figure:
+                   target: str = 'neighbour',
+                   blocks: Optional[Sequence[int]] = None) -> Figure:
     """Draw a video's frames with their interactive points and masks.
 
     One row shows the frames, one more per block shows them as its soft masks
@@ -136,31 +137,35 @@ def draw_alignment(frames: np.ndarray,
             ``ILAFeatures``.
         radius (float): See :func:`soft_mask`. Defaults to 0.25.
         slope (float): See :func:`soft_mask`. Defaults to 1.5.
-        layers (Sequence[int], optional): Blocks to draw. Defaults to all.
+        layers (Sequence[int], optional): Numbers of the blocks to draw.
+            Defaults to all.
         patch_size (int): Pixels per side of a patch. The masks are those of
             the patches; with 1, the default, they are smooth, and points at
             the edge are up to half a patch too far out.
         title (str): Title of the drawing. Defaults to none.
         target (str): See :class:`ImplicitAlignment`.
             Defaults to ``'neighbour'``.
+        blocks (Sequence[int], optional): Numbers of the blocks that the
+            values are of, see ``temporal_layers`` of
+            ``ILAVisionTransformer``. Defaults to 0, 1 and so on.
 
     Returns:
         Figure: The drawing, to be saved by the caller.
     """
-    layers = range(len(points)) if layers is None else layers
+    chosen = choose_blocks(points, layers, blocks)
     size = [side // patch_size for side in frames.shape[1:3]]
     figure, axes = make_grid(
-        len(layers) + 1, len(frames), cell_size(frames[0], 1.3),
+        len(chosen) + 1, len(frames), cell_size(frames[0], 1.3),
         f'{title}\n{legend(target)}')
     axes[0, 0].set_ylabel('frames', fontsize=9)
     for t, frame in enumerate(frames):
         axes[0, t].imshow(frame)
         axes[0, t].set_title(f't = {t}', fontsize=9)
 
-    for row, layer in zip(axes[1:], layers):
+    for row, (layer, own) in zip(axes[1:], chosen.items()):
         row[0].set_ylabel(f'block {layer}', fontsize=9)
-        masks = frame_masks(points[layer], size, radius, slope, target)
-        pixels = to_pixels(points[layer], size, patch_size)
+        masks = frame_masks(own, size, radius, slope, target)
+        pixels = to_pixels(own, size, patch_size)
         for t, axis in enumerate(row):
             show_frame(axis, t, frames, masks, pixels, target)
     return figure
@@ -174,7 +179,8 @@ def draw_pairs(frames: np.ndarray,
                layers: Optional[Sequence[int]] = None,
                patch_size: int = 1,
                title: str = '',
-               target: str = 'neighbour') -> Figure:
+               target: str = 'neighbour',
+               blocks: Optional[Sequence[int]] = None) -> Figure:
     """Draw every pair of frames in every block.
 
     Rows are blocks, columns are pairs. Both frames have the pair's own masks
@@ -187,24 +193,24 @@ def draw_pairs(frames: np.ndarray,
 
     The other arguments and the result are those of :func:`draw_alignment`.
     """
-    layers = range(len(points)) if layers is None else layers
+    chosen = choose_blocks(points, layers, blocks)
+    cosines = choose_blocks(similarities, layers, blocks)
     height, width = frames.shape[1:3]
     size = height // patch_size, width // patch_size
     gap = np.full((height, max(1, width // 24), 3), 255, np.uint8)
     cell = np.concatenate([frames[0], gap, frames[0]], axis=1)
     pairs = frame_pairs(len(frames), target)
     figure, axes = make_grid(
-        len(layers),
+        len(chosen),
         len(frames) - 1,
         cell_size(cell, 1.8),
         f'{title}\no and x: the point that both frames of a pair share; cos: '
         'similarity of their aligned features',
         captions=0.2)
-    for row, layer in zip(axes, layers):
+    for row, (layer, own) in zip(axes, chosen.items()):
         row[0].set_ylabel(f'block {layer}', fontsize=9)
-        masks = pair_masks(
-            torch.as_tensor(points[layer])[None], size, radius, slope)[0]
-        pixels = to_pixels(points[layer], size, patch_size)
+        masks = pair_masks(torch.as_tensor(own)[None], size, radius, slope)[0]
+        pixels = to_pixels(own, size, patch_size)
         for pair, axis in enumerate(row):
             earlier, later = shade(frames[list(pairs[pair])],
                                    masks[pair].numpy())
@@ -212,8 +218,8 @@ def draw_pairs(frames: np.ndarray,
             mark(axis, pixels[pair, 0], 'o')
             offset = width + gap.shape[1]
             mark(axis, pixels[pair, 1] + [offset, 0], 'x')
-            cosine = similarities[layer, pair]
-            axis.set_xlabel(f'cos {cosine:.2f}', fontsize=8, labelpad=2)
+            axis.set_xlabel(
+                f'cos {cosines[layer][pair]:.2f}', fontsize=8, labelpad=2)
             axis.spines[:].set_visible(False)
     for (earlier, later), axis in zip(pairs, axes[0]):
         axis.set_title(f't = {earlier}, {later}', fontsize=9)

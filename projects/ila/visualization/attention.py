@@ -2,11 +2,12 @@ from contextlib import ExitStack, contextmanager
 from typing import Iterator, List, NamedTuple, Optional, Sequence
 
 import numpy as np
+import torch
 import torch.nn as nn
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from .grid import cell_size, make_grid
+from .grid import cell_size, choose_blocks, make_grid
 
 
 class TokenAttention(NamedTuple):
@@ -36,7 +37,8 @@ def record_token_attention(
             not compiled. What runs within the context is recorded.
 
     Yields:
-        list[TokenAttention]: Gets an entry from each block that runs.
+        list[TokenAttention]: Gets an entry from each block that runs and
+        has such tokens.
 
     Raises:
         ValueError: The backbone has no such tokens.
@@ -48,15 +50,24 @@ def record_token_attention(
 
     def record(attn: nn.Module, inputs: tuple, output: Tensor) -> None:
         # As the module does it, whose own attention stays within a kernel.
-        query, key, _ = attn.qkv(inputs[0]).detach().float().unflatten(
+        tokens, *grid = inputs
+        query, key, _ = attn.qkv(tokens).detach().float().unflatten(
             -1, (3, attn.num_heads, attn.head_dims)).permute(2, 0, 3, 1, 4)
+        if grid:  # EVA-02 rotates all but the class token by their places.
+            query, key = (
+                torch.cat(
+                    [x[:, :, :1], attn.rope(x[:, :, 1:], *grid)], dim=2)
+                for x in (query, key))
         scores = query @ key.transpose(-2, -1) / attn.head_dims**0.5
         weights = scores.softmax(-1).mean(1)
-        # The token is the last one.
+        # The token is the last one. Registers, right before it, are left out.
+        registers = getattr(backbone, 'num_registers', 0)
+        kept = [*range(weights.shape[-1] - 1 - registers), -1]
+        weights = weights[:, kept][:, :, kept]
         attentions.append(TokenAttention(weights[:, :-1, -1], weights[:, -1]))
 
     with ExitStack() as stack:
-        for layer in backbone.layers:
+        for layer in backbone.aligned_layers:
             stack.enter_context(layer.attn.register_forward_hook(record))
         yield attentions
 
@@ -65,7 +76,8 @@ def draw_attention(frames: np.ndarray,
                    attention: np.ndarray,
                    patch_size: int,
                    layers: Optional[Sequence[int]] = None,
-                   title: str = '') -> Figure:
+                   title: str = '',
+                   blocks: Optional[Sequence[int]] = None) -> Figure:
     """Draw the attention of a video's mutual-information tokens as heat maps.
 
     Rows are blocks, each with its own scale, and columns are frames. The class
@@ -77,16 +89,20 @@ def draw_attention(frames: np.ndarray,
             own value, ``(layers, T, 1 + L + 1)``; see
             :class:`TokenAttention`.
         patch_size (int): Pixels per side of a patch.
-        layers (Sequence[int], optional): Blocks to draw. Defaults to all.
+        layers (Sequence[int], optional): Numbers of the blocks to draw.
+            Defaults to all.
         title (str): Title of the drawing. Defaults to none.
+        blocks (Sequence[int], optional): Numbers of the blocks that the
+            values are of, see ``temporal_layers`` of
+            ``ILAVisionTransformer``. Defaults to 0, 1 and so on.
 
     Returns:
         Figure: The drawing, to be saved by the caller.
     """
-    layers = range(len(attention)) if layers is None else layers
+    chosen = choose_blocks(attention, layers, blocks)
     height, width = (side // patch_size for side in frames.shape[1:3])
     figure, axes = make_grid(
-        len(layers),
+        len(chosen),
         len(frames),
         cell_size(frames[0], 1.5),
         title,
@@ -98,9 +114,9 @@ def draw_attention(frames: np.ndarray,
     # As bright as it can be, since the heat maps darken it.
     grey = frames.mean(-1)
     grey_range = dict(vmin=grey.min(), vmax=grey.max())
-    for row, layer in zip(axes, layers):
+    for row, (layer, own) in zip(axes, chosen.items()):
         row[0].set_ylabel(f'block {layer}', fontsize=9)
-        percent = 100 * attention[layer]
+        percent = 100 * own
         maps = percent[:, 1:1 + height * width].reshape(-1, height, width)
         for t, axis in enumerate(row):
             axis.imshow(grey[t], cmap='gray', **grey_range)

@@ -1,5 +1,5 @@
 import textwrap
-from typing import Tuple
+from typing import Dict, Optional, Sequence, Tuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -67,6 +67,27 @@ def make_grid(rows: int,
         linespacing=1.2,
         parse_math=False)
     return figure, axes
+
+
+def choose_blocks(
+        values: np.ndarray,
+        layers: Optional[Sequence[int]] = None,
+        blocks: Optional[Sequence[int]] = None) -> Dict[int, np.ndarray]:
+    """Choose the blocks to draw.
+
+    Args:
+        values (np.ndarray): ``(blocks, ...)``.
+        layers (Sequence[int], optional): Numbers of the blocks to draw.
+            Defaults to all.
+        blocks (Sequence[int], optional): Numbers of the blocks that the
+            values are of. Defaults to 0, 1 and so on.
+
+    Returns:
+        dict[int, np.ndarray]: Their values by number, in the order of
+        ``layers``.
+    """
+    named = dict(zip(range(len(values)) if blocks is None else blocks, values))
+    return named if layers is None else {x: named[x] for x in layers}
 
 
 def cell_size(frame: np.ndarray, width: float) -> Tuple[float, float]:

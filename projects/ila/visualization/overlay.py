@@ -5,7 +5,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from .alignment import frame_masks, legend, show_frame, to_pixels
-from .grid import cell_size, make_grid
+from .grid import cell_size, choose_blocks, make_grid
 
 
 def draw_overlay(frames: np.ndarray,
@@ -15,7 +15,8 @@ def draw_overlay(frames: np.ndarray,
                  layers: Optional[Sequence[int]] = None,
                  patch_size: int = 1,
                  title: str = '',
-                 target: str = 'neighbour') -> np.ndarray:
+                 target: str = 'neighbour',
+                 blocks: Optional[Sequence[int]] = None) -> np.ndarray:
     """Draw a video beside its points and masks in every block.
 
     Args: See :func:`draw_alignment`.
@@ -24,13 +25,14 @@ def draw_overlay(frames: np.ndarray,
         np.ndarray: One picture per frame, ``(T, height, width, 3)``, uint8,
         RGB: the frame, then the blocks.
     """
-    layers = range(len(points)) if layers is None else layers
+    chosen = choose_blocks(points, layers, blocks)
     size = [side // patch_size for side in frames.shape[1:3]]
     masks = [
-        frame_masks(points[x], size, radius, slope, target) for x in layers
+        frame_masks(own, size, radius, slope, target)
+        for own in chosen.values()
     ]
-    pixels = [to_pixels(points[x], size, patch_size) for x in layers]
-    panels = len(layers) + 1
+    pixels = [to_pixels(own, size, patch_size) for own in chosen.values()]
+    panels = len(chosen) + 1
     # About as wide as a screen.
     columns = math.ceil(math.sqrt(1.6 * panels))
     rows = math.ceil(panels / columns)
@@ -45,9 +47,9 @@ def draw_overlay(frames: np.ndarray,
         first, *others = axes.flat
         first.imshow(frame)
         first.set_title(f't = {t}', fontsize=9)
-        for axis in others[len(layers):]:
+        for axis in others[len(chosen):]:
             axis.set_visible(False)
-        for axis, layer, *drawn in zip(others, layers, masks, pixels):
+        for axis, layer, *drawn in zip(others, chosen, masks, pixels):
             show_frame(axis, t, frames, *drawn, target)
             axis.set_title(f'block {layer}', fontsize=9)
         canvas = FigureCanvasAgg(figure)

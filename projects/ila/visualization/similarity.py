@@ -17,10 +17,10 @@ def record_similarities(backbone: nn.Module) -> Iterator[List[Tensor]]:
             runs within the context is recorded.
 
     Yields:
-        list[Tensor]: Gets a tensor ``(B, T - 1)`` from each block that runs:
-        per pair the cosine of its patch features, each frame's averaged with
-        the weights of its mask. Masks are not disturbed. The alignment loss
-        (paper, section 3.3) is 1 less their mean.
+        list[Tensor]: Gets a tensor ``(B, T - 1)`` from each block that runs
+        and aligns: per pair the cosine of its patch features, each frame's
+        averaged with the weights of its mask. Masks are not disturbed. The
+        alignment loss (paper, section 3.3) is 1 less their mean.
     """
     similarities = []
 
@@ -33,6 +33,6 @@ def record_similarities(backbone: nn.Module) -> Iterator[List[Tensor]]:
             F.cosine_similarity(earlier, later, dim=-1).detach())
 
     with ExitStack() as stack:
-        for layer in backbone.layers:
+        for layer in backbone.aligned_layers:
             stack.enter_context(layer.alignment.register_forward_hook(record))
         yield similarities

@@ -64,7 +64,7 @@ def run_model(model: nn.Module, sample: dict) -> Dict[str, Tensor]:
         dict[str, Tensor]: ``scores`` (classes,); ``points``
         (layers, T - 1, 2, [K,] 2); ``similarities`` (layers, T - 1) and, in
         the token form, ``received`` and ``paid`` as in ``TokenAttention``, but
-        of all blocks, (layers, T, ...).
+        of all blocks that align, (layers, T, ...).
     """
     inputs = model.data_preprocessor(pseudo_collate([sample]))['inputs']
     backbone = model.backbone
@@ -104,7 +104,8 @@ def write_alignment(folder: Path,
         found (dict[str, Tensor]): From :func:`run_model`.
         model (nn.Module): The ``ILARecognizer``.
         title (str): What stands above the pictures.
-        layers (Sequence[int], optional): Blocks to draw. Defaults to all.
+        layers (Sequence[int], optional): Numbers of the blocks to draw, of
+            those that align. Defaults to all of them.
         fps (int): Frames per second of the overlay. Defaults to 2.
 
     Yields:
@@ -116,14 +117,15 @@ def write_alignment(folder: Path,
     """
     frames = sample['inputs'][0].permute(1, 2, 3, 0).numpy()
     points = found['points'].numpy()
-    alignment = model.backbone.layers[0].alignment
+    alignment = model.backbone.aligned_layers[0].alignment
     settings = dict(
         radius=alignment.radius,
         slope=alignment.slope,
         layers=layers,
         patch_size=model.backbone.arch_settings['patch_size'],
         title=title,
-        target=alignment.target)
+        target=alignment.target,
+        blocks=model.backbone.temporal_layers)
     yield save_figure(folder / 'frames.png',
                       draw_alignment(frames, points, **settings))
     yield save_figure(

@@ -1,9 +1,13 @@
+import copy
 import itertools
 
 import pytest
 import torch
 import torch.nn.functional as F
+from mmengine.optim import build_optim_wrapper
 from mmpretrain.models import VisionTransformer
+from mmpretrain.models.backbones.vision_transformer import \
+    TransformerEncoderLayer
 
 from mmaction.registry import MODELS
 from projects.ila.models.layers import ALIGNMENT_LAYERS, LAYERS
@@ -20,12 +24,12 @@ ARCH = dict(
     out_channels=16)
 
 
-def build(img_size=32, **kwargs):
-    torch.manual_seed(0)
+def build(img_size=32, num_layers=2, seed=0, **kwargs):
+    torch.manual_seed(seed)
     model = MODELS.build(
         dict(
             type='ILAVisionTransformer',
-            arch=ARCH,
+            arch=dict(ARCH, num_layers=num_layers),
             img_size=img_size,
             **kwargs))
     model.init_weights()
@@ -261,6 +265,15 @@ def test_disturbance_scale_reaches_all_layers():
             for layer in model.layers] == [0.5, 0.5]
 
 
+def test_disturbance_scale_reaches_the_chosen_layers():
+    model = build(temporal_layers=[1])
+    video = torch.randn(1, 3, 2, 32, 32)
+    calm, rough = (model(video, disturb=x).frames for x in (False, True))
+    assert not torch.equal(calm, rough)
+    model.set_disturbance_scale(0.)
+    assert torch.equal(model(video, disturb=True).frames, calm)
+
+
 @pytest.mark.parametrize('arch, layers, params', [('clip-b/32', 12, 87.8),
                                                   ('clip-b/16', 12, 86.2),
                                                   ('clip-l/14', 24, 304.)])
@@ -281,6 +294,19 @@ def test_named_archs_have_clips_size(arch, layers, params):
     (dict(arch=ARCH, form='both'), "form must be one of .* got 'both'"),
     (dict(arch=ARCH, form='none', alignment=dict(radius=1.)),
      "the form 'none' aligns nothing; leave `model.backbone.alignment` out"),
+    (dict(arch=ARCH, temporal_layers=[0, 2]),
+     r'from 0 to 1, got \[0, 2\]; mend `model.backbone.temporal_layers`'),
+    (dict(arch=ARCH, temporal_layers=[-1]), r'from 0 to 1, got \[-1\]; mend'),
+    (dict(arch=ARCH, temporal_layers=[1, 1
+                                      ]), r'different .* got \[1, 1\]; mend'),
+    (dict(arch=ARCH, temporal_layers=['1']), r"got \['1'\]; mend"),
+    (dict(arch=ARCH, temporal_layers=1), 'must be a list of .* got 1; mend'),
+    (dict(arch=ARCH, temporal_layers=[]),
+     "empty; mend `model.backbone.temporal_layers`, or .*form='none'`"),
+    (dict(arch=ARCH, form='none', temporal_layers=[0]),
+     "'none' has no temporal layers; leave `model.backbone.temporal_layers`"),
+    (dict(arch=ARCH, form='shift', share_predictor=True),
+     "'shift' aligns nothing; leave `model.backbone.share_predictor` out"),
 ])
 def test_bad_settings(kwargs, message):
     with pytest.raises(ValueError, match=message):
@@ -335,12 +361,17 @@ def test_deployed_other_forms_give_the_same(form):
         for layer in model.layers)
 
 
-@pytest.mark.parametrize('form', LAYERS)
-def test_recomputed_blocks_learn_the_same(form):
+@pytest.mark.parametrize('form, kwargs', [
+    *((form, dict()) for form in LAYERS),
+    ('token', dict(temporal_layers=[1])),
+    ('token', dict(share_predictor=True)),
+    ('released', dict(share_predictor=True)),
+])
+def test_recomputed_blocks_learn_the_same(form, kwargs):
     video = torch.randn(2, 3, 4, 32, 32)
     results = []
     for with_cp in (False, True):
-        model = build(form=form, with_cp=with_cp, drop_path_rate=0.2)
+        model = build(form=form, with_cp=with_cp, drop_path_rate=0.2, **kwargs)
         model.train()
         torch.manual_seed(1)
         out = model(video)
@@ -359,13 +390,305 @@ def test_recomputed_blocks_learn_the_same(form):
         if name.endswith('num_batches_tracked')
     ]
     assert bool(tracked) == (form in ALIGNMENT_LAYERS)
-    assert all(value == 1 for value in tracked)
+    # What both blocks share has seen a batch of each.
+    batches = 2 if 'share_predictor' in kwargs else 1
+    assert all(value == batches for value in tracked)
 
 
-@pytest.mark.parametrize('form', LAYERS)
-def test_compiles_into_one_graph(form):
-    model = build(form=form)
+@pytest.mark.parametrize('form, kwargs', [
+    *((form, dict()) for form in LAYERS),
+    ('token', dict(share_predictor=True)),
+    ('released', dict(share_predictor=True, temporal_layers=[1])),
+])
+def test_compiles_into_one_graph(form, kwargs):
+    torch.compiler.reset()  # It compiles no more than eight models.
+    model = build(form=form, **kwargs)
     compiled = torch.compile(model, backend='eager', fullgraph=True)
     video = torch.randn(2, 3, 4, 32, 32)
     for own, other in zip(compiled(video), model(video)):
         torch.testing.assert_close(own, other)
+
+
+def stir(model):
+    """Give all weights effect, so that none can be mistaken for another."""
+    torch.manual_seed(1)
+    for name, value in model.state_dict().items():
+        if name.endswith('running_var'):
+            value.uniform_(0.5, 2)
+        elif is_alignment(name) and value.is_floating_point():
+            # Initial points are all but central.
+            value.normal_(std=0.5 if '.point.' in name else 0.1)
+
+
+def plain_layer(layer):
+    """CLIP's own block, with the weights of one of ours."""
+    plain = TransformerEncoderLayer(
+        ARCH['embed_dims'],
+        ARCH['num_heads'],
+        ARCH['feedforward_channels'],
+        act_cfg=dict(type='mmpretrain.QuickGELU'),
+        norm_cfg=dict(type='LN', eps=1e-5))
+    plain.load_state_dict(layer.state_dict())  # It has nothing else.
+    return plain.eval()
+
+
+@pytest.mark.parametrize('form', [form for form in LAYERS if form != 'none'])
+@torch.no_grad()
+def test_only_chosen_blocks_are_of_the_form(form):
+    """Against a loop over blocks of a full model and of mmpretrain's."""
+    full = build(form=form, num_layers=4)
+    stir(full)
+    weights = full.state_dict()
+    chosen = build(form=form, num_layers=4, temporal_layers=[3, 1])
+    chosen.load_state_dict({
+        name: weights[name]
+        for name in chosen.state_dict() if name in weights
+    })
+    inputs = []
+    chosen.layers[0].register_forward_pre_hook(
+        lambda _, args: inputs.append(args[0]))
+    out = chosen(torch.randn(2, 3, 3, 24, 32))
+
+    x, = inputs
+    points, losses = [], []
+    for number, layer in enumerate(full.layers):
+        if number in (1, 3):
+            x, layer_points, loss = layer(x, (3, 3, 4))
+            points.append(layer_points)
+            losses.append(loss)
+        else:
+            x = plain_layer(chosen.layers[number])(x)
+    torch.testing.assert_close(out.patches.flatten(0, 1), x[:, 1:])
+    assert chosen.temporal_layers == (1, 3)
+    if form in ALIGNMENT_LAYERS:
+        torch.testing.assert_close(out.points, torch.stack(points))
+        torch.testing.assert_close(out.align_loss, torch.stack(losses))
+        assert out.points.std() > 0.1
+    else:
+        assert out.points is None and out.align_loss is None
+
+
+@torch.no_grad()
+def test_chosen_token_block_equals_loops():
+    model = build(temporal_layers=[1])
+    stir(model)
+    inputs = []
+    model.layers[0].register_forward_pre_hook(
+        lambda _, args: inputs.append(args[0]))
+    out = model(torch.randn(1, 3, 3, 32, 48))
+    x = plain_layer(model.layers[0])(inputs[0])
+    x = token_layer_by_loop(x, model.layers[1].state_dict(), (3, 4, 6))
+    torch.testing.assert_close(out.patches[0], x[:, 1:])
+
+
+@pytest.mark.parametrize('form', LAYERS)
+def test_choosing_all_blocks_is_the_default(form):
+    video = torch.randn(1, 3, 3, 32, 32)
+    default = build(form=form)
+    layers = None if form == 'none' else (1, 0)
+    model = build(form=form, temporal_layers=layers, share_predictor=False)
+    assert [*default.state_dict()] == [*model.state_dict()]
+    for own, other in zip(model(video), default(video)):
+        assert own is other is None or torch.equal(own, other)
+
+
+@pytest.mark.parametrize('form, added', [
+    ('token', {'alignment.predictor'}),
+    ('released', {
+        'alignment.predictor', 'alignment.temporal_conv',
+        'alignment.temporal_fc', 'message_fc', 'message_ln',
+        'temporal_skip_fc', 'temporal_skip_align_fc'
+    }),
+    ('divided', {'temporal_ln', 'temporal_attn'}),
+])
+def test_freeze_clip_leaves_what_is_added_to_the_chosen(form, added):
+    model = build(
+        form=form, num_layers=3, temporal_layers=[0, 2], freeze_clip=True)
+    trained = {
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad
+    }
+    head = model.get_layer_depth('proj.weight')
+    for part in (f'layers.{number}.{part}.' for number in (0, 2)
+                 for part in added):
+        names = {name for name in trained if name.startswith(part)}
+        assert names, part
+        assert {model.get_layer_depth(name) for name in names} == {head}
+        trained -= names
+    assert not trained
+    assert model.get_layer_depth('layers.1.ln1.weight') == (2, head[1])
+
+
+def unshare(shared, **kwargs):
+    """A model with a predictor in each block, all with the shared weights."""
+    model = build(num_layers=len(shared.layers), **kwargs)
+    weights = shared.state_dict()
+    part = 'alignment.predictor.'
+    model.load_state_dict({
+        name:
+        weights[part + name.partition(f'.{part}')[2] if part in name else name]
+        for name in model.state_dict()
+    })
+    return model
+
+
+@pytest.mark.parametrize('form', ALIGNMENT_LAYERS)
+@pytest.mark.parametrize('layers', [None, [2, 0]])
+def test_shared_predictor_equals_equal_ones(form, layers):
+    """In what they give and, summed over the blocks, in their gradients."""
+    kwargs = dict(form=form, temporal_layers=layers)
+    shared = build(num_layers=3, share_predictor=True, **kwargs)
+    stir(shared)
+    separate = unshare(shared, **kwargs)
+    video = torch.randn(2, 3, 4, 32, 32)
+    weighting = torch.randn(2, 4, 16)
+    for training in (False, True):
+        for model in (shared, separate):
+            model.zero_grad()
+            model.train(training)
+            for module in model.modules():
+                if isinstance(module, torch.nn.BatchNorm2d):
+                    module.eval()
+            out = model(video)
+            loss = (out.frames * weighting).sum() + out.align_loss.sum()
+            loss.backward()
+        for own, other in zip(shared(video), separate(video)):
+            assert torch.equal(own, other)
+        gradients = {
+            name: parameter.grad
+            for name, parameter in separate.named_parameters()
+        }
+        part = 'alignment.predictor.'
+        for name, parameter in shared.named_parameters():
+            expected = gradients.get(name)
+            if name.startswith(part):
+                expected = sum(gradients[f'layers.{number}.{name}']
+                               for number in layers or range(3))
+                assert expected.abs().max() > 0
+            torch.testing.assert_close(
+                parameter.grad, expected, rtol=1e-4, atol=1e-5, msg=name)
+
+
+@pytest.mark.parametrize('layers', [[0], [0, 2], [0, 1, 2, 3]])
+def test_shared_predictor_counts_once(layers):
+
+    def size(**kwargs):
+        model = build(num_layers=4, **kwargs)
+        return sum(parameter.numel() for parameter in model.parameters())
+
+    width, channels = ARCH['embed_dims'], 128
+    # Weights, bias and two of the normalisation; of both points' groups.
+    predictor = (2 * width * (9 + 3) + channels * (2 * width + 3) + channels *
+                 (9 * channels + 3) + 64 * (channels // 2 + 1) + 4 * (32 + 1))
+    clip = size(form='none')
+    assert size(temporal_layers=layers) == clip + len(layers) * predictor
+    assert size(
+        temporal_layers=layers, share_predictor=True) == clip + predictor
+
+
+def test_shared_predictor_takes_the_statistics_of_all_blocks():
+    model = build(share_predictor=True)
+    batches = []
+    norm = model.alignment.predictor.prediction.bn
+    norm.register_forward_pre_hook(lambda _, args: batches.append(args[0]))
+    model.train()
+    model(torch.randn(2, 3, 4, 32, 32))
+    assert len(batches) == 2
+    mean = torch.zeros(128)
+    for batch in batches:
+        mean = 0.9 * mean + 0.1 * batch.mean((0, 2, 3))
+    torch.testing.assert_close(norm.running_mean, mean)
+    assert norm.num_batches_tracked == 2
+
+
+@pytest.mark.parametrize('form', ALIGNMENT_LAYERS)
+@pytest.mark.parametrize('kwargs', [
+    dict(share_predictor=True),
+    dict(temporal_layers=[1]),
+    dict(share_predictor=True, temporal_layers=[0, 2])
+])
+def test_deployed_choice_gives_the_same(form, kwargs):
+    model = build(form=form, num_layers=3, **kwargs)
+    stir(model)
+    video = torch.randn(2, 3, 4, 32, 32)
+    expected = model(video)
+    model.switch_to_deploy()
+    for own, other in zip(model(video), expected):
+        torch.testing.assert_close(own, other, rtol=1e-4, atol=1e-4)
+    assert not any('.bn.' in name for name in model.state_dict())
+    assert all(
+        isinstance(layer.ffn.layers[0][1], torch.nn.SiLU)
+        for layer in model.layers)
+
+
+def test_shared_predictor_is_there_once():
+    """For optimizers, averages of weights and what is not CLIP's."""
+    model = build(share_predictor=True, freeze_clip=True)
+    predictor = model.alignment.predictor
+    trained = [
+        name for name, parameter in model.named_parameters()
+        if parameter.requires_grad
+    ]
+    assert trained == [
+        f'alignment.predictor.{name}'
+        for name, _ in predictor.named_parameters()
+    ]
+    head = model.get_layer_depth('proj.weight')
+    assert {model.get_layer_depth(name) for name in trained} == {head}
+    optimizer = build_optim_wrapper(
+        model,
+        dict(
+            optimizer=dict(type='SGD', lr=1.),
+            paramwise_cfg=dict(custom_keys={'.alignment.': dict(
+                lr_mult=2.)}))).optimizer
+    given = [p for group in optimizer.param_groups for p in group['params']]
+    assert len(given) == len({*map(id, given)})
+    assert {*map(id, given)} >= {*map(id, predictor.parameters())}
+
+    average = copy.deepcopy(model)
+    assert average.alignment.predictor is not predictor
+    for layer in average.layers:
+        assert layer.alignment.predictor is average.alignment.predictor
+
+
+CHOICES = [
+    dict(),
+    dict(temporal_layers=[0]),
+    dict(temporal_layers=[1]),
+    dict(share_predictor=True),
+    dict(share_predictor=True, temporal_layers=[0]),
+    dict(share_predictor=True, temporal_layers=[1])
+]
+
+
+@pytest.mark.parametrize('form', ALIGNMENT_LAYERS)
+def test_weights_of_another_choice_are_refused(form, tmp_path):
+    models = [build(form=form, **kwargs) for kwargs in CHOICES]
+    for number, model in enumerate(models):
+        stir(model)
+        torch.save(model.state_dict(), tmp_path / f'{number}.pth')
+    video = torch.randn(1, 3, 3, 32, 32)
+    files = range(len(models))
+    for model, kwargs in zip(models, CHOICES):
+        expected = model(video)
+        for number in files:
+            weights = torch.load(tmp_path / f'{number}.pth')
+            fresh = build(form=form, seed=1, **kwargs)
+            if CHOICES[number] == kwargs:
+                fresh.load_state_dict(weights)
+                for own, other in zip(fresh(video), expected):
+                    assert torch.equal(own, other)
+                continue
+            with pytest.raises(ValueError, match=r'lack.*mend `model.backb'):
+                fresh.load_state_dict(weights, strict=False)
+
+
+@pytest.mark.parametrize('kwargs', CHOICES)
+def test_any_choice_takes_clips_weights(kwargs):
+    model, clip = build(seed=1, **kwargs), build(form='none')
+    own = {name: value.clone() for name, value in model.state_dict().items()}
+    model.load_state_dict(clip.state_dict(), strict=False)
+    for name, value in model.state_dict().items():
+        source = own if is_alignment(name) else clip.state_dict()
+        assert torch.equal(value, source[name]), name

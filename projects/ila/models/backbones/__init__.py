@@ -1,3 +1,4 @@
+from .ila_image_backbone import ILAImageBackbone
 from .ila_vision_transformer import ILAVisionTransformer
 
-__all__ = ['ILAVisionTransformer']
+__all__ = ['ILAImageBackbone', 'ILAVisionTransformer']

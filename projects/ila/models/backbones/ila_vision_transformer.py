@@ -1,10 +1,11 @@
 from contextlib import contextmanager, nullcontext
-from typing import Iterator, NamedTuple, Optional, Tuple, Union
+from functools import partial
+from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
 import torch.nn as nn
-from mmengine.model import ModuleList
+from mmengine.model import ModuleDict, ModuleList
 from mmpretrain.models.backbones.vision_transformer import VisionTransformer
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -12,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mmaction.registry import MODELS
 from ...utils import check_weights, convert_to_ila, is_alignment, naming_source
-from ..layers import ALIGNMENT_LAYERS, LAYERS
+from ..layers import ALIGNMENT_LAYERS, LAYERS, SpatialLayer
 
 
 class ILAFeatures(NamedTuple):
@@ -24,8 +25,9 @@ class ILAFeatures(NamedTuple):
         points (Tensor, optional): Interactive points,
             ``(layers, B, T - 1, 2, 2)``: per pair the earlier and the later
             frame, each x and y in grid units; None for forms without an
-            alignment.
-        align_loss (Tensor, optional): Alignment loss of each block,
+            alignment. There are as many layers as ``temporal_layers``, the
+            blocks that align, in their order.
+        align_loss (Tensor, optional): Alignment loss of each of these blocks,
             ``(layers,)``; None where there is none or it was not asked for.
     """
     frames: Tensor
@@ -48,10 +50,11 @@ def keep_statistics(module: nn.Module) -> Iterator[None]:
             norm.momentum, norm.num_batches_tracked = values
 
 
-def recompute(layer: nn.Module, *arguments) -> tuple:
+def recompute(layer: nn.Module, owner: nn.Module, *arguments) -> tuple:
     """Run a layer that is computed again in the backward pass.
 
-    Running statistics are updated in the first computation only.
+    Running statistics are updated in the first computation only, those of
+    what the layer shares as well: they are all in ``owner``.
     """
     if torch.compiler.is_compiling():  # It sees to the statistics itself.
         return checkpoint(layer, *arguments, use_reentrant=False)
@@ -59,7 +62,7 @@ def recompute(layer: nn.Module, *arguments) -> tuple:
         layer,
         *arguments,
         use_reentrant=False,
-        context_fn=lambda: (nullcontext(), keep_statistics(layer)))
+        context_fn=lambda: (nullcontext(), keep_statistics(owner)))
 
 
 @MODELS.register_module()
@@ -84,6 +87,15 @@ class ILAVisionTransformer(VisionTransformer):
         alignment (dict, optional): Arguments of ``ImplicitAlignment`` or, for
             the released form, ``ReleasedAlignment``. Forms without alignment
             take none.
+        temporal_layers (Sequence[int], optional): Numbers, from 0 on and in
+            any order, of the blocks that are of the form; the others are
+            CLIP's, in which each frame is on its own. Defaults to all.
+        share_predictor (bool): Whether the blocks that align have one point
+            predictor together, ``alignment.predictor`` of the backbone,
+            instead of one each. What they share includes the running
+            statistics of its batch normalisations, to which each block adds
+            its batch in turn. Forms without alignment have none.
+            Defaults to False.
         freeze_clip (bool): Whether CLIP's own weights stay as they are and
             only what is added to them is trained. Defaults to False.
         drop_path_rate (float): Stochastic depth rate of the last block.
@@ -114,6 +126,8 @@ class ILAVisionTransformer(VisionTransformer):
                  img_size: int = 224,
                  form: str = 'token',
                  alignment: Optional[dict] = None,
+                 temporal_layers: Optional[Sequence[int]] = None,
+                 share_predictor: bool = False,
                  freeze_clip: bool = False,
                  drop_path_rate: float = 0.,
                  with_cp: bool = False,
@@ -129,6 +143,10 @@ class ILAVisionTransformer(VisionTransformer):
             raise ValueError(f"the form '{form}' aligns nothing; leave "
                              '`model.backbone.alignment` out, or set it to '
                              'None')
+        elif share_predictor:
+            raise ValueError(f"the form '{form}' aligns nothing; leave "
+                             '`model.backbone.share_predictor` out, or set it '
+                             'to False')
         norm_cfg = dict(type='LN', eps=1e-5)
         # The parent builds all but the layers, which are ILA's.
         super().__init__(
@@ -145,15 +163,24 @@ class ILAVisionTransformer(VisionTransformer):
         self.with_cp = with_cp
         self.arch_settings = settings
         self.num_layers = settings['num_layers']
-        self.layers = ModuleList(LAYERS[form](
-            embed_dims=self.embed_dims,
-            num_heads=settings['num_heads'],
-            feedforward_channels=settings['feedforward_channels'],
-            drop_path_rate=rate,
-            act_cfg=dict(type='mmaction.LeanQuickGELU'),
-            norm_cfg=norm_cfg,
-            **layer_cfg) for rate in np.linspace(0, drop_path_rate,
-                                                 self.num_layers).tolist())
+        self.temporal_layers = self._check_temporal_layers(
+            temporal_layers, self.num_layers, form)
+        temporal = partial(LAYERS[form], **layer_cfg)
+        kinds = [
+            temporal if number in self.temporal_layers else SpatialLayer
+            for number in range(self.num_layers)
+        ]
+        rates = np.linspace(0, drop_path_rate, self.num_layers).tolist()
+        self.layers = ModuleList(
+            kind(
+                embed_dims=self.embed_dims,
+                num_heads=settings['num_heads'],
+                feedforward_channels=settings['feedforward_channels'],
+                drop_path_rate=rate,
+                act_cfg=dict(type='mmaction.LeanQuickGELU'),
+                norm_cfg=norm_cfg) for kind, rate in zip(kinds, rates))
+        if share_predictor:
+            self._share_predictor()
         self.proj = nn.Linear(
             self.embed_dims, settings['out_channels'], bias=False)
         if freeze_clip:
@@ -172,6 +199,51 @@ class ILAVisionTransformer(VisionTransformer):
             raise ValueError('the dict `model.backbone.arch` lacks '
                              f'{sorted(missing)}')
         return arch
+
+    @staticmethod
+    def _check_temporal_layers(layers: Optional[Sequence[int]],
+                               num_layers: int, form: str) -> Tuple[int, ...]:
+        if layers is None:
+            return tuple(range(num_layers))
+        if form == 'none':
+            raise ValueError("the form 'none' has no temporal layers; leave "
+                             '`model.backbone.temporal_layers` out, or set it '
+                             'to None')
+        if not isinstance(layers, (list, tuple)) or any(
+                not isinstance(number, int) or not 0 <= number < num_layers
+                for number in layers) or len(set(layers)) < len(layers):
+            raise ValueError(
+                'temporal_layers must be a list of different '
+                f'block numbers from 0 to {num_layers - 1}, got '
+                f'{layers}; mend `model.backbone.temporal_layers`')
+        if not layers:
+            raise ValueError('temporal_layers is empty; mend '
+                             '`model.backbone.temporal_layers`, or take '
+                             "`model.backbone.form='none'`")
+        return tuple(sorted(layers))
+
+    def _share_predictor(self) -> None:
+        """Let all blocks that align refer to the first one's predictor.
+
+        It becomes the backbone's own and no submodule of the blocks. So it
+        is once in the weights and parameters, which optimizers and
+        safetensors ask for, and FSDP does not free it behind a block.
+        """
+        alignments = [layer.alignment for layer in self.aligned_layers]
+        predictor = alignments[0].predictor
+        self.alignment = ModuleDict(dict(predictor=predictor))
+        for alignment in alignments:
+            del alignment.predictor
+            vars(alignment)['predictor'] = predictor
+            # Of no use but that the weights' names tell which blocks align.
+            alignment.register_buffer('shares_predictor', torch.tensor(1))
+
+    @property
+    def aligned_layers(self) -> List[nn.Module]:
+        """list[nn.Module]: The blocks with an alignment, in their order."""
+        if not self.has_alignment:
+            return []
+        return [self.layers[number] for number in self.temporal_layers]
 
     def _freeze_clip(self) -> None:
         for name, parameter in self.named_parameters():
@@ -238,16 +310,15 @@ class ILAVisionTransformer(VisionTransformer):
         return super().get_layer_depth(prefix + name, prefix)
 
     def set_disturbance_scale(self, scale: float) -> None:
-        """Scale the masks' disturbance in all blocks.
+        """Scale the masks' disturbance in all blocks that align.
 
         Forms without alignment have no masks and stay as they are.
 
         Args:
             scale (float): 1 for the configured disturbance, 0 for none.
         """
-        if self.has_alignment:
-            for layer in self.layers:
-                layer.alignment.disturbance_scale = scale
+        for layer in self.aligned_layers:
+            layer.alignment.disturbance_scale = scale
 
     def forward(self,
                 x: Tensor,
@@ -290,11 +361,12 @@ class ILAVisionTransformer(VisionTransformer):
         for layer in self.layers:
             arguments = x, (frames, *patch_grid), disturb, with_loss
             if self.with_cp and self.training:
-                x, layer_points, loss = recompute(layer, *arguments)
+                x, layer_points, loss = recompute(layer, self, *arguments)
             else:
                 x, layer_points, loss = layer(*arguments)
-            points.append(layer_points)
-            losses.append(loss)
+            if layer_points is not None:
+                points.append(layer_points)
+                losses.append(loss)
 
         return ILAFeatures(
             frames=self.proj(self.ln1(x[:, 0])).view(batch, frames, -1),

@@ -1,0 +1,26 @@
+_base_ = ['ila_in1k-b16_k400.py']
+
+# Of mmpretrain's model zoo: download.openmmlab.com/mmpretrain/v1.0/dinov2/
+image_weights = 'checkpoints/' \
+    'vit-base-p14_dinov2-pre_3rdparty_20230426-ba246503.pth'
+
+# These weights are from before the registers; `num_registers=4` in the
+# backbone adds new ones.
+model = dict(
+    backbone=dict(
+        image_backbone=dict(
+            patch_size=14,
+            layer_scale_init_value=1e-5,
+            init_cfg=dict(checkpoint=image_weights))),
+    data_preprocessor=dict(
+        mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]))
+
+train_pipeline = _base_.train_pipeline
+train_pipeline[9].value = (124, 116, 104)
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+
+# The layers' scales are small, and no decay should make them smaller.
+optim_wrapper = dict(paramwise_cfg={
+    'gamma1.weight': dict(decay_mult=0.),
+    'gamma2.weight': dict(decay_mult=0.)
+})
