@@ -192,7 +192,7 @@ def draw(curves: Dict[str, List[dict]], path: Path, title: str) -> None:
             color=line.get_color(),
             alpha=0.15)
     axes.set(xlabel='iteration', ylabel='top-1 (%)', title=title)
-    axes.legend()
+    figure.legend(loc='outside right upper')
     figure.savefig(path, dpi=100)
 
 
@@ -316,7 +316,7 @@ def compare(args: argparse.Namespace, image_model: Path, level: int) -> None:
           f'seeds {args.seeds}\n')
     print_table(variants, args.config, curves)
     picture = folder / f'{"_".join(args.groups)}.png'
-    draw(curves, picture, f'level {level}, {len(args.seeds)} seeds')
+    draw(curves, picture, f'level {level}, seeds {args.seeds}')
     print(f'\ncurves: {picture}')
 
 
