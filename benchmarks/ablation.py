@@ -22,14 +22,14 @@ from typing import Dict, Iterable, List, Optional, Sequence, Tuple
 import torch
 from image_model import train_image_model
 from matplotlib.figure import Figure
-from mmengine.config import Config, DictAction
-from mmengine.registry import init_default_scope
+from mmengine.config import Config
 from timing import describe_machine, measure
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path += [str(ROOT / 'tools'), str(ROOT / 'tools/analysis')]
 
-from cli import exit_on_bad_input  # noqa: E402
+from cli import load_overridden_config  # noqa: E402
+from cli import add_config_arguments, exit_on_bad_input  # noqa: E402
 from get_flops import count  # noqa: E402
 from plot_curves import read_curves  # noqa: E402
 
@@ -128,18 +128,12 @@ def train(folder: Path, config: Path, options: Sequence[str]) -> None:
     done.write_text(claim)
 
 
-def build(config: Path, options: Sequence[str]) -> Tuple[Config, dict]:
-    """Build a variant's config.
-
-    Returns:
-        tuple[Config, dict]: The config and that of its model.
-    """
-    cfg = Config.fromfile(config)
+def load_variant(config: Path, options: Sequence[str] = ()) -> Config:
+    """Load a config with a variant's settings, as the tools do."""
     parser = argparse.ArgumentParser()
-    parser.add_argument('--options', nargs='*', action=DictAction, default={})
-    cfg.merge_from_dict(
-        parser.parse_args(['--options', *options]).options or {})
-    return cfg, cfg.model
+    add_config_arguments(parser, 'config')
+    settings = ['--cfg-options', *options] if options else []
+    return load_overridden_config(parser.parse_args([str(config), *settings]))
 
 
 def measure_speed(variants: Dict[str, Sequence[str]], config: Path,
@@ -156,8 +150,8 @@ def measure_speed(variants: Dict[str, Sequence[str]], config: Path,
     """
     functions = {}
     for name, options in variants.items():
-        cfg, model_cfg = build(config, options)
-        model = MODELS.build({**model_cfg, 'data_preprocessor': None}).eval()
+        cfg = load_variant(config, options)
+        model = MODELS.build({**cfg.model, 'data_preprocessor': None}).eval()
         model.backbone.switch_to_deploy()
         views = torch.randn(clips, 1, 3, cfg.num_frames, cfg.crop_size,
                             cfg.crop_size)
@@ -203,10 +197,10 @@ def print_table(variants: Dict[str, Sequence[str]], config: Path,
     print('| | top-1, mean | lowest | highest | MMACs | Kparams | clips/s |')
     print('|---|---|---|---|---|---|---|')
     for name, options in variants.items():
-        cfg, model_cfg = build(config, options)
+        cfg = load_variant(config, options)
         macs, parameters = (
             sum(part.values())
-            for part in count(model_cfg, cfg.num_frames, (cfg.crop_size,
+            for part in count(cfg.model, cfg.num_frames, (cfg.crop_size,
                                                           cfg.crop_size)))
         finals = [100 * [*curve.values()][-1] for curve in curves[name]]
         print(
@@ -263,7 +257,7 @@ def variants_of(groups: Iterable[str],
 def make_videos(args: argparse.Namespace, level: int) -> List[str]:
     """Make a level's videos, and settings that lead a config to them."""
     size, frames = (
-        build(args.config, ())[0].data_settings[key]
+        load_variant(args.config).data_settings[key]
         for key in ('size', 'num_frames'))
     # Two motions last twice as long as one.
     frames *= 2 if level == 3 else 1
@@ -328,10 +322,9 @@ def main() -> None:
             print(f'# {name}\npython tools/train.py {args.config}{settings}')
         return
     print(describe_machine())
-    init_default_scope('mmaction')
     with exit_on_bad_input():
         image_model = args.work_dir / 'image_model.pth'
-        train_image_model(build(args.config, ())[0], image_model, args.steps)
+        train_image_model(load_variant(args.config), image_model, args.steps)
         for level in args.levels:
             compare(args, image_model, level)
 

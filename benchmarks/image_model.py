@@ -1,5 +1,4 @@
 """Train an image model for generated videos, as CLIP is one for real ones."""
-import os
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ from torch import nn
 
 from mmaction.registry import MODELS
 from projects.ila.datasets.motion_rendering import CLASSES, render_states
+from projects.ila.utils.atomic_file import replacing
 
 # Beside those of the data sets, whose videos have seeds of three numbers.
 SEED = 10**6
@@ -70,6 +70,5 @@ def train_image_model(cfg: Config, path: Path, steps: int) -> None:
         f'backbone.{name}': value
         for name, value in backbone.state_dict().items()
     }
-    part = path.with_suffix('.part')
-    torch.save(dict(state_dict=weights), part)
-    os.replace(part, path)
+    with replacing(str(path)) as partial:
+        torch.save(dict(state_dict=weights), partial)

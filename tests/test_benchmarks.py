@@ -72,7 +72,7 @@ def test_ablation_prints_commands_for_any_config(monkeypatch, capsys, config):
     counts = set()
     for command in commands:
         words = shlex.split(command)
-        cfg, model_cfg = tool.build(words[2], words[4:])
+        model_cfg = tool.load_variant(words[2], words[4:]).model
         counts.add(
             (str(sorted(model_cfg.backbone.items())), str(model_cfg.neck),
              model_cfg.get('align_loss_weight', 1)))

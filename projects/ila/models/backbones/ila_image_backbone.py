@@ -13,7 +13,7 @@ from torch import Tensor
 from mmaction.registry import MODELS
 from ...utils import naming_source
 from ..common import ImplicitAlignment
-from .ila_vision_transformer import ILAFeatures
+from .ila_vision_transformer import ILAFeatures, check_frames
 
 
 class PatchRotaryEmbedding(RotaryEmbeddingFast):
@@ -278,9 +278,7 @@ class ILAImageBackbone(BaseModule):
             ValueError: The videos have one frame.
         """
         batch, _, frames = x.shape[:3]
-        if frames < 2:
-            raise ValueError('ILA aligns pairs of frames, got videos of '
-                             f'{frames}; mend `clip_len` in the pipeline')
+        check_frames(frames)
         x, patch_grid = self._embed(x.transpose(1, 2).flatten(0, 1))
 
         def patches(x: Tensor) -> Tensor:

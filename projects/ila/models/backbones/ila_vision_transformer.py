@@ -36,6 +36,13 @@ class ILAFeatures(NamedTuple):
     align_loss: Optional[Tensor]
 
 
+def check_frames(frames: int) -> None:
+    """Raise a ValueError for videos that have no pairs of frames."""
+    if frames < 2:
+        raise ValueError('ILA aligns pairs of frames, got videos of '
+                         f'{frames}; mend `clip_len` in the pipeline')
+
+
 @contextmanager
 def keep_statistics(module: nn.Module) -> Iterator[None]:
     """Let normalisations leave their running statistics as they are."""
@@ -341,9 +348,7 @@ class ILAVisionTransformer(VisionTransformer):
         """
         batch, _, frames, height, width = x.shape
         patch_size = self.arch_settings['patch_size']
-        if frames < 2:
-            raise ValueError('ILA aligns pairs of frames, got videos of '
-                             f'{frames}; mend `clip_len` in the pipeline')
+        check_frames(frames)
         if height % patch_size or width % patch_size:
             raise ValueError(
                 f'patches of {patch_size} pixels do not divide an input of '
