@@ -47,6 +47,9 @@ def form(name: str, *options: str) -> Tuple[str, ...]:
             *options)
 
 
+# Alignment with what this project adds to it.
+DIFFERENCE = ('model.backbone.alignment.difference=True', )
+
 # Settings of each variant, by group; nothing is the config as it is. All have
 # the multi-frame transformer behind the blocks unless it is taken away.
 GROUPS: Dict[str, Dict[str, Sequence[str]]] = {
@@ -58,24 +61,30 @@ GROUPS: Dict[str, Dict[str, Sequence[str]]] = {
         'message token': form('message'),
         'average of neighbours': form('neighbours'),
         'ILA token': (),
+        'ILA token, difference': DIFFERENCE,
         'ILA released': ('model.backbone.form=released', ),
     },
     'targets': {
-        'neighbour': (),
-        'first frame': ('model.backbone.alignment.target=first', ),
-        'middle frame': ('model.backbone.alignment.target=middle', ),
+        'neighbour': DIFFERENCE,
+        'first frame': (*DIFFERENCE, 'model.backbone.alignment.target=first'),
+        'middle frame':
+        (*DIFFERENCE, 'model.backbone.alignment.target=middle'),
     },
     'parts': {
-        'ILA token': (),
-        'no alignment loss': ('model.align_loss_weight=0', ),
-        'alignment loss / 10': ('model.align_loss_weight=0.1', ),
-        'no disturbance': ('model.backbone.alignment.disturbance=0', ),
-        'smaller mask': ('model.backbone.alignment.radius=0.1', ),
-        'larger mask': ('model.backbone.alignment.radius=0.5', ),
-        'two points': ('model.backbone.alignment.num_points=2', ),
-        'shared predictor': ('model.backbone.share_predictor=True', ),
-        'first block only': ('model.backbone.temporal_layers=[0]', ),
-        'last block only': ('model.backbone.temporal_layers=[1]', ),
+        'ILA token, difference': DIFFERENCE,
+        'no alignment loss': (*DIFFERENCE, 'model.align_loss_weight=0'),
+        'alignment loss / 10': (*DIFFERENCE, 'model.align_loss_weight=0.1'),
+        'no disturbance':
+        (*DIFFERENCE, 'model.backbone.alignment.disturbance=0'),
+        'smaller mask': (*DIFFERENCE, 'model.backbone.alignment.radius=0.1'),
+        'larger mask': (*DIFFERENCE, 'model.backbone.alignment.radius=0.5'),
+        'no mask': (*DIFFERENCE, 'model.backbone.alignment.radius=10'),
+        'two points': (*DIFFERENCE, 'model.backbone.alignment.num_points=2'),
+        'shared predictor':
+        (*DIFFERENCE, 'model.backbone.share_predictor=True'),
+        'first block only':
+        (*DIFFERENCE, 'model.backbone.temporal_layers=[0]'),
+        'last block only': (*DIFFERENCE, 'model.backbone.temporal_layers=[1]'),
     },
 }
 

@@ -155,11 +155,41 @@ def test_targets_equal_a_loop(target, frames, stem):
     points, loss, means = align_by_loop(alignment, video, pairs)
     assert points.std() > 0.1
     expected = torch.stack([token for token, _, _ in means]), points, loss
+    for _ in range(2):
+        mutual, change, *rest = alignment(video[None])
+        assert change is None
+        torch.testing.assert_close(
+            tuple(part.squeeze(0) for part in (mutual, *rest)), expected)
+        alignment.switch_to_deploy()
+
+
+@with_pairs
+@torch.no_grad()
+def test_difference_equals_a_loop(target, frames):
+    alignment = build(
+        ImplicitAlignment, 'separable', target=target, difference=True)
+    video = torch.randn(1, frames, 9, 10, 8)
+    pairs = PAIRS[target, frames]
+    pooled = alignment.pool(video, alignment.align(video)[2])[0]
+    weight = alignment.difference_fc.weight
+    assert weight.std() > 0.1
+    of_frames = [[] for _ in range(frames)]
+    for pair, (earlier, later) in zip(pairs, pooled):
+        for frame in pair:
+            of_frames[frame].append(weight @ (later - earlier))
     torch.testing.assert_close(
-        tuple(part.squeeze(0) for part in alignment(video[None])), expected)
-    alignment.switch_to_deploy()
-    torch.testing.assert_close(
-        tuple(part.squeeze(0) for part in alignment(video[None])), expected)
+        alignment(video)[1][0],
+        torch.stack([sum(values) / len(values) for values in of_frames]))
+
+
+def test_difference_starts_without_effect_and_learns():
+    torch.manual_seed(0)
+    alignment = ImplicitAlignment(8, difference=True)
+    alignment.init_weights()
+    change = alignment(torch.randn(2, 4, 7, 7, 8))[1]
+    assert not change.any()
+    change.sum().backward()
+    assert alignment.difference_fc.weight.grad.abs().sum() > 0
 
 
 @with_stems
@@ -266,7 +296,7 @@ def test_no_disturbance():
 def test_gradient_reaches_the_predictor():
     torch.manual_seed(0)
     alignment = ImplicitAlignment(8)
-    mutual, _, loss = alignment(torch.randn(2, 3, 6, 6, 8))
+    mutual, _, _, loss = alignment(torch.randn(2, 3, 6, 6, 8))
     (mutual.square().sum() + loss).backward()
     for name, parameter in alignment.named_parameters():
         assert parameter.grad is not None, name

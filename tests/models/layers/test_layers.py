@@ -170,3 +170,23 @@ def test_token_form_with_masks_of_one_has_no_time():
     torch.testing.assert_close(
         neighbours(still, GRID)[0],
         layer(still, GRID)[0])
+
+
+@torch.no_grad()
+def test_class_tokens_take_the_difference():
+    """As if it were in the input, since the alignment is of patches only."""
+    layer = build('token', alignment=dict(difference=True))
+    weights = layer.state_dict()
+    plain = build('token', alignment=dict())
+    plain.load_state_dict({
+        name: weights[name]
+        for name in weights if not name.endswith('difference_fc.weight')
+    })
+    x = torch.randn(2 * GRID[0], 7, WIDTH)
+    maps = x[:, 1:].view(2, *GRID, WIDTH)
+    change = layer.alignment(maps)[1]
+    assert change.abs().mean() > 0.02
+    changed = x.clone()
+    for number in range(2 * GRID[0]):
+        changed[number, 0] += change[divmod(number, GRID[0])]
+    torch.testing.assert_close(layer(x, GRID)[0], plain(changed, GRID)[0])

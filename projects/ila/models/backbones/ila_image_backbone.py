@@ -13,6 +13,7 @@ from torch import Tensor
 from mmaction.registry import MODELS
 from ...utils import naming_source
 from ..common import ImplicitAlignment
+from ..layers.token_alignment_layer import add_to_class_tokens
 from .ila_vision_transformer import ILAFeatures, check_frames
 
 
@@ -289,8 +290,9 @@ class ILAImageBackbone(BaseModule):
         positions = (patch_grid, ) if self.rotary else ()
         points, losses = [], []
         for layer, alignment in zip(image.layers, self.alignment):
-            mutual, layer_points, loss = alignment(
+            mutual, change, layer_points, loss = alignment(
                 patches(x).unflatten(2, patch_grid), disturb, with_loss)
+            x = add_to_class_tokens(x, change)
             x = torch.cat([x, mutual.flatten(0, 1)[:, None]], dim=1)
             # The MLP takes each token by itself, so that the mutual ones may
             # be dropped behind it as well.

@@ -295,6 +295,12 @@ class ImplicitAlignment(BaseModule):
             Defaults to ``'neighbour'``.
         num_points (int): Interactive points in each frame of a pair; see
             :func:`pair_masks`. Defaults to 1.
+        difference (bool): Whether class tokens get the difference of a pair's
+            aligned features as well, through a linear layer that is zero at
+            first. The mean of both, which is all that the paper takes of
+            them, is the same for reversed frames; the difference has the
+            direction of time. It is an addition of this project.
+            Defaults to False.
         radius (float): See :func:`soft_mask`. Defaults to 0.25.
         slope (float): See :func:`soft_mask`. Defaults to 1.5.
         disturbance (float): See :func:`soft_mask`; used in training.
@@ -307,6 +313,7 @@ class ImplicitAlignment(BaseModule):
                  predictor: dict = dict(),
                  target: str = 'neighbour',
                  num_points: int = 1,
+                 difference: bool = False,
                  radius: float = 0.25,
                  slope: float = 1.5,
                  disturbance: float = 0.2,
@@ -322,12 +329,21 @@ class ImplicitAlignment(BaseModule):
                              '`model.backbone.alignment.num_points`')
         self.predictor = InteractivePointPredictor(
             embed_dims, num_points=num_points, **predictor)
+        self.difference_fc = None
+        if difference:
+            self.difference_fc = nn.Linear(embed_dims, embed_dims, bias=False)
         self.target = target
         self.radius = radius
         self.slope = slope
         self.disturbance = disturbance
         # Lowered in the course of training by DisturbanceDecayHook.
         self.disturbance_scale = 1.
+
+    def init_weights(self) -> None:
+        """Initialise; the difference starts without effect."""
+        super().init_weights()
+        if self.difference_fc is not None:
+            nn.init.zeros_(self.difference_fc.weight)
 
     def switch_to_deploy(self) -> None:
         """Fold the normalisations into the convolutions, for inference."""
@@ -388,11 +404,28 @@ class ImplicitAlignment(BaseModule):
         earlier, later = pooled.float().unbind(2)
         return 1 - F.cosine_similarity(earlier, later, dim=-1).mean()
 
+    def merge_differences(self, pooled: Tensor) -> Optional[Tensor]:
+        """Turn pairs' aligned features into what class tokens get of them.
+
+        Args:
+            pooled (Tensor): ``(B, T - 1, 2, C)``, from :meth:`pool`.
+
+        Returns:
+            Tensor | None: ``(B, T, C)``, later minus earlier frame, the mean
+            over the pairs of a frame; None without ``difference``.
+        """
+        if self.difference_fc is None:
+            return None
+        differences = (pooled[:, :, 1] - pooled[:, :, 0])[:, :, None]
+        return self.difference_fc(
+            merge_pairs(differences.expand_as(pooled), self.target))
+
     def forward(
-            self,
-            patches: Tensor,
-            disturb: Optional[bool] = None,
-            with_loss: bool = True) -> Tuple[Tensor, Tensor, Optional[Tensor]]:
+        self,
+        patches: Tensor,
+        disturb: Optional[bool] = None,
+        with_loss: bool = True
+    ) -> Tuple[Tensor, Optional[Tensor], Tensor, Optional[Tensor]]:
         """Align the frames and pool them (paper, section 3.3).
 
         Args:
@@ -401,13 +434,15 @@ class ImplicitAlignment(BaseModule):
             with_loss (bool): Whether to compute the alignment loss.
 
         Returns:
-            tuple: Mutual-information tokens ``(B, T, C)``, points, see
+            tuple: Mutual-information tokens ``(B, T, C)``, what is added to
+            the class tokens, see :meth:`merge_differences`, points, see
             :class:`InteractivePointPredictor`, and the loss (scalar or None).
         """
         _, points, masks = self.align(patches, disturb)
         pooled = self.pool(patches, masks)
         loss = self.loss(pooled) if with_loss else None
-        return merge_pairs(pooled, self.target), points, loss
+        return (merge_pairs(pooled, self.target),
+                self.merge_differences(pooled), points, loss)
 
 
 class ReleasedAlignment(ImplicitAlignment):
