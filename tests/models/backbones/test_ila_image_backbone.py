@@ -134,10 +134,11 @@ def block_by_loop(kind, tokens, mutual, weights, rotations):
     return x + next(scales) * linear(y, weights, 'ffn.layers.1')
 
 
+@pytest.mark.parametrize('difference', [False, True])
 @pytest.mark.parametrize('kind', KINDS)
 @torch.no_grad()
-def test_equals_loops(kind):
-    model = build(kind)
+def test_equals_loops(kind, difference):
+    model = build(kind, alignment=dict(difference=difference))
     rotations = [
         angles_of(row, column, 4, 4, 16) for row in range(4)
         for column in range(4)
@@ -167,7 +168,11 @@ def test_equals_loops(kind):
             tokens.append(x)
         for i, alignment in enumerate(model.alignment):
             maps = torch.stack([x[1:17].view(4, 4, 32) for x in tokens])
-            mutual, points, _ = alignment(maps[None])
+            mutual, change, points, _ = alignment(maps[None])
+            if difference:
+                assert change.abs().mean() > 0.01
+                for x, added in zip(tokens, change[0]):
+                    x[0] += added
             assert points.abs().max() > 0.1
             part = {
                 name[len(f'layers.{i}.'):]: value
