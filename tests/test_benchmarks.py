@@ -1,16 +1,20 @@
 """The benchmarks run, on little; their figures are not tested."""
+import itertools
 import json
+import math
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
 from modules import load_module
 
 from mmaction.registry import MODELS
+from projects.ila.datasets.motion_rendering import render_states
 from projects.ila.datasets.motion_videos import make_dataset
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -103,6 +107,35 @@ def test_ablation(tmp_path):
     assert (low, high) == pytest.approx((min(finals), max(finals)), abs=0.06)
     run(*arguments)
     assert sorted(folder.glob('none/*/*/vis_data/scalars.json')) == logs
+
+
+def test_point_places(tmp_path):
+    """Of points that stay in the middle the distances are known."""
+    config, checkpoint = tmp_path / 'config.py', tmp_path / 'weights.pth'
+    config.write_text(f"""
+_base_ = ['{ROOT}/configs/ila_motion_ablation.py']
+model = dict(backbone=dict(alignment=dict(predictor=dict(limit=0.))))
+""")
+    model = MODELS.build(Config.fromfile(config).model)
+    torch.save(dict(state_dict=model.state_dict()), checkpoint)
+    lines = run('point_places.py', config, checkpoint, '--videos',
+                '3').splitlines()
+    rows = [line.split('|')[1:-1] for line in lines if line.startswith('| ')]
+    # Frames 1, 3, ... of 16; those in the middle belong to two pairs.
+    nearest = []
+    for index in range(3):
+        states = render_states(index, (10**6 + 1, index), 16, 64, 1)[1][1::2]
+        for number, state in enumerate(states):
+            # The crop is 64 of 72 pixels.
+            near = min(
+                math.dist(state[:2] + np.array(shift), (0.5, 0.5))
+                for shift in itertools.product((-1, 0, 1), repeat=2))
+            nearest += [near * 72 / 64] * (1 if number in (0, 7) else 2)
+    expected = sum(nearest) / len(nearest)
+    assert [[float(cell) for cell in row] for row in rows[1:]] == [
+        pytest.approx([block, expected, expected], abs=6e-4)
+        for block in (1, 2)
+    ]
 
 
 def test_precision(tmp_path):

@@ -304,6 +304,11 @@ def test_gradient_reaches_the_predictor():
     assert alignment.predictor.point[-1].weight.grad.abs().sum() > 0
 
 
+def test_no_difference_in_the_released_form():
+    with pytest.raises(ValueError, match='alignment.difference` out'):
+        ReleasedAlignment(8, difference=True)
+
+
 def test_unknown_stem():
     with pytest.raises(ValueError, match='alignment.predictor.stem'):
         InteractivePointPredictor(8, stem='sparse')

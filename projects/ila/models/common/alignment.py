@@ -457,13 +457,17 @@ class ReleasedAlignment(ImplicitAlignment):
         predictor (dict): Arguments of :class:`InteractivePointPredictor`,
             whose ``channels``, half of them for each frame of a pair, are 256
             and whose ``refine`` is True unless given here.
-        **kwargs: Arguments of :class:`ImplicitAlignment`.
+        **kwargs: Arguments of :class:`ImplicitAlignment` but ``difference``.
     """
 
     def __init__(self, embed_dims: int, predictor: dict = dict(),
                  **kwargs) -> None:
         predictor = {'channels': 256, 'refine': True, **predictor}
         super().__init__(embed_dims, predictor=predictor, **kwargs)
+        if self.difference_fc is not None:
+            raise ValueError("the form 'released' has no `difference`; leave "
+                             '`model.backbone.alignment.difference` out, or '
+                             "take `model.backbone.form='token'`")
         channels = predictor['channels'] // 2
         # Over frames and patches, of which it mixes the frames only.
         self.temporal_conv = nn.Conv2d(

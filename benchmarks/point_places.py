@@ -1,0 +1,103 @@
+"""Measure how far the interactive points are from what moves.
+
+The targets of generated videos are the only thing in them that the class
+depends on, and their places are known.
+"""
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.dataset import Compose
+from mmengine.runner import load_checkpoint
+from torch import Tensor
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / 'tools'))
+
+from cli import load_overridden_config  # noqa: E402
+from cli import add_config_arguments, exit_on_bad_input  # noqa: E402
+
+from mmaction.registry import MODELS  # noqa: E402
+from projects.ila.datasets.motion_rendering import classes  # noqa: E402
+from projects.ila.datasets.motion_rendering import render_states  # noqa: E402
+
+# Beside those of the data sets, whose videos have seeds of three numbers.
+SEED = 10**6 + 1
+
+
+def distances(points: Tensor, centres: Tensor, period: float) -> Tensor:
+    """Get the distances of points and targets, which wrap around the edges.
+
+    Args:
+        points (Tensor): ``(..., 2)``, from 0 to 1 within the input.
+        centres (Tensor): Like ``points``.
+        period (float): The videos' side, of which the input is a crop.
+
+    Returns:
+        Tensor: ``(...)``, in sides of the input.
+    """
+    offsets = points - centres
+    return (offsets - period * (offsets / period).round()).norm(dim=-1)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_config_arguments(parser, 'config file of the model')
+    parser.add_argument('checkpoint', help='of the model')
+    parser.add_argument('--level', type=int, default=1, help='of the videos')
+    parser.add_argument('--videos', type=int, default=200)
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = load_overridden_config(args)
+    size, frames = (cfg.data_settings[key] for key in ('size', 'num_frames'))
+    # Decoded frames come in, so that nothing but their geometry is left.
+    names = [transform.type for transform in cfg.val_pipeline]
+    geometry = cfg.val_pipeline[names.index('Resize'):-1]
+    period = geometry[0].scale[0] / cfg.crop_size
+    transforms = Compose(geometry)
+    middles = (np.arange(cfg.num_frames) + 0.5) * frames / cfg.num_frames
+
+    inputs, centres = [], []
+    for index in range(args.videos):
+        video, states = render_states(index % len(classes(args.level)),
+                                      (SEED, index), frames, size, args.level)
+        video, states = video[middles.astype(int)], states[middles.astype(int)]
+        inputs.append(
+            torch.from_numpy(
+                transforms(
+                    dict(
+                        imgs=[*video],
+                        img_shape=(size, size),
+                        modality='RGB',
+                        num_clips=1,
+                        clip_len=cfg.num_frames))['imgs']))
+        centres.append(torch.from_numpy(states[:, :2]).float())
+    # The input is cut out of the middle.
+    centres = 0.5 + (torch.stack(centres) - 0.5) * period
+    centres = torch.stack([centres[:, :-1], centres[:, 1:]], dim=2)
+
+    model = MODELS.build(cfg.model).eval()
+    with exit_on_bad_input(), torch.inference_mode():
+        load_checkpoint(model, args.checkpoint, 'cpu')
+        videos, _ = model.data_preprocessor.preprocess(inputs, None)
+        points = model.backbone(videos.flatten(0, 1)).points
+    # -1 and 1 are the centres of the outermost patches.
+    patch = cfg.model.backbone.arch.patch_size / cfg.crop_size
+    points = 0.5 + points / 2 * (1 - patch)
+
+    print('| block | to the target | to that of another video |')
+    print('|---|---|---|')
+    for number, places in enumerate(points, 1):
+        own, others = (
+            distances(places, targets, period).mean()
+            for targets in (centres, centres.roll(1, 0)))
+        print(f'| {number} | {own:.3f} | {others:.3f} |')
+
+
+if __name__ == '__main__':
+    main()
