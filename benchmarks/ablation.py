@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Dict, Iterable, List, Optional, Sequence, Tuple
 
 import torch
-from image_model import train_image_model
+from image_model import image_weights_setting, train_image_model
 from matplotlib.figure import Figure
 from mmengine.config import Config
 from timing import describe_machine, measure
@@ -285,10 +285,11 @@ def make_videos(args: argparse.Namespace, level: int) -> List[str]:
 
 def compare(args: argparse.Namespace, image_model: Path, level: int) -> None:
     """Train and print all that is asked for of a level."""
-    folder = args.work_dir / f'level{level}_seed{args.data_seed}'
+    folder = image_model.parent / f'level{level}_seed{args.data_seed}'
+    backbone = load_variant(args.config).model.backbone
     common = [
-        *make_videos(args, level), 'model.backbone.init_cfg.type=Pretrained',
-        f'model.backbone.init_cfg.checkpoint={image_model}', *args.cfg_options
+        *make_videos(args, level),
+        *image_weights_setting(backbone, image_model), *args.cfg_options
     ]
     variants = variants_of(args.groups, args.only)
     # Equal settings are one run, with the first of their names.
@@ -332,7 +333,7 @@ def main() -> None:
         return
     print(describe_machine())
     with exit_on_bad_input():
-        image_model = args.work_dir / 'image_model.pth'
+        image_model = args.work_dir / args.config.stem / 'image_model.pth'
         train_image_model(load_variant(args.config), image_model, args.steps)
         for level in args.levels:
             compare(args, image_model, level)

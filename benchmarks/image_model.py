@@ -1,10 +1,11 @@
 """Train an image model for generated videos, as CLIP is one for real ones."""
 from pathlib import Path
+from typing import Callable, List, Tuple
 
 import numpy as np
 import torch
 from mmengine.config import Config
-from torch import nn
+from torch import Tensor, nn
 
 from mmaction.registry import MODELS
 from projects.ila.datasets.motion_rendering import CLASSES, render_states
@@ -17,8 +18,46 @@ VIDEOS = 16  # at once
 LEVEL = 2  # what single frames can show is all there
 
 
+def build_image_model(backbone: dict) -> Tuple[nn.Module, Callable, str]:
+    """Build the image backbone that a backbone is made of.
+
+    Args:
+        backbone (dict): Config of an ``ILAVisionTransformer`` or an
+            ``ILAImageBackbone``.
+
+    Returns:
+        tuple: The image backbone, what takes videos ``(B, 3, T, H, W)`` to
+        features of their frames, ``(B, T, E)``, and what comes before the
+        weights' names in a file.
+    """
+    if backbone['type'] == 'ILAImageBackbone':
+        image = MODELS.build(
+            dict(
+                backbone['image_backbone'],
+                img_size=backbone['img_size'],
+                out_type='cls_token'))
+
+        def extract(videos: Tensor) -> Tensor:
+            images = videos.transpose(1, 2)
+            return image(images.flatten(0,
+                                        1))[0].unflatten(0, images.shape[:2])
+
+        return image, extract, ''
+    image = MODELS.build({**backbone, 'form': 'none', 'alignment': None})
+    return image, lambda x: image(x).frames, 'backbone.'
+
+
+def image_weights_setting(backbone: dict, path: Path) -> List[str]:
+    """Settings that let a backbone start from an image model's weights."""
+    part = 'image_backbone.' * (backbone['type'] == 'ILAImageBackbone')
+    return [
+        f'model.backbone.{part}init_cfg.{key}={value}'
+        for key, value in (('type', 'Pretrained'), ('checkpoint', path))
+    ]
+
+
 def train_image_model(cfg: Config, path: Path, steps: int) -> None:
-    """Train a backbone without time to tell where a frame's target is.
+    """Train an image backbone to tell where a frame's target is.
 
     It learns sine and cosine of the target's four states, see
     ``motion_rendering.py``, from single frames, hence nothing of motions.
@@ -31,13 +70,10 @@ def train_image_model(cfg: Config, path: Path, steps: int) -> None:
     if path.exists():
         return
     torch.manual_seed(0)
-    backbone = MODELS.build({
-        **cfg.model.backbone, 'form': 'none',
-        'alignment': None
-    })
+    backbone, extract, prefix = build_image_model(cfg.model.backbone)
     backbone.init_weights()
     preprocessor = MODELS.build(cfg.model.data_preprocessor)
-    head = nn.Linear(cfg.model.backbone.arch.out_channels, 8)
+    head = nn.Linear(cfg.model.cls_head.in_channels, 8)
     parameters = [*backbone.parameters(), *head.parameters()]
     optimizer = torch.optim.AdamW(
         parameters, betas=(0.9, 0.98), weight_decay=0.05)
@@ -56,8 +92,7 @@ def train_image_model(cfg: Config, path: Path, steps: int) -> None:
         inputs, _ = preprocessor.preprocess(inputs, None)
         angles = 2 * np.pi * torch.from_numpy(np.stack(states)).float()
         targets = torch.cat([angles.sin(), angles.cos()], dim=-1)
-        loss = (head(backbone(inputs.flatten(0, 1)).frames) -
-                targets).square().mean()
+        loss = (head(extract(inputs.flatten(0, 1))) - targets).square().mean()
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.)
@@ -67,7 +102,7 @@ def train_image_model(cfg: Config, path: Path, steps: int) -> None:
             print(f'image model, step {step}: loss {loss:.3f}', flush=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     weights = {
-        f'backbone.{name}': value
+        f'{prefix}{name}': value
         for name, value in backbone.state_dict().items()
     }
     with replacing(str(path)) as partial:

@@ -14,7 +14,9 @@ optim_wrapper = dict(
         **{
             '.alignment.': dict(lr_mult=10.),
             '.message_': dict(lr_mult=10.),
-            '.temporal_': dict(lr_mult=10.),
+            '.temporal_skip': dict(lr_mult=10.),
+            '.temporal_attn.': dict(lr_mult=10.),
+            '.temporal_ln.': dict(lr_mult=10.),
             '.neck.': dict(lr_mult=10.),
             '.cls_head.': dict(lr_mult=10.),
             'ln1.weight': dict(decay_mult=0.),

@@ -95,7 +95,7 @@ def test_ablation(tmp_path):
                  'train_cfg.max_epochs=2')
     lines = run(*arguments).splitlines()
     row, = (line for line in lines if line.startswith('| none |'))
-    folder = tmp_path / 'runs/level3_seed0'
+    folder = tmp_path / 'runs/ila_motion_ablation/level3_seed0'
     assert (folder / 'modules.png').stat().st_size > 10000
     logs = sorted(folder.glob('none/*/*/vis_data/scalars.json'))
     finals = [
@@ -107,6 +107,27 @@ def test_ablation(tmp_path):
     assert (low, high) == pytest.approx((min(finals), max(finals)), abs=0.06)
     run(*arguments)
     assert sorted(folder.glob('none/*/*/vis_data/scalars.json')) == logs
+
+
+@pytest.mark.parametrize('kind', ['eva02', 'dinov2'])
+def test_ablation_of_another_image_backbone(tmp_path, kind):
+    """Without learning, the image backbone stays as it was trained."""
+    name = f'ila_motion_{kind}'
+    lines = run('ablation.py', '--config',
+                f'{ROOT}/configs/generality/{name}.py', '--only', 'ILA token',
+                '--seeds', '0', '--train', '12', '--val', '10', '--steps', '2',
+                '--data', tmp_path / 'data', '--work-dir', tmp_path / 'runs',
+                '--cfg-options', 'train_cfg.max_epochs=1',
+                'optim_wrapper.optimizer.lr=0.').splitlines()
+    assert sum(line.startswith('| ILA token |') for line in lines) == 1
+    folder = tmp_path / 'runs' / name
+    image, = torch.load(folder / 'image_model.pth').values()
+    trained = torch.load(
+        folder / 'level1_seed0/ILA_token/0/epoch_1.pth',
+        weights_only=False)['state_dict']
+    assert len(image) > 25
+    for key, value in image.items():
+        assert torch.equal(trained[f'backbone.image_backbone.{key}'], value)
 
 
 def test_point_places(tmp_path):

@@ -16,7 +16,7 @@ from projects.ila.utils import is_alignment
 from projects.ila.visualization import record_token_attention
 
 ROOT = Path(__file__).resolve().parents[3]
-CONFIGS = sorted(ROOT.glob('configs/generality/*.py'))
+CONFIGS = sorted(ROOT.glob('configs/generality/*_k400.py'))
 
 ARCH = dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64)
 VIT = dict(type='mmpretrain.VisionTransformer', arch=ARCH, patch_size=8)

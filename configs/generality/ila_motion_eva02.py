@@ -1,0 +1,5 @@
+_base_ = ['ila_motion_vit.py']
+
+model = dict(
+    backbone=dict(
+        image_backbone=dict(type='mmpretrain.ViTEVA02', sub_ln=True)))

@@ -1,0 +1,18 @@
+# What benchmarks/ablation.py trains on generated videos, as the other
+# ila_motion_*.py here.
+_base_ = ['../ila_motion_ablation.py']
+
+model = dict(
+    backbone=dict(
+        _delete_=True,
+        type='ILAImageBackbone',
+        img_size=64,
+        image_backbone=dict(
+            type='mmpretrain.VisionTransformer',
+            arch=dict(
+                embed_dims=64,
+                num_layers=2,
+                num_heads=2,
+                feedforward_channels=256),
+            patch_size=8),
+        alignment=dict(predictor=dict(channels=64, hidden_channels=32))))
