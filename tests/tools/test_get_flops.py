@@ -81,6 +81,17 @@ def test_token_form_is_within_3_percent_of_the_paper(config, options,
     assert rows['total'][2] > 1.2 * published  # the released form
 
 
+def test_difference_adds_a_linear_layer_of_every_frame():
+    rows, _ = get_flops('configs/ila_vitb16_k400.py')
+    added, result = get_flops('configs/ila_vitb16_k400.py', '--cfg-options',
+                              'model.backbone.alignment.difference=True')
+    assert added['alignment'] == [
+        pytest.approx(rows['alignment'][0] + 12 * 8 * 768**2 / 1e9, abs=2e-3),
+        pytest.approx(rows['alignment'][1] + 12 * 768**2 / 1e6, abs=2e-3)
+    ]
+    assert 'released' not in result.stdout
+
+
 def other_form_macs(form, width, layers, patches, frames):
     """Count blocks and what a form adds to them by hand."""
     tokens = patches + 1 + (form in ('message', 'neighbours'))

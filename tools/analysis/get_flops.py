@@ -118,9 +118,11 @@ def main() -> None:
                  'tell the number of frames. Please give --shape')
     frames, *size = args.shape or (cfg.model.neck.num_frames,
                                    backbone.img_size, backbone.img_size)
-    # Only these two take the same settings of the alignment.
+    # Only these two take the same settings of the alignment, but for this.
     form = backbone.get('form', 'token')
-    has_forms = form in FORMS and backbone.type == 'ILAVisionTransformer'
+    has_forms = (
+        form in FORMS and backbone.type == 'ILAVisionTransformer'
+        and not (backbone.get('alignment') or {}).get('difference'))
     forms = FORMS if has_forms else (form, )
 
     columns = []

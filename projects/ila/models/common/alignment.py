@@ -297,10 +297,9 @@ class ImplicitAlignment(BaseModule):
             :func:`pair_masks`. Defaults to 1.
         difference (bool): Whether class tokens get the difference of a pair's
             aligned features as well, through a linear layer that is zero at
-            first. The mean of both, which is all that the paper takes of
-            them, is the same for reversed frames; the difference has the
-            direction of time. It is an addition of this project.
-            Defaults to False.
+            first. Their mean, which is all that the paper takes of them, is
+            the same in either order; the difference changes its sign. It is
+            an addition of this project. Defaults to False.
         radius (float): See :func:`soft_mask`. Defaults to 0.25.
         slope (float): See :func:`soft_mask`. Defaults to 1.5.
         disturbance (float): See :func:`soft_mask`; used in training.
