@@ -23,9 +23,11 @@ def get_flops(config, *args, cwd=ROOT):
                                 **os.environ, 'PYTHONWARNINGS': 'ignore'
                             })
     assert result.returncode == 0, result.stderr
-    rows = re.findall(r'^([a-z ]+?) +([\d.]+) +([\d.]+) +([\d.]+) +([\d.]+)$',
-                      result.stdout, re.M)
-    return {name: [float(x) for x in row] for name, *row in rows}, result
+    rows = re.findall(r'^([a-z ]+?)((?: +[\d.]+)+)$', result.stdout, re.M)
+    return {
+        name: [float(x) for x in values.split()]
+        for name, values in rows
+    }, result
 
 
 def token_form_macs(width, layers, patches, frames, embed, classes):
