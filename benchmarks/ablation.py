@@ -214,7 +214,7 @@ def print_table(variants: Dict[str, Sequence[str]], config: Path,
         finals = [100 * [*curve.values()][-1] for curve in curves[name]]
         print(
             f'| {name} | {statistics.mean(finals):.1f} % | '
-            f'{min(finals):.1f} % | {max(finals):.1f} % | {macs / 1e6:.0f} | '
+            f'{min(finals):.1f} % | {max(finals):.1f} % | {macs / 1e6:.1f} | '
             f'{parameters / 1e3:.0f} | {speeds[name]:.0f} |')
 
 
