@@ -166,7 +166,7 @@ def measure_speed(variants: Dict[str, Sequence[str]], config: Path,
                             cfg.crop_size)
         functions[name] = partial(model.extract_feat, views, test_mode=True)
     with torch.inference_mode():
-        times = measure(functions)
+        times = measure(functions, rounds=21)
     return {
         name: clips / statistics.median(values)
         for name, values in times.items()
