@@ -50,6 +50,16 @@ def form(name: str, *options: str) -> Tuple[str, ...]:
 # Alignment with what this project adds to it.
 DIFFERENCE = ('model.backbone.alignment.difference=True', )
 
+
+def with_difference(
+        variants: Dict[str, Sequence[str]]) -> Dict[str, Sequence[str]]:
+    """Let variants have the difference, too."""
+    return {
+        name: (*DIFFERENCE, *options)
+        for name, options in variants.items()
+    }
+
+
 # Settings of each variant, by group; nothing is the config as it is. All have
 # the multi-frame transformer behind the blocks unless it is taken away.
 GROUPS: Dict[str, Dict[str, Sequence[str]]] = {
@@ -64,28 +74,26 @@ GROUPS: Dict[str, Dict[str, Sequence[str]]] = {
         'ILA token, difference': DIFFERENCE,
         'ILA released': ('model.backbone.form=released', ),
     },
-    'targets': {
-        'neighbour': DIFFERENCE,
-        'first frame': (*DIFFERENCE, 'model.backbone.alignment.target=first'),
-        'middle frame':
-        (*DIFFERENCE, 'model.backbone.alignment.target=middle'),
-    },
-    'parts': {
-        'ILA token, difference': DIFFERENCE,
-        'no alignment loss': (*DIFFERENCE, 'model.align_loss_weight=0'),
-        'alignment loss / 10': (*DIFFERENCE, 'model.align_loss_weight=0.1'),
-        'no disturbance':
-        (*DIFFERENCE, 'model.backbone.alignment.disturbance=0'),
-        'smaller mask': (*DIFFERENCE, 'model.backbone.alignment.radius=0.1'),
-        'larger mask': (*DIFFERENCE, 'model.backbone.alignment.radius=0.5'),
-        'no mask': (*DIFFERENCE, 'model.backbone.alignment.radius=10'),
-        'two points': (*DIFFERENCE, 'model.backbone.alignment.num_points=2'),
-        'shared predictor':
-        (*DIFFERENCE, 'model.backbone.share_predictor=True'),
-        'first block only':
-        (*DIFFERENCE, 'model.backbone.temporal_layers=[0]'),
-        'last block only': (*DIFFERENCE, 'model.backbone.temporal_layers=[1]'),
-    },
+    'targets':
+    with_difference({
+        'neighbour': (),
+        'first frame': ('model.backbone.alignment.target=first', ),
+        'middle frame': ('model.backbone.alignment.target=middle', ),
+    }),
+    'parts':
+    with_difference({
+        'ILA token, difference': (),
+        'no alignment loss': ('model.align_loss_weight=0', ),
+        'alignment loss / 10': ('model.align_loss_weight=0.1', ),
+        'no disturbance': ('model.backbone.alignment.disturbance=0', ),
+        'smaller mask': ('model.backbone.alignment.radius=0.1', ),
+        'larger mask': ('model.backbone.alignment.radius=0.5', ),
+        'no mask': ('model.backbone.alignment.radius=10', ),
+        'two points': ('model.backbone.alignment.num_points=2', ),
+        'shared predictor': ('model.backbone.share_predictor=True', ),
+        'first block only': ('model.backbone.temporal_layers=[0]', ),
+        'last block only': ('model.backbone.temporal_layers=[1]', ),
+    }),
 }
 
 

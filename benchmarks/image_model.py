@@ -18,7 +18,7 @@ VIDEOS = 16  # at once
 LEVEL = 2  # what single frames can show is all there
 
 
-def build_image_model(backbone: dict) -> Tuple[nn.Module, Callable, str]:
+def build_image_model(backbone: dict) -> Tuple[nn.Module, Callable]:
     """Build the image backbone that a backbone is made of.
 
     Args:
@@ -26,9 +26,8 @@ def build_image_model(backbone: dict) -> Tuple[nn.Module, Callable, str]:
             ``ILAImageBackbone``.
 
     Returns:
-        tuple: The image backbone, what takes videos ``(B, 3, T, H, W)`` to
-        features of their frames, ``(B, T, E)``, and what comes before the
-        weights' names in a file.
+        tuple: The image backbone and what takes videos ``(B, 3, T, H, W)``
+        to features of their frames, ``(B, T, E)``.
     """
     if backbone['type'] == 'ILAImageBackbone':
         image = MODELS.build(
@@ -42,9 +41,9 @@ def build_image_model(backbone: dict) -> Tuple[nn.Module, Callable, str]:
             return image(images.flatten(0,
                                         1))[0].unflatten(0, images.shape[:2])
 
-        return image, extract, ''
+        return image, extract
     image = MODELS.build({**backbone, 'form': 'none', 'alignment': None})
-    return image, lambda x: image(x).frames, 'backbone.'
+    return image, lambda x: image(x).frames
 
 
 def image_weights_setting(backbone: dict, path: Path) -> List[str]:
@@ -70,7 +69,7 @@ def train_image_model(cfg: Config, path: Path, steps: int) -> None:
     if path.exists():
         return
     torch.manual_seed(0)
-    backbone, extract, prefix = build_image_model(cfg.model.backbone)
+    backbone, extract = build_image_model(cfg.model.backbone)
     backbone.init_weights()
     preprocessor = MODELS.build(cfg.model.data_preprocessor)
     head = nn.Linear(cfg.model.cls_head.in_channels, 8)
@@ -101,9 +100,5 @@ def train_image_model(cfg: Config, path: Path, steps: int) -> None:
         if step % 100 == 0 or step == steps - 1:
             print(f'image model, step {step}: loss {loss:.3f}', flush=True)
     path.parent.mkdir(parents=True, exist_ok=True)
-    weights = {
-        f'{prefix}{name}': value
-        for name, value in backbone.state_dict().items()
-    }
     with replacing(str(path)) as partial:
-        torch.save(dict(state_dict=weights), partial)
+        torch.save(dict(state_dict=backbone.state_dict()), partial)

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from mmengine.dataset import Compose
-from mmengine.runner import load_checkpoint
 from torch import Tensor
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -18,10 +17,12 @@ sys.path.insert(0, str(ROOT / 'tools'))
 
 from cli import load_overridden_config  # noqa: E402
 from cli import add_config_arguments, exit_on_bad_input  # noqa: E402
+from visualize_alignment import load_model  # noqa: E402
 
-from mmaction.registry import MODELS  # noqa: E402
 from projects.ila.datasets.motion_rendering import classes  # noqa: E402
 from projects.ila.datasets.motion_rendering import render_states  # noqa: E402
+from projects.ila.models.common.alignment import pair_frames  # noqa: E402
+from projects.ila.visualization.alignment import to_pixels  # noqa: E402
 
 # Beside those of the data sets, whose videos have seeds of three numbers.
 SEED = 10**6 + 1
@@ -79,20 +80,21 @@ def main() -> None:
         centres.append(torch.from_numpy(states[:, :2]).float())
     # The input is cut out of the middle.
     centres = 0.5 + (torch.stack(centres) - 0.5) * period
-    centres = torch.stack([centres[:, :-1], centres[:, 1:]], dim=2)
 
-    model = MODELS.build(cfg.model).eval()
     with exit_on_bad_input(), torch.inference_mode():
-        load_checkpoint(model, args.checkpoint, 'cpu')
+        model = load_model(cfg, args.checkpoint, 'cpu')
         videos, _ = model.data_preprocessor.preprocess(inputs, None)
         points = model.backbone(videos.flatten(0, 1)).points
-    # -1 and 1 are the centres of the outermost patches.
-    patch = cfg.model.backbone.arch.patch_size / cfg.crop_size
-    points = 0.5 + points / 2 * (1 - patch)
+    target = model.backbone.aligned_layers[0].alignment.target
+    centres = torch.stack(pair_frames(centres, centres, target), dim=2)
+    patch_size = model.backbone.arch_settings['patch_size']
+    grid = [cfg.crop_size // patch_size] * 2
+    points = (to_pixels(points.numpy(), grid, patch_size) +
+              0.5) / cfg.crop_size
 
     print('| block | to the target | to that of another video |')
     print('|---|---|---|')
-    for number, places in enumerate(points, 1):
+    for number, places in enumerate(torch.from_numpy(points), 1):
         own, others = (
             distances(places, targets, period).mean()
             for targets in (centres, centres.roll(1, 0)))

@@ -6,7 +6,7 @@ model = dict(
     backbone=dict(
         _delete_=True,
         type='ILAImageBackbone',
-        img_size=64,
+        img_size=_base_.crop_size,
         image_backbone=dict(
             type='mmpretrain.VisionTransformer',
             arch=dict(
@@ -15,4 +15,4 @@ model = dict(
                 num_heads=2,
                 feedforward_channels=256),
             patch_size=8),
-        alignment=dict(predictor=dict(channels=64, hidden_channels=32))))
+        alignment=_base_.model.backbone.alignment))
