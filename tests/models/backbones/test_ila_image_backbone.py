@@ -229,6 +229,42 @@ def test_without_the_token_frames_are_mmpretrains(kind, size, monkeypatch):
 
 
 @pytest.mark.parametrize('kind', KINDS)
+@torch.no_grad()
+def test_form_none_is_mmpretrains(kind):
+    plain = build_plain(kind)
+    model = build(kind, form='none', num_registers=0)
+    model.image_backbone.load_state_dict(plain.state_dict())
+    video = torch.randn(2, 3, 4, 32, 32)
+    out = model(video)
+    for own, frames in zip(out.frames, video):
+        expected, = plain(frames.transpose(0, 1))
+        torch.testing.assert_close(own, expected, **CLOSE)
+    assert out.patches.shape == (2, 4, 16, 32)
+    assert out.points is None and out.align_loss is None
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_form_none_has_no_part_of_the_alignment(kind):
+    model = build_recognizer(kind, form='none')
+    names = {name for name, _ in model.named_parameters()}
+    with_ila = build_recognizer(kind).named_parameters()
+    assert names == {name for name, _ in with_ila if not is_alignment(name)}
+    assert model.backbone.aligned_layers == []
+    samples = [ActionDataSample().set_gt_label(label) for label in (1, 3)]
+    losses = model(torch.randn(2, 1, 3, 4, 32, 32), samples, mode='loss')
+    assert {'loss_cls', 'top1_acc', 'top5_acc'} == set(losses)
+
+
+@pytest.mark.parametrize('settings, message', [
+    (dict(form='released'), r"form must be .* got 'released'; mend"),
+    (dict(form='none', alignment=dict(radius=0.1)), "'none' aligns nothing"),
+])
+def test_other_forms_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        build('vit', **settings)
+
+
+@pytest.mark.parametrize('kind', KINDS)
 def test_shapes(kind):
     model = build(kind)
     for frames in (2, 5):

@@ -77,7 +77,10 @@ class ILAImageBackbone(BaseModule):
             ``out_type`` and ``out_indices`` are of no effect.
         img_size (int): Input size of the position embeddings.
             Defaults to 224.
-        alignment (dict): Arguments of ``ImplicitAlignment``.
+        form (str): ``'token'`` or, for comparison, ``'none'``: each frame is
+            on its own. Defaults to ``'token'``.
+        alignment (dict, optional): Arguments of ``ImplicitAlignment``. The
+            form ``'none'`` takes none.
         num_registers (int): Learnt tokens without position that take part in
             all blocks and are dropped then (arXiv:2309.16588), of which
             mmpretrain has none. Weights may hold them as ``register_tokens``.
@@ -86,15 +89,23 @@ class ILAImageBackbone(BaseModule):
             among them, stay as they are and only the alignment is trained.
             Defaults to False.
     """
-    has_alignment = True
 
     def __init__(self,
                  image_backbone: dict,
                  img_size: int = 224,
-                 alignment: dict = dict(),
+                 form: str = 'token',
+                 alignment: Optional[dict] = None,
                  num_registers: int = 0,
                  freeze_image: bool = False) -> None:
         super().__init__()
+        if form not in ('token', 'none'):
+            raise ValueError("form must be 'token' or 'none' on the image "
+                             f"backbones of mmpretrain, got '{form}'; mend "
+                             '`model.backbone.form`')
+        if form == 'none' and alignment:
+            raise ValueError("the form 'none' aligns nothing; leave "
+                             '`model.backbone.alignment` out, or set it to '
+                             'None')
         kind = image_backbone['type']
         if MODELS.get(kind) not in (VisionTransformer, ViTEVA02):
             raise ValueError(
@@ -117,7 +128,8 @@ class ILAImageBackbone(BaseModule):
             if isinstance(module, DropPath):
                 # NumPy's numbers could not be compiled.
                 module.drop_prob = float(module.drop_prob)
-        self.form = 'token'
+        self.form = form
+        self.has_alignment = form == 'token'
         self.num_registers = num_registers
         if num_registers:
             image.register_tokens = nn.Parameter(
@@ -127,13 +139,14 @@ class ILAImageBackbone(BaseModule):
         self.image_backbone = image
         self.embed_dims = image.embed_dims
         self.num_layers = len(image.layers)
-        self.temporal_layers = tuple(range(self.num_layers))
+        self.temporal_layers = tuple(
+            range(self.num_layers if self.has_alignment else 0))
         self.arch_settings = dict(
             image.arch_settings,
             patch_size=image.patch_embed.projection.kernel_size[0])
         self.alignment = ModuleList(
-            ImplicitAlignment(self.embed_dims, **alignment)
-            for _ in range(self.num_layers))
+            ImplicitAlignment(self.embed_dims, **(alignment or dict()))
+            for _ in self.temporal_layers)
         self.deployed = False
         if freeze_image:
             image.requires_grad_(False)
@@ -289,7 +302,11 @@ class ILAImageBackbone(BaseModule):
         image = self.image_backbone
         positions = (patch_grid, ) if self.rotary else ()
         points, losses = [], []
-        for layer, alignment in zip(image.layers, self.alignment):
+        for number, layer in enumerate(image.layers):
+            if number not in self.temporal_layers:
+                x = layer(x, *positions)
+                continue
+            alignment = self.alignment[number]
             mutual, change, layer_points, loss = alignment(
                 patches(x).unflatten(2, patch_grid), disturb, with_loss)
             x = add_to_class_tokens(x, change)
@@ -306,5 +323,6 @@ class ILAImageBackbone(BaseModule):
         return ILAFeatures(
             frames=cls_token.unflatten(0, (batch, frames)),
             patches=patches(x),
-            points=torch.stack(points),
-            align_loss=torch.stack(losses) if with_loss else None)
+            points=torch.stack(points) if self.has_alignment else None,
+            align_loss=torch.stack(losses)
+            if self.has_alignment and with_loss else None)
