@@ -1,7 +1,8 @@
 """Measure how far the interactive points are from what moves.
 
 The targets of generated videos are the only thing in them that the class
-depends on, and their places are known.
+depends on, and their places are known. Of several points in a frame the
+nearest counts.
 """
 import argparse
 import sys
@@ -32,15 +33,16 @@ def distances(points: Tensor, centres: Tensor, period: float) -> Tensor:
     """Get the distances of points and targets, which wrap around the edges.
 
     Args:
-        points (Tensor): ``(..., 2)``, from 0 to 1 within the input.
-        centres (Tensor): Like ``points``.
+        points (Tensor): ``(..., N, 2)``, from 0 to 1 within the input.
+        centres (Tensor): ``(..., 2)``, likewise.
         period (float): The videos' side, of which the input is a crop.
 
     Returns:
-        Tensor: ``(...)``, in sides of the input.
+        Tensor: ``(...)``, of the nearest point, in sides of the input.
     """
-    offsets = points - centres
-    return (offsets - period * (offsets / period).round()).norm(dim=-1)
+    offsets = points - centres[..., None, :]
+    offsets -= period * (offsets / period).round()
+    return offsets.norm(dim=-1).amin(-1)
 
 
 def parse_args() -> argparse.Namespace:
@@ -91,10 +93,12 @@ def main() -> None:
     grid = [cfg.crop_size // patch_size] * 2
     points = (to_pixels(points.numpy(), grid, patch_size) +
               0.5) / cfg.crop_size
+    # (blocks, videos, pairs, 2, points, 2)
+    points = torch.from_numpy(points).view(*points.shape[:4], -1, 2)
 
     print('| block | to the target | to that of another video |')
     print('|---|---|---|')
-    for number, places in enumerate(torch.from_numpy(points), 1):
+    for number, places in enumerate(points, 1):
         own, others = (
             distances(places, targets, period).mean()
             for targets in (centres, centres.roll(1, 0)))

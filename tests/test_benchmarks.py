@@ -130,14 +130,22 @@ def test_ablation_of_another_image_backbone(tmp_path, kind):
         assert torch.equal(trained[f'backbone.image_backbone.{key}'], value)
 
 
-def test_point_places(tmp_path):
-    """Of points that stay in the middle the distances are known."""
+@pytest.mark.parametrize('points', [[(0., 0.)], [(0.6, -0.4), (-0.2, 0.7)]])
+def test_point_places(tmp_path, points):
+    """Of points that stay where they are the distances are known."""
     config, checkpoint = tmp_path / 'config.py', tmp_path / 'weights.pth'
     config.write_text(f"""
 _base_ = ['{ROOT}/configs/ila_motion_ablation.py']
-model = dict(backbone=dict(alignment=dict(predictor=dict(limit=0.))))
+model = dict(backbone=dict(alignment=dict(num_points={len(points)})))
 """)
     model = MODELS.build(Config.fromfile(config).model)
+    for name, parameter in model.named_parameters():
+        if name.endswith('.point.2.weight'):
+            parameter.data.zero_()
+        elif name.endswith('.point.2.bias'):
+            # Of the earlier and of the later frame; 0.75 is the limit.
+            places = torch.tensor(2 * points).flatten()
+            parameter.data = (places / 0.75).atanh()
     torch.save(dict(state_dict=model.state_dict()), checkpoint)
     lines = run('point_places.py', config, checkpoint, '--videos',
                 '3').splitlines()
@@ -149,9 +157,12 @@ model = dict(backbone=dict(alignment=dict(predictor=dict(limit=0.))))
         for number, state in enumerate(states):
             # The crop is 64 of 72 pixels.
             near = min(
-                math.dist(state[:2] + np.array(shift), (0.5, 0.5))
-                for shift in itertools.product((-1, 0, 1), repeat=2))
-            nearest += [near * 72 / 64] * (1 if number in (0, 7) else 2)
+                # -1 and 1 are the middles of the outermost of 8 patches.
+                math.dist((state[:2] + np.array(shift) - 0.5) * 72 / 64,
+                          np.array(point) * 7 / 16)
+                for shift in itertools.product((-1, 0, 1), repeat=2)
+                for point in points)
+            nearest += [near] * (1 if number in (0, 7) else 2)
     expected = sum(nearest) / len(nearest)
     assert [[float(cell) for cell in row] for row in rows[1:]] == [
         pytest.approx([block, expected, expected], abs=6e-4)
