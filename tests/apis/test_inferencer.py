@@ -318,7 +318,7 @@ def test_sizes_are_not_mixed(folder, tmp_path):
 
 def test_find_videos(tmp_path):
     names = [
-        'a/v2.mp4', 'a/v10.MKV', 'a/b/c.webm', 'a/notes.txt', 'a/cover.jpg',
+        'a/v2.mp4', 'a/v10.MKV', 'a/b/c.m4v', 'a/notes.txt', 'a/cover.jpg',
         'a/.hidden.mp4', 'a/.git/d.mp4', 'f/2/1.jpg', 'f/10/1.png',
         'f/2/2.jpg', 'x[1].mp4', 'e/notes.txt'
     ]
@@ -332,11 +332,11 @@ def test_find_videos(tmp_path):
             for path in find_videos(f'{tmp_path}/{pattern}')
         ]
 
-    assert find('a') == ['a/v2.mp4', 'a/v10.MKV', 'a/b/c.webm']
+    assert find('a') == ['a/v2.mp4', 'a/v10.MKV', 'a/b/c.m4v']
     assert find('a/*.[mM]*') == ['a/v2.mp4', 'a/v10.MKV']
     assert find('f') == find('f/*') == ['f/2', 'f/10']
     assert sorted(find('a/**')) == sorted(
-        ['a/v2.mp4', 'a/v10.MKV', 'a/b/c.webm', 'a/cover.jpg', 'a/notes.txt'])
+        ['a/v2.mp4', 'a/v10.MKV', 'a/b/c.m4v', 'a/cover.jpg', 'a/notes.txt'])
     assert find('x[1].mp4') == ['x[1].mp4']
     assert find('a/notes.txt') == ['a/notes.txt']
     assert find('e') == find('none') == find('none*') == []

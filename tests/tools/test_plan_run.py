@@ -229,6 +229,21 @@ def test_too_small_a_gpu(plan):
     assert 'with_cp' not in error.value.code
 
 
+def test_too_small_a_gpu_for_another_image_backbone(monkeypatch):
+    """What is advised is what the backbone has, and is advised once."""
+    config = ROOT / 'configs/generality/ila_motion_eva02.py'
+    arguments = [
+        'plan_run.py',
+        str(config), '--gpus', '1', '--gpu-memory', '0.001', '--videos', '9'
+    ]
+    freeze = 'model.backbone.freeze_image=True'
+    for options, advice in (([], f'try {freeze}, fewer'),
+                            (['--cfg-options', freeze], 'try fewer or')):
+        monkeypatch.setattr(sys, 'argv', arguments + options)
+        with pytest.raises(SystemExit, match=advice):
+            tool.main()
+
+
 def test_videos_must_be_known(plan):
     arguments = '--gpus', '1', '--gpu-memory', '1'
     missing = 'train_dataloader.dataset.ann_file=none.txt'

@@ -29,6 +29,10 @@ from mmaction.structures import ActionDataSample  # noqa: E402
 
 AMP_WRAPPERS = ('AmpOptimWrapper', 'OptionalAmpOptimWrapper')
 GIB = 2**30
+# Settings of the backbones that save memory.
+SAVERS = dict(
+    ILAVisionTransformer=('with_cp', 'freeze_clip'),
+    ILAImageBackbone=('freeze_image', ))
 
 
 class LiveMemory(TorchDispatchMode):
@@ -234,7 +238,8 @@ def main() -> None:
     used = f'{sum(memory.values()) / GIB:.2f} GiB'
     if not fitting:
         mends = [
-            f'model.backbone.{key}=True' for key in ('with_cp', 'freeze_clip')
+            f'model.backbone.{key}=True'
+            for key in SAVERS.get(cfg.model.backbone.type, ())
             if not cfg.model.backbone.get(key)
         ]
         sys.exit(f'{args.config}: one clip per GPU takes {used}, more than '

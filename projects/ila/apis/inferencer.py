@@ -20,13 +20,12 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 from mmaction.registry import INFERENCERS
 from mmaction.structures import ActionDataSample
 from mmaction.utils import get_str_type
-from ..datasets.annotations import natural_key
+from ..datasets.annotations import VIDEO_SUFFIXES, natural_key
 from ..datasets.transforms import SafeDecordDecode, SafeDecordInit
 from ..datasets.transforms.loading import check_num_frames
 from ..models.text import load_class_names
 from ..utils import check_all_weights, naming_source
 
-_VIDEO_EXTENSIONS = ('.mp4', '.avi', '.mkv', '.webm', '.mov')
 PathType = Union[str, Path]
 
 
@@ -63,7 +62,7 @@ def find_videos(path: str) -> List[str]:
     for folder, subfolders, names in os.walk(path):
         subfolders[:] = sorted((name for name in subfolders if name[0] != '.'),
                                key=natural_key)
-        videos += _select(folder, names, _VIDEO_EXTENSIONS)
+        videos += _select(folder, names, VIDEO_SUFFIXES)
         if _select(folder, names, IMG_EXTENSIONS):
             frame_folders.append(folder)
     return videos or frame_folders
@@ -273,7 +272,7 @@ class ILAInferencer(BaseInferencer):
         if not any(found):
             raise FileNotFoundError(
                 f"there are no videos in '{', '.join(paths)}'; give files, "
-                f'folders or patterns of {", ".join(_VIDEO_EXTENSIONS)} or '
+                f'folders or patterns of {", ".join(VIDEO_SUFFIXES)} or '
                 'folders of images')
         return [
             video for path, videos in zip(paths, found)
