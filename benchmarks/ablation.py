@@ -84,7 +84,7 @@ GROUPS: Dict[str, Dict[str, Sequence[str]]] = {
     with_difference({
         'ILA token, difference': (),
         'no alignment loss': ('model.align_loss_weight=0', ),
-        'alignment loss / 10': ('model.align_loss_weight=0.1', ),
+        'a tenth of the loss': ('model.align_loss_weight=0.1', ),
         'no disturbance': ('model.backbone.alignment.disturbance=0', ),
         'smaller mask': ('model.backbone.alignment.radius=0.1', ),
         'larger mask': ('model.backbone.alignment.radius=0.5', ),
