@@ -47,17 +47,19 @@ def form(name: str, *options: str) -> Tuple[str, ...]:
             *options)
 
 
-# Alignment with what this project adds to it.
+RELEASED = ('model.backbone.form=released', )
+# What this project adds to the alignment.
 DIFFERENCE = ('model.backbone.alignment.difference=True', )
+MOTION_LOSS = ('model.backbone.alignment.motion_loss=True', )
+ADDITIONS = DIFFERENCE + MOTION_LOSS
+# All patches are within such a radius.
+NO_MASK = ('model.backbone.alignment.radius=10', )
 
 
-def with_difference(
+def with_additions(
         variants: Dict[str, Sequence[str]]) -> Dict[str, Sequence[str]]:
-    """Let variants have the difference, too."""
-    return {
-        name: (*DIFFERENCE, *options)
-        for name, options in variants.items()
-    }
+    """Let variants have the additions, too."""
+    return {name: (*ADDITIONS, *options) for name, options in variants.items()}
 
 
 # Settings of each variant, by group; nothing is the config as it is. All have
@@ -72,23 +74,27 @@ GROUPS: Dict[str, Dict[str, Sequence[str]]] = {
         'average of neighbours': form('neighbours'),
         'ILA token': (),
         'ILA token, difference': DIFFERENCE,
-        'ILA released': ('model.backbone.form=released', ),
+        'ILA token, motion loss': MOTION_LOSS,
+        'ILA token, additions': ADDITIONS,
+        'ILA released': RELEASED,
+        'ILA released, motion loss': RELEASED + MOTION_LOSS,
     },
     'targets':
-    with_difference({
+    with_additions({
         'neighbour': (),
         'first frame': ('model.backbone.alignment.target=first', ),
         'middle frame': ('model.backbone.alignment.target=middle', ),
     }),
     'parts':
-    with_difference({
-        'ILA token, difference': (),
+    with_additions({
+        'ILA token, additions': (),
         'no alignment loss': ('model.align_loss_weight=0', ),
         'a tenth of the loss': ('model.align_loss_weight=0.1', ),
         'no disturbance': ('model.backbone.alignment.disturbance=0', ),
         'smaller mask': ('model.backbone.alignment.radius=0.1', ),
         'larger mask': ('model.backbone.alignment.radius=0.5', ),
-        'no mask': ('model.backbone.alignment.radius=10', ),
+        'no mask': NO_MASK,
+        'no mask and no loss': (*NO_MASK, 'model.align_loss_weight=0'),
         'two points': ('model.backbone.alignment.num_points=2', ),
         'shared predictor': ('model.backbone.share_predictor=True', ),
         'first block only': ('model.backbone.temporal_layers=[0]', ),

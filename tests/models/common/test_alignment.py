@@ -62,24 +62,51 @@ def test_halve(size, pooled):
     assert halve(torch.rand(1, 2, *size)).shape[-2:] == pooled
 
 
-def test_pool_and_loss_equal_loops():
+def pool_by_loop(patches, masks):
+    """Aligned features of each pair of one video, patch by patch."""
+    pooled = torch.zeros(len(masks), 2, patches.shape[-1])
+    for pair, i in itertools.product(range(len(masks)), range(2)):
+        for row, column in itertools.product(*map(range, masks.shape[2:])):
+            pooled[pair, i] += (
+                masks[pair, i, row, column] * patches[pair + i, row, column] /
+                masks[0, 0].numel())
+    return pooled
+
+
+@pytest.mark.parametrize('motion_loss', [False, True])
+def test_pool_and_loss_equal_loops(motion_loss):
     torch.manual_seed(0)
     patches, masks = torch.randn(2, 4, 3, 5, 6), torch.rand(2, 3, 2, 3, 5)
-    pooled = ImplicitAlignment(6).pool(patches, masks)
+    alignment = ImplicitAlignment(6, motion_loss=motion_loss)
+    pooled = alignment.pool(patches, masks)
     loss = 0.
-    for video, pair in itertools.product(range(2), range(3)):
-        means = []
-        for i in range(2):
-            mean = torch.zeros(6)
-            for row, column in itertools.product(range(3), range(5)):
-                mean += (
-                    masks[video, pair, i, row, column] *
-                    patches[video, pair + i, row, column] / 15)
-            torch.testing.assert_close(pooled[video, pair, i], mean)
-            means.append(mean)
-        cosine = means[0] @ means[1] / (means[0].norm() * means[1].norm())
-        loss += (1 - cosine) / 6
-    torch.testing.assert_close(ImplicitAlignment.loss(pooled), loss)
+    for video in range(2):
+        expected = pool_by_loop(patches[video], masks[video])
+        torch.testing.assert_close(pooled[video], expected)
+        if motion_loss:
+            still = sum(patches[video]) / 4
+            expected = pool_by_loop(patches[video] - still, masks[video])
+        for earlier, later in expected:
+            cosine = earlier @ later / (earlier.norm() * later.norm())
+            loss += (1 - cosine) / 6
+    torch.testing.assert_close(alignment.loss(patches, masks, pooled), loss)
+    torch.testing.assert_close(alignment.loss(patches, masks), loss)
+
+
+@pytest.mark.parametrize('form', [ImplicitAlignment, ReleasedAlignment])
+def test_motion_loss_does_not_see_what_stays(form):
+    """A still background changes neither the loss nor the predictions."""
+    torch.manual_seed(0)
+    alignment = form(8, motion_loss=True)
+    video, still = torch.randn(2, 4, 7, 7, 8), torch.randn(2, 1, 7, 7, 8)
+    _, points, masks = alignment.align(video, disturb=False)
+    *_, found, loss = alignment(video, disturb=False)
+    assert torch.equal(found, points)
+    torch.testing.assert_close(alignment.loss(video + still, masks), loss)
+    alignment.motion_loss = False
+    *_, found, other = alignment(video, disturb=False)
+    assert torch.equal(found, points)
+    assert (alignment.loss(video + still, masks) - other).abs() > 0.01
 
 
 # By target and number of frames.

@@ -300,6 +300,12 @@ class ImplicitAlignment(BaseModule):
             first. Their mean, which is all that the paper takes of them, is
             the same in either order; the difference changes its sign. It is
             an addition of this project. Defaults to False.
+        motion_loss (bool): Whether the alignment loss leaves out what stays
+            in place: it compares features less their mean over the frames of
+            the video. What two frames share most is otherwise a still
+            background, which draws the points away from what moves. It is an
+            addition of this project and changes the training only.
+            Defaults to False.
         radius (float): See :func:`soft_mask`. Defaults to 0.25.
         slope (float): See :func:`soft_mask`. Defaults to 1.5.
         disturbance (float): See :func:`soft_mask`; used in training.
@@ -313,6 +319,7 @@ class ImplicitAlignment(BaseModule):
                  target: str = 'neighbour',
                  num_points: int = 1,
                  difference: bool = False,
+                 motion_loss: bool = False,
                  radius: float = 0.25,
                  slope: float = 1.5,
                  disturbance: float = 0.2,
@@ -332,6 +339,7 @@ class ImplicitAlignment(BaseModule):
         if difference:
             self.difference_fc = nn.Linear(embed_dims, embed_dims, bias=False)
         self.target = target
+        self.motion_loss = motion_loss
         self.radius = radius
         self.slope = slope
         self.disturbance = disturbance
@@ -390,16 +398,25 @@ class ImplicitAlignment(BaseModule):
         ]
         return torch.cat(pooled, dim=2)
 
-    @staticmethod
-    def loss(pooled: Tensor) -> Tensor:
+    def loss(self,
+             patches: Tensor,
+             masks: Tensor,
+             pooled: Optional[Tensor] = None) -> Tensor:
         """Cosine loss that pulls the aligned features of a pair together.
 
         Args:
-            pooled (Tensor): ``(B, T - 1, 2, C)``, from :meth:`pool`.
+            patches (Tensor): ``(B, T, H, W, C)``.
+            masks (Tensor): ``(B, T - 1, 2, H, W)``.
+            pooled (Tensor, optional): What :meth:`pool` gives of these, if
+                that is known.
 
         Returns:
             Tensor: Scalar, ``1 - cos`` averaged over the pairs.
         """
+        if self.motion_loss:
+            pooled = self.pool(patches - patches.mean(1, keepdim=True), masks)
+        elif pooled is None:
+            pooled = self.pool(patches, masks)
         earlier, later = pooled.float().unbind(2)
         return 1 - F.cosine_similarity(earlier, later, dim=-1).mean()
 
@@ -439,7 +456,7 @@ class ImplicitAlignment(BaseModule):
         """
         _, points, masks = self.align(patches, disturb)
         pooled = self.pool(patches, masks)
-        loss = self.loss(pooled) if with_loss else None
+        loss = self.loss(patches, masks, pooled) if with_loss else None
         return (merge_pairs(pooled, self.target),
                 self.merge_differences(pooled), points, loss)
 
@@ -501,5 +518,5 @@ class ReleasedAlignment(ImplicitAlignment):
         maps = self.temporal_conv(frames.permute(0, 3, 1, 2))
         temporal = self.temporal_fc(maps.permute(0, 2, 3, 1))
         temporal = temporal.unflatten(2, patches.shape[2:4])
-        loss = self.loss(self.pool(patches, masks)) if with_loss else None
+        loss = self.loss(patches, masks) if with_loss else None
         return aligned, temporal, points, loss
