@@ -93,7 +93,7 @@ GROUPS: Dict[str, Dict[str, Sequence[str]]] = {
         'no disturbance': ('model.backbone.alignment.disturbance=0', ),
         'smaller mask': ('model.backbone.alignment.radius=0.1', ),
         'larger mask': ('model.backbone.alignment.radius=0.5', ),
-        'no mask': NO_MASK,
+        'no mask': (*NO_MASK, ),
         'no mask and no loss': (*NO_MASK, 'model.align_loss_weight=0'),
         'two points': ('model.backbone.alignment.num_points=2', ),
         'shared predictor': ('model.backbone.share_predictor=True', ),
@@ -128,13 +128,18 @@ def train(folder: Path, config: Path, options: Sequence[str]) -> None:
         options (Sequence[str]): Settings as key=value.
 
     Raises:
+        ValueError: The folder holds a run with other settings.
         RuntimeError: The training failed.
     """
-    done = folder / 'done.json'
-    claim = json.dumps([config.name, *options])
-    if done.is_file() and done.read_text() == claim:
+    settings, done = folder / 'settings.json', folder / 'done'
+    text = json.dumps([config.name, *options])
+    if settings.is_file() and settings.read_text() != text:
+        raise ValueError(f'{folder} holds a run with other settings; delete '
+                         'it, or take another --work-dir')
+    if done.exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
+    settings.write_text(text)
     with open(folder / 'output.txt', 'a') as output:
         result = subprocess.run([
             sys.executable, ROOT / 'tools/train.py', config, '--resume',
@@ -148,7 +153,7 @@ def train(folder: Path, config: Path, options: Sequence[str]) -> None:
     if result.returncode:
         raise RuntimeError(f'{folder}: the training failed; look at '
                            'output.txt in it')
-    done.write_text(claim)
+    done.touch()
 
 
 def load_variant(config: Path, options: Sequence[str] = ()) -> Config:

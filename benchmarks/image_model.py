@@ -65,8 +65,16 @@ def train_image_model(cfg: Config, path: Path, steps: int) -> None:
         cfg (Config): Its model's image backbone and preprocessing are taken.
         path (Path): Where to write the weights, unless they are there.
         steps (int): Batches.
+
+    Raises:
+        ValueError: The file holds a model of another number of steps.
     """
     if path.exists():
+        found = torch.load(path, weights_only=True).get('steps')
+        if found != steps:
+            raise ValueError(f'{path} was trained for {found} steps instead '
+                             f'of {steps}; delete it, or take another '
+                             '--work-dir')
         return
     torch.manual_seed(0)
     backbone, extract = build_image_model(cfg.model.backbone)
@@ -101,4 +109,5 @@ def train_image_model(cfg: Config, path: Path, steps: int) -> None:
             print(f'image model, step {step}: loss {loss:.3f}', flush=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(str(path)) as partial:
-        torch.save(dict(state_dict=backbone.state_dict()), partial)
+        torch.save(
+            dict(state_dict=backbone.state_dict(), steps=steps), partial)

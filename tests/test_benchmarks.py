@@ -108,6 +108,19 @@ def test_ablation(tmp_path):
     run(*arguments)
     assert sorted(folder.glob('none/*/*/vis_data/scalars.json')) == logs
 
+    # Nothing else is taken for them.
+    for others, message in (
+        (['model.align_loss_weight=2'], 'none/0 holds a run with other'),
+        (['--steps', '3'], 'image_model.pth was trained for 2 steps'),
+    ):
+        result = subprocess.run(
+            [sys.executable, BENCHMARKS / arguments[0], *arguments[1:]] +
+            others,
+            capture_output=True,
+            text=True)
+        assert result.returncode == 1
+        assert message in result.stderr.splitlines()[-1]
+
 
 @pytest.mark.parametrize('kind', ['eva02', 'dinov2'])
 def test_ablation_of_another_image_backbone(tmp_path, kind):
@@ -121,7 +134,7 @@ def test_ablation_of_another_image_backbone(tmp_path, kind):
                 'optim_wrapper.optimizer.lr=0.').splitlines()
     assert sum(line.startswith('| ILA token |') for line in lines) == 1
     folder = tmp_path / 'runs' / name
-    image, = torch.load(folder / 'image_model.pth').values()
+    image = torch.load(folder / 'image_model.pth')['state_dict']
     trained = torch.load(
         folder / 'level1_seed0/ILA_token/0/epoch_1.pth',
         weights_only=False)['state_dict']
