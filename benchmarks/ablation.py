@@ -21,6 +21,7 @@ from typing import Dict, Iterable, List, Optional, Sequence, Tuple
 
 import torch
 from image_model import image_weights_setting, train_image_model
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 from mmengine.config import Config
 from timing import describe_machine, measure
@@ -203,6 +204,7 @@ def draw(curves: Dict[str, List[dict]], path: Path, title: str) -> None:
     """
     figure = Figure((8, 5), layout='constrained')
     axes = figure.subplots()
+    axes.set_prop_cycle(color=colormaps['tab20'].colors)
     for name, runs in curves.items():
         iterations = [*runs[0]]
         values = torch.tensor([[100 * run[i] for i in iterations]
