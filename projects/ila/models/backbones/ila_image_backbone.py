@@ -14,7 +14,7 @@ from mmaction.registry import MODELS
 from ...utils import naming_source
 from ..common import ImplicitAlignment
 from ..layers.token_alignment_layer import add_to_class_tokens
-from .ila_vision_transformer import ILAFeatures, check_frames
+from .ila_vision_transformer import ILAFeatures, check_frames, refuse_alignment
 
 
 class PatchRotaryEmbedding(RotaryEmbeddingFast):
@@ -102,10 +102,8 @@ class ILAImageBackbone(BaseModule):
             raise ValueError("form must be 'token' or 'none' on the image "
                              f"backbones of mmpretrain, got '{form}'; mend "
                              '`model.backbone.form`')
-        if form == 'none' and alignment:
-            raise ValueError("the form 'none' aligns nothing; leave "
-                             '`model.backbone.alignment` out, or set it to '
-                             'None')
+        if form == 'none':
+            refuse_alignment(form, alignment)
         kind = image_backbone['type']
         if MODELS.get(kind) not in (VisionTransformer, ViTEVA02):
             raise ValueError(

@@ -43,6 +43,13 @@ def check_frames(frames: int) -> None:
                          f'{frames}; mend `clip_len` in the pipeline')
 
 
+def refuse_alignment(form: str, alignment: Optional[dict]) -> None:
+    """Raise a ValueError for an alignment of a form that has none."""
+    if alignment:
+        raise ValueError(f"the form '{form}' aligns nothing; leave "
+                         '`model.backbone.alignment` out, or set it to None')
+
+
 @contextmanager
 def keep_statistics(module: nn.Module) -> Iterator[None]:
     """Let normalisations leave their running statistics as they are."""
@@ -146,14 +153,12 @@ class ILAVisionTransformer(VisionTransformer):
         layer_cfg = dict()
         if form in ALIGNMENT_LAYERS:
             layer_cfg.update(alignment=alignment or dict())
-        elif alignment:
-            raise ValueError(f"the form '{form}' aligns nothing; leave "
-                             '`model.backbone.alignment` out, or set it to '
-                             'None')
-        elif share_predictor:
-            raise ValueError(f"the form '{form}' aligns nothing; leave "
-                             '`model.backbone.share_predictor` out, or set it '
-                             'to False')
+        else:
+            refuse_alignment(form, alignment)
+            if share_predictor:
+                raise ValueError(f"the form '{form}' aligns nothing; leave "
+                                 '`model.backbone.share_predictor` out, or '
+                                 'set it to False')
         norm_cfg = dict(type='LN', eps=1e-5)
         # The parent builds all but the layers, which are ILA's.
         super().__init__(
