@@ -8,6 +8,7 @@ from cli import (build_runner, check_file, check_num_classes,
 from mmengine.runner import Runner
 
 from mmaction.registry import MODELS
+from projects.ila.apis import fit_config
 from projects.ila.utils import check_all_weights, unwrap_model
 
 
@@ -24,7 +25,7 @@ def load_all_weights(runner: Runner, path: str) -> None:
     if not isinstance(model, MODELS.get('ILARecognizer')):
         return
     check_all_weights(model, checkpoint, path)
-    model.backbone.switch_to_deploy()
+    model.switch_to_deploy()
 
 
 def main() -> None:
@@ -48,6 +49,8 @@ def main() -> None:
     for key in ('strategy', 'runner_type'):
         cfg.pop(key, None)  # A test shards nothing.
 
+    with exit_on_bad_input():
+        cfg.model = fit_config(cfg.model, args.checkpoint)
     runner = build_runner(cfg)
     check_num_classes(cfg, runner, 'test')
     with exit_on_bad_input():

@@ -11,14 +11,12 @@ from typing import Dict, List, Optional
 import torch
 from cli import (add_config_arguments, check_file, exit_on_bad_input,
                  load_overridden_config)
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
-from mmengine.runner import load_checkpoint
 from torch import Tensor, nn
 
-from mmaction.registry import MODELS
+from projects.ila.apis import load_recognizer
 from projects.ila.models.text import load_class_names
-from projects.ila.utils import check_all_weights
 from projects.ila.visualization import (check_alignment, draw_attention,
                                         load_views, run_model, save_figure,
                                         write_alignment)
@@ -37,12 +35,10 @@ def load_model(cfg: Config, checkpoint: str, device: str) -> nn.Module:
         ValueError: The checkpoint is not one of this model, or the model
             aligns nothing.
     """
-    # What is within a compiled network can not be recorded.
-    model = MODELS.build({**cfg.model, 'compile': False})
+    # What is within a compiled network cannot be recorded.
+    model = load_recognizer(ConfigDict(cfg.model, compile=False), checkpoint)
     check_alignment(model)
-    content = load_checkpoint(model, checkpoint, map_location='cpu')
-    check_all_weights(model, content, checkpoint)
-    return model.to(device).eval()
+    return model.to(device)
 
 
 def load_view(cfg: Config, video: str, view: Optional[int] = None) -> dict:

@@ -1,10 +1,11 @@
 from .conversion import (ConversionReport, clip_to_ila, ila_to_released,
                          released_to_ila)
 from .inferencer import ILAInferencer, find_videos, split_windows
+from .loading import fit_config, load_recognizer
 from .released import load_released, released_arrays
 
 __all__ = [
     'ConversionReport', 'ILAInferencer', 'clip_to_ila', 'find_videos',
-    'ila_to_released', 'load_released', 'released_arrays', 'released_to_ila',
-    'split_windows'
+    'fit_config', 'ila_to_released', 'load_recognizer', 'load_released',
+    'released_arrays', 'released_to_ila', 'split_windows'
 ]

@@ -10,8 +10,8 @@ from torch import nn
 
 from mmaction.registry import MODELS
 from ..models.heads import ILATextHead
-from ..utils import (check_weights, convert_to_ila, find_weights, hash_weights,
-                     is_clip, is_hugging_face_clip, is_released,
+from ..utils import (adopt_stem, check_weights, convert_to_ila, find_weights,
+                     hash_weights, is_clip, is_hugging_face_clip, is_released,
                      is_text_feature, naming_source, read_checkpoint,
                      revert_released)
 from ..utils.weight_names import StateDict
@@ -144,8 +144,8 @@ def released_to_ila(model_cfg: ConfigDict,
     if not is_released(weights):
         raise ValueError(f'{path}: these are no weights of the released ILA '
                          f'({", ".join(list(weights)[:3])})')
-    converted = convert_to_ila(weights)
-    model = _build(model_cfg)
+    model = _build(adopt_stem(model_cfg, weights))
+    converted = convert_to_ila(weights, model.cls_head.num_classes)
     _check(model, converted, path)
     model.load_state_dict(converted)
     if isinstance(model.cls_head, ILATextHead):
@@ -174,23 +174,27 @@ def ila_to_released(model_cfg: ConfigDict,
             code has no such model.
     """
     weights = _read(path)
+    model_cfg = adopt_stem(model_cfg, weights)
     model = _build(model_cfg)
     _check(model, weights, path)
     reverted = revert_released(weights)
     unknown = [name for name in reverted if name in weights]
-    stem = 'separable' if isinstance(model.cls_head, ILATextHead) else 'dense'
     alignment = model_cfg.backbone.get('alignment') or {}
     predictor = alignment.get('predictor', {})
+    # Both stems are released for Kinetics-400, the dense one alone for SSv2.
+    stems = ['dense']
+    if isinstance(model.cls_head, ILATextHead):
+        stems.append('separable')
     if (model.backbone.form != 'released' or unknown
-            or predictor.get('stem', 'separable') != stem
+            or predictor.get('stem', 'separable') not in stems
             or set(predictor) - {'stem'}
             or len(model.backbone.aligned_layers) < model.backbone.num_layers
             or set(alignment) - {'predictor', 'disturbance'}):
         raise ValueError(
             'the released code has models with '
-            "`backbone.form='released'` and the predictor's stem 'separable' "
-            "(text head) or 'dense' (linear head), nothing else of it "
-            'changed; this one can not run there')
+            "`backbone.form='released'` and the predictor's stem 'dense' or, "
+            "with a text head, 'separable', nothing else of it changed; this "
+            'one cannot run there')
     meta = _describe(model, model_cfg, weights, path)
     report = ConversionReport(
         list(reverted), [], list(filter(is_text_feature, weights)))

@@ -15,14 +15,12 @@ from importlib.util import find_spec
 from typing import Callable, Iterator, Tuple
 
 import torch
-from mmengine.config import Config
-from mmengine.runner import load_checkpoint
+from mmengine.config import Config, ConfigDict
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from mmaction.registry import MODELS
 from ..models.heads import ILATextHead
-from ..utils import check_all_weights
+from .loading import load_recognizer
 
 # Every runtime has it; newer ones, Attention among them, bring no speed.
 OPSET = 18
@@ -90,11 +88,9 @@ def load_classifier(cfg: Config, path: str) -> Tuple[ClipClassifier, dict]:
         raise ValueError(f'{cfg.filename}: only a `model.neck` tells how many '
                          'frames a clip has; a model without one can not be '
                          'exported')
-    model = MODELS.build({**settings, 'compile': False, 'bf16': False})
-    checkpoint = load_checkpoint(
-        model, path, map_location='cpu', logger='silent')
-    check_all_weights(model, checkpoint, path)
-    model.eval().requires_grad_(False).backbone.switch_to_deploy()
+    model = load_recognizer(
+        ConfigDict(settings, compile=False, bf16=False), path)
+    model.requires_grad_(False).backbone.switch_to_deploy()
     if isinstance(model.cls_head, ILATextHead):
         model.cls_head.text_features  # Kept from now on.
         model.cls_head.text_encoder = None

@@ -17,14 +17,15 @@ from rich.progress import track
 from torch import nn
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from mmaction.registry import INFERENCERS
+from mmaction.registry import INFERENCERS, MODELS
 from mmaction.structures import ActionDataSample
 from mmaction.utils import get_str_type
 from ..datasets.annotations import VIDEO_SUFFIXES, natural_key
 from ..datasets.transforms import SafeDecordDecode, SafeDecordInit
 from ..datasets.transforms.loading import check_num_frames
 from ..models.text import load_class_names
-from ..utils import check_all_weights, naming_source
+from ..utils import naming_source
+from .loading import load_recognizer
 
 PathType = Union[str, Path]
 
@@ -216,8 +217,13 @@ class ILAInferencer(BaseInferencer):
                              f'({_first_line(error)}); take another one')
         if self.classes is not None:
             self._set_classes(cfg.model.cls_head)
-        model = super()._init_model(cfg, weights, device)
-        model.backbone.switch_to_deploy()
+        if weights is None:
+            warnings.warn('the weights are random, and so are predictions')
+            model = MODELS.build(cfg.model).eval()
+        else:
+            model = load_recognizer(cfg.model, weights)
+        model.cfg = cfg
+        model.to(device).switch_to_deploy()
         # Averages of another kind are no probabilities.
         model.cls_head.average_clips = 'prob'
         if self.classes is None:
@@ -225,17 +231,6 @@ class ILAInferencer(BaseInferencer):
             self.classes = getattr(model.cls_head, 'class_names',
                                    list(numbers))
         return model
-
-    def _load_weights_to_model(self, model: nn.Module,
-                               checkpoint: Optional[dict],
-                               cfg: Config) -> None:
-        """Load weights and refuse them if they are not all of the model's."""
-        if checkpoint is None:
-            warnings.warn('the weights are random, and so are predictions')
-            return
-        check_all_weights(model, checkpoint, self.weights)
-        with naming_source(self.weights):
-            super()._load_weights_to_model(model, checkpoint, cfg)
 
     def _init_pipeline(self, cfg: Config) -> Compose:
         """Build the test pipeline, and its parts around the decoding."""

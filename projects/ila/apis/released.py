@@ -7,21 +7,27 @@ from mmaction.registry import MODELS
 from ..models.heads import ILATextHead
 from ..models.text import load_class_names
 from ..utils import convert_released, released_sizes, released_stem
-from ..utils.weight_names import StateDict
+from ..utils.weight_names import SSV2_CLASSES, StateDict
+
+# Weights that only one of the two releases has.
+_MARKS = dict(k400='prompts_visual_proj', ssv2='mit.classify_head.2.weight')
 
 
 def load_released(
         state_dict: StateDict,
-        variant: str,
+        variant: Optional[str] = None,
         class_names: Optional[Union[str, Sequence[str]]] = None) -> nn.Module:
     """Build the model of a released ILA checkpoint and load its weights.
 
-    All sizes are read off the weights.
+    All sizes are read off the weights, and so is the predictors' first layer.
+    Of the 400 rows of a linear head the first 174 are taken, see
+    :func:`convert_released`.
 
     Args:
         state_dict (dict[str, Tensor]): The entry ``model`` of a released
             checkpoint.
-        variant (str): ``'k400'`` (text head) or ``'ssv2'`` (linear head).
+        variant (str, optional): ``'k400'`` (text head) or ``'ssv2'`` (linear
+            head), if other weights are to be refused.
         class_names (str | Sequence[str], optional): Classes of the text head.
             Defaults to those of Kinetics-400.
 
@@ -33,15 +39,18 @@ def load_released(
     Raises:
         ValueError: The weights are not of that variant.
     """
-    marks = dict(k400='prompts_visual_proj', ssv2='mit.classify_head.2.weight')
-    if variant not in marks:
+    if variant not in (None, *_MARKS):
         raise ValueError(
-            f"variant must be one of {list(marks)}, got '{variant}'")
-    if marks[variant] not in state_dict:
+            f"variant must be one of {list(_MARKS)}, got '{variant}'")
+    marks = _MARKS if variant is None else {variant: _MARKS[variant]}
+    variant = next((name for name in marks if marks[name] in state_dict), None)
+    if variant is None:
         raise ValueError(
-            f"no released '{variant}' weights: '{marks[variant]}' is missing; "
-            "give the checkpoint's entry 'model' and its own variant")
+            f"no released weights of {' or '.join(map(repr, marks))}: "
+            f"{' or '.join(map(repr, marks.values()))} is missing; give the "
+            "checkpoint's entry 'model' and its own variant")
     sizes = released_sizes(state_dict)
+    weights = convert_released(state_dict, SSV2_CLASSES)
     backbone = sizes['backbone']
     in_channels = backbone['arch']['out_channels']
     if variant == 'k400':
@@ -57,7 +66,7 @@ def load_released(
     else:
         cls_head = dict(
             type='ILALinearHead',
-            num_classes=len(state_dict[marks['ssv2']]),
+            num_classes=len(weights['cls_head.fc.weight']),
             in_channels=in_channels)
     model = MODELS.build(
         dict(
@@ -75,7 +84,7 @@ def load_released(
                 mean=[123.675, 116.28, 103.53],
                 std=[58.395, 57.12, 57.375],
                 format_shape='NCTHW')))
-    model.load_state_dict(convert_released(state_dict))
+    model.load_state_dict(weights)
     return model.eval()
 
 

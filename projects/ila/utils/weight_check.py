@@ -112,6 +112,7 @@ def check_all_weights(model: nn.Module, checkpoint: dict, path: str) -> None:
     Raises:
         ValueError: See :func:`find_weights` and :func:`check_weights`.
     """
-    weights = convert_to_ila(find_weights(checkpoint, path))
+    weights = convert_to_ila(
+        find_weights(checkpoint, path), model.cls_head.num_classes)
     with naming_source(path):
         check_weights(model.state_dict(), weights, partial=False)

@@ -1,8 +1,10 @@
 """Names and shapes of weights: CLIP's, the released ILA's and ours."""
+import logging
 import re
-from typing import Callable, Dict, Tuple
+from typing import Callable, Dict, Optional, Tuple
 
 import torch
+from mmengine.logging import print_log
 from torch import Tensor
 
 StateDict = Dict[str, Tensor]
@@ -11,6 +13,7 @@ StateDict = Dict[str, Tensor]
 _ALIGNMENT_MODULES = frozenset(
     ('alignment', 'message_fc', 'message_ln', 'temporal_skip_fc',
      'temporal_skip_align_fc', 'message_attn', 'temporal_ln', 'temporal_attn'))
+KINETICS_CLASSES, SSV2_CLASSES = 400, 174
 # What a text head saves beside its weights.
 _TEXT_FEATURES = ('cls_head.text_features', 'cls_head.texts')
 
@@ -234,18 +237,53 @@ def is_released(state_dict: StateDict) -> bool:
     return 'visual.transformer.resblocks.0.message_fc.weight' in state_dict
 
 
+def has_released_form(state_dict: StateDict) -> bool:
+    """Whether weights are of the released form, under either's names."""
+    return any('.message_fc.' in name for name in state_dict)
+
+
 def released_stem(state_dict: StateDict) -> str:
-    """Get the first layer of a released ILA's predictor.
+    """Get the first layer of the predictor in the released form.
+
+    It is dense for Something-Something v2. For Kinetics-400 the released code
+    changed it from dense to separable in August 2023.
 
     Args:
         state_dict (dict[str, Tensor]): The entry ``model`` of a released
-            checkpoint.
+            checkpoint, or the weights of an ``ILARecognizer``.
 
     Returns:
         str: ``'separable'`` or ``'dense'``.
     """
     separable = any('.depthwise_conv.' in name for name in state_dict)
     return 'separable' if separable else 'dense'
+
+
+def _drop_unused_classes(state_dict: StateDict,
+                         num_classes: Optional[int]) -> StateDict:
+    """Take the first 174 of 400 rows of a linear head, for 174 classes.
+
+    The released code builds the head for Something-Something v2 with as many
+    rows as Kinetics-400 has classes.
+    """
+    rows = {
+        name: value
+        for name, value in state_dict.items()
+        if name.startswith('cls_head.fc.')
+        and len(value) == KINETICS_CLASSES != num_classes == SSV2_CLASSES
+    }
+    if rows:
+        print_log(
+            f'The head of the weights has {KINETICS_CLASSES} rows, as the '
+            f'released code builds it for {SSV2_CLASSES} classes; the first '
+            f'{SSV2_CLASSES} are taken.', 'current', logging.WARNING)
+    return {
+        **state_dict,
+        **{
+            name: value[:SSV2_CLASSES]
+            for name, value in rows.items()
+        }
+    }
 
 
 def convert_clip(state_dict: StateDict) -> StateDict:
@@ -291,18 +329,24 @@ def convert_hugging_face_clip(state_dict: StateDict) -> StateDict:
     return converted
 
 
-def convert_released(state_dict: StateDict) -> StateDict:
+def convert_released(state_dict: StateDict,
+                     num_classes: Optional[int] = None) -> StateDict:
     """Rename released ILA weights to an ``ILARecognizer``'s.
 
     Args:
         state_dict (dict[str, Tensor]): The entry ``model`` of a released
             checkpoint.
+        num_classes (int, optional): Number of classes of a linear head. The
+            released head for Something-Something v2 has 400 rows, of which
+            the first 174 are taken if that is the number.
 
     Returns:
         dict[str, Tensor]: Names as in an ``ILARecognizer`` with
         ``form='released'``.
     """
-    return _convert(state_dict, _released_table(released_stem(state_dict)))
+    converted = _convert(state_dict,
+                         _released_table(released_stem(state_dict)))
+    return _drop_unused_classes(converted, num_classes)
 
 
 def revert_released(state_dict: StateDict) -> StateDict:
@@ -324,13 +368,15 @@ def revert_released(state_dict: StateDict) -> StateDict:
     }
 
 
-def convert_to_ila(state_dict: StateDict) -> StateDict:
+def convert_to_ila(state_dict: StateDict,
+                   num_classes: Optional[int] = None) -> StateDict:
     """Rename weights of any known kind to an ``ILARecognizer``'s.
 
     Args:
         state_dict (dict[str, Tensor]): CLIP's with OpenAI's, open_clip's or
             Hugging Face's names, the released ILA's or an
             ``ILARecognizer``'s, which stay as they are.
+        num_classes (int, optional): See :func:`convert_released`.
 
     Returns:
         dict[str, Tensor]: Names as in an ``ILARecognizer``.
@@ -340,5 +386,5 @@ def convert_to_ila(state_dict: StateDict) -> StateDict:
     if is_clip(state_dict):
         return convert_clip(state_dict)
     if is_released(state_dict):
-        return convert_released(state_dict)
+        return convert_released(state_dict, num_classes)
     return state_dict

@@ -1,7 +1,11 @@
 """Sizes of models, read off their weights."""
+import logging
 import re
 
-from .weight_names import StateDict
+from mmengine.config import ConfigDict
+from mmengine.logging import print_log
+
+from .weight_names import StateDict, has_released_form, released_stem
 
 
 def _count_blocks(state_dict: StateDict, prefix: str) -> int:
@@ -63,3 +67,39 @@ def released_sizes(state_dict: StateDict) -> dict:
             embed_dims=embed_dims,
             num_frames=num_frames,
             num_layers=_count_blocks(state_dict, 'mit.resblocks.')))
+
+
+def adopt_stem(model_cfg: ConfigDict, state_dict: StateDict) -> ConfigDict:
+    """Give a config of the released form the first layer of the weights.
+
+    Both first layers of the predictor are released for Kinetics-400.
+
+    Args:
+        model_cfg (ConfigDict): Config of an ``ILARecognizer``.
+        state_dict (dict[str, Tensor]): The weights, with the names of the
+            released code or of an ``ILARecognizer``.
+
+    Returns:
+        ConfigDict: A copy with the ``stem`` that the weights have;
+        ``model_cfg`` itself if config or weights are of another form.
+    """
+    backbone = model_cfg.get('backbone', dict())
+    if backbone.get('form') != 'released' or not has_released_form(state_dict):
+        return model_cfg
+    model_cfg = model_cfg.copy()
+    model_cfg.backbone = backbone = backbone.copy()
+    alignment = dict(backbone.get('alignment') or {})
+    predictor = dict(alignment.get('predictor', {}))
+    stem = released_stem(state_dict)
+    if predictor.get('stem', 'separable') != stem:
+        print_log(
+            f"The first layer of the weights' predictors is {stem}, and so "
+            'is now that of the model: '
+            f"`model.backbone.alignment.predictor.stem='{stem}'`.", 'current',
+            logging.WARNING)
+    backbone.alignment = {
+        **alignment, 'predictor': {
+            **predictor, 'stem': stem
+        }
+    }
+    return model_cfg

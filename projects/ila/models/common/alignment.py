@@ -203,7 +203,8 @@ class InteractivePointPredictor(BaseModule):
     Two stacks of light convolutions over the concatenated patch features of
     both frames (paper, section 3.2): the first gives the pair's interaction
     features, the second pools them into two numbers for each point,
-    ``limit * tanh(.)``.
+    ``limit * tanh(.)``. All pooling takes maxima: over 2 x 2 positions after
+    either stack, then over all that are left.
 
     Args:
         embed_dims (int): Channels of one frame's patch features.
@@ -276,7 +277,7 @@ class InteractivePointPredictor(BaseModule):
         for layer in refinement:
             interaction = layer(interaction)
         x = halve(self.reduction(interaction))
-        x = halve(self.prediction(x)).mean((2, 3), keepdim=True)
+        x = halve(self.prediction(x)).amax((2, 3), keepdim=True)
         points = self.limit * self.point(x).tanh()
         shape = (2, 2) if self.num_points == 1 else (2, self.num_points, 2)
         return interaction, points.view(batch, frames - 1, *shape)

@@ -1,8 +1,9 @@
-from contextlib import nullcontext
-from typing import Optional, Tuple, Union
+from contextlib import contextmanager, nullcontext
+from typing import Iterator, Optional, Tuple, Union
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmaction.models.recognizers import BaseRecognizer
 from mmaction.registry import MODELS
@@ -10,6 +11,27 @@ from mmaction.utils import OptSampleList
 from ...utils import check_weights, convert_to_ila, naming_source
 from ..backbones.ila_vision_transformer import ILAFeatures
 from ..heads import ILATextHead
+
+
+@contextmanager
+def use_batch_statistics(model: nn.Module) -> Iterator[None]:
+    """Let batch normalisations compute as in training, nothing else.
+
+    Raises:
+        ValueError: The model has none.
+    """
+    norms = [norm for norm in model.modules() if isinstance(norm, _BatchNorm)]
+    if not norms:
+        raise ValueError(
+            'the model has no batch normalisation, or it was folded into the '
+            'convolutions; remove `model.test_cfg.batch_statistics`')
+    for norm in norms:
+        norm.train()
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.eval()
 
 
 @MODELS.register_module()
@@ -36,6 +58,9 @@ class ILARecognizer(BaseRecognizer):
         test_cfg (dict, optional): ``max_testing_views`` (int) limits how many
             views pass through the network at once. Compiled, these are always
             as many; the views of one video unless given.
+            ``batch_statistics=True`` predicts as the released code validates
+            on Kinetics-400: batch normalisations use the statistics of the
+            batch, one view of each video, and update their running ones.
         init_cfg (dict, optional): Initialization config;
             ``dict(type='Pretrained', checkpoint=...)`` takes a CLIP file.
         **kwargs: Arguments of MMAction2's ``BaseRecognizer``.
@@ -56,6 +81,10 @@ class ILARecognizer(BaseRecognizer):
         self.align_loss_weight = align_loss_weight
         self.bf16 = bf16
         self.compiled = bool(compile)
+        if self.batch_statistics and 'max_testing_views' in self.test_cfg:
+            raise ValueError(
+                '`model.test_cfg.batch_statistics` takes one view at a time; '
+                'remove `model.test_cfg.max_testing_views`')
         if compile:
             options = dict() if compile is True else compile
             self.backbone.compile(**{'fullgraph': True, **options})
@@ -70,7 +99,7 @@ class ILARecognizer(BaseRecognizer):
             name[len(prefix):]: value
             for name, value in state_dict.items() if name.startswith(prefix)
         }
-        converted = convert_to_ila(weights)
+        converted = convert_to_ila(weights, self.cls_head.num_classes)
         with naming_source(local_metadata.get('source', 'weights')):
             check_weights(self.state_dict(), converted)
         if converted is not weights:
@@ -91,6 +120,20 @@ class ILARecognizer(BaseRecognizer):
         """
         return self.backbone.get_layer_depth(param_name, 'backbone.')
 
+    @property
+    def batch_statistics(self) -> bool:
+        """bool: ``test_cfg.batch_statistics``."""
+        return (self.test_cfg or dict()).get('batch_statistics', False)
+
+    def switch_to_deploy(self) -> None:
+        """Make inference faster, see the backbone's method.
+
+        With ``test_cfg.batch_statistics`` nothing is changed, since
+        normalisations by the batch's statistics cannot be folded.
+        """
+        if not self.batch_statistics:
+            self.backbone.switch_to_deploy()
+
     def extract_feat(self,
                      inputs: Tensor,
                      data_samples: OptSampleList = None,
@@ -109,8 +152,16 @@ class ILARecognizer(BaseRecognizer):
             ``loss_aux`` holds the alignment loss if there is one.
         """
         views = inputs.flatten(0, 1)
+        if test_mode and self.batch_statistics:
+            feats = [
+                self._network(view, with_loss=False)[1]
+                for view in inputs.unbind(1)
+            ]
+            return tuple(
+                torch.stack(part, dim=1).flatten(0, 1)
+                for part in zip(*feats)), dict()
         if test_mode:
-            limit = (self.test_cfg or {}).get(
+            limit = (self.test_cfg or dict()).get(
                 'max_testing_views',
                 inputs.shape[1] if self.compiled else len(views))
             feats = [
@@ -142,10 +193,12 @@ class ILARecognizer(BaseRecognizer):
         Returns:
             tuple: The backbone's features, and what the head takes.
         """
-        precision = nullcontext()
+        precision = statistics = nullcontext()
         if self.bf16:
             precision = torch.autocast(views.device.type, torch.bfloat16)
-        with precision:
+        if self.batch_statistics and not self.training:
+            statistics = use_batch_statistics(self)
+        with precision, statistics:
             features = self.backbone(views, **kwargs)
             if self.with_neck:
                 video, _ = self.neck(features.frames)
