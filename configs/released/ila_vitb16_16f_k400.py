@@ -1,3 +1,16 @@
-_base_ = ['../ila_vitb16_16f_k400.py']
+_base_ = [
+    '../_base_/models/ila_vitb16.py', '../_base_/datasets/kinetics400_16f.py',
+    '../_base_/schedules/adamw_50e_released.py', '../_base_/default_runtime.py'
+]
 
-model = dict(backbone=dict(form='released'))
+model = dict(
+    # One key trains CLIP as well: `model.backbone.freeze_clip=False`.
+    backbone=dict(form='released', freeze_clip=True),
+    neck=dict(num_frames=16),
+    cls_head=dict(freeze_prompt=True))
+
+# The authors' pipeline mirrors no videos.
+train_pipeline = [
+    step for step in _base_.train_pipeline if step['type'] != 'Flip'
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

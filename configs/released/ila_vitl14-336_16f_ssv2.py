@@ -1,3 +1,10 @@
-_base_ = ['../ila_vitl14-336_16f_ssv2.py']
+_base_ = [
+    '../_base_/models/ila_vitl14-336_linear.py',
+    '../_base_/datasets/sthv2-336_16f.py',
+    '../_base_/schedules/adamw_50e_released.py', '../_base_/default_runtime.py'
+]
 
-model = dict(backbone=dict(form='released'))
+model = dict(
+    # One key trains CLIP as well: `model.backbone.freeze_clip=False`.
+    backbone=dict(form='released', freeze_clip=True),
+    neck=dict(num_frames=16))

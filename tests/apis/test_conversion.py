@@ -10,8 +10,8 @@ from reference import DATA, load_reference
 from safetensors.torch import save_file
 
 from mmaction.registry import MODELS
-from projects.ila.apis import (clip_to_ila, ila_to_released, load_released,
-                               released_to_ila)
+from projects.ila.apis import (clip_to_ila, ila_to_released, load_recognizer,
+                               load_released, released_to_ila)
 from projects.ila.utils import (convert_released, hash_weights,
                                 read_checkpoint, write_checkpoint)
 
@@ -96,6 +96,58 @@ def test_released_checkpoint_gives_its_logits_and_comes_back(
                           name.split('_')[0], cfg.cls_head.get('class_names'))
     with torch.no_grad():
         assert torch.equal(again(video)['logits'], logits)
+
+
+@pytest.mark.parametrize('name', ['k400_tiny_t4_s0', 'ssv2_tiny_t4_s0'])
+def test_first_layer_is_that_of_the_file(tmp_path, name):
+    """A config with the other one converts the checkpoint, and back."""
+    _, weights, video, expected = load_reference(name)
+    source, target = str(tmp_path / 'a.pth'), str(tmp_path / 'b.pth')
+    torch.save(dict(model=weights), source)
+    cfg = tiny_cfg(name)
+    predictor = cfg.backbone.alignment.predictor
+    predictor.stem = 'dense' if 'k400' in name else 'separable'
+    before = cfg.to_dict()
+    for path in (source, target):
+        model = load_recognizer(cfg, path)
+        with torch.no_grad():
+            logits = model(video)['logits']
+        torch.testing.assert_close(
+            logits,
+            expected['logits'],
+            rtol=0,
+            atol=1e-4 * expected['logits'].abs().max())
+        write_checkpoint(target, released_to_ila(cfg, source)[0])
+    back, _ = ila_to_released(cfg, target)
+    assert back['model'].keys() == weights.keys()
+    assert cfg.to_dict() == before
+
+
+def test_unused_rows_of_the_head_are_left_out(tmp_path):
+    """Only of 400, and only for 174 classes."""
+    weights = load_reference('ssv2_tiny_t4_s0')[1]
+    head = torch.randn(400, 64), torch.randn(400)
+    names = [f'mit.classify_head.2.{key}' for key in ('weight', 'bias')]
+    path = str(tmp_path / 'a.pth')
+    for rows, classes, fits in ((400, 174, True), (400, 400, True),
+                                (400, 173, False), (399, 174, False)):
+        weights.update(zip(names, (part[:rows] for part in head)))
+        torch.save(dict(model=weights), path)
+        cfg = tiny_cfg('ssv2_tiny_t4_s0', num_classes=classes)
+        if not fits:
+            with pytest.raises(ValueError, match=r'a.pth: .*cls_head.fc.\w+'):
+                released_to_ila(cfg, path)
+            with pytest.raises(ValueError, match=r'a.pth: .*cls_head.fc.\w+'):
+                load_recognizer(cfg, path)
+            continue
+        checkpoint, report = released_to_ila(cfg, path)
+        assert report.left_over == []
+        fc = load_recognizer(cfg, path).cls_head.fc
+        assert torch.equal(fc.weight, head[0][:classes])
+        assert torch.equal(fc.bias, head[1][:classes])
+        for key, value in fc.state_dict().items():
+            assert torch.equal(checkpoint['state_dict'][f'cls_head.fc.{key}'],
+                               value)
 
 
 @pytest.mark.parametrize('name, config', [
@@ -351,9 +403,6 @@ def test_wrong_files_are_named(tmp_path, convert, source, target, changes,
         'backbone.form': 'token'
     },
     {
-        'backbone.alignment.predictor.stem': 'dense'
-    },
-    {
         'backbone.alignment.predictor.channels': 64
     },
     {
@@ -369,5 +418,5 @@ def test_released_code_has_no_such_model(tmp_path, changes):
         change(cfg, key, value)
     path = tmp_path / 'a.pth'
     torch.save(MODELS.build(cfg).state_dict(), path)
-    with pytest.raises(ValueError, match='this one can not run there'):
+    with pytest.raises(ValueError, match='this one cannot run there'):
         ila_to_released(cfg, str(path))

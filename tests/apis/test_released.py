@@ -1,26 +1,96 @@
+import copy
+
 import pytest
 import torch
 from reference import NAMES, load_reference
 
 from projects.ila.apis import load_released, released_arrays
 
+BATCH_STATISTICS = 'video_batch_statistics'
 
-@pytest.mark.parametrize('deployed', [False, True])
-@pytest.mark.parametrize('name', NAMES)
-def test_reproduces_released_arrays(name, deployed):
-    info, state_dict, video, expected = load_reference(name)
-    model = load_released(state_dict, name.split('_')[0], info['class_names'])
-    if deployed:
-        model.backbone.switch_to_deploy()
+
+def check_arrays(model, video, expected):
     arrays = released_arrays(model, video)
-    assert arrays.keys() == expected.keys()
-    for key, value in expected.items():
-        torch.testing.assert_close(
-            arrays[key].to(value.dtype),
-            value,
-            rtol=0,
-            atol=1e-4 * value.abs().max().item(),
-            msg=lambda text: f'{key}: {text}')
+    assert arrays.keys() == expected.keys() - {BATCH_STATISTICS}
+    for key, value in arrays.items():
+        check_close(key, value, expected[key])
+
+
+def check_close(key, value, expected):
+    torch.testing.assert_close(
+        value.to(expected.dtype),
+        expected,
+        rtol=0,
+        atol=1e-4 * expected.abs().max().item(),
+        msg=lambda text: f'{key}: {text}')
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_reproduces_released_arrays(name):
+    info, state_dict, video, expected = load_reference(name)
+    model = load_released(state_dict, class_names=info['class_names'])
+    check_arrays(model, video, expected)
+    if 'tiny' in name:
+        model.switch_to_deploy()
+        assert model.backbone.deployed
+        check_arrays(model, video, expected)
+
+
+@pytest.mark.parametrize('name', ['k400_tiny14_t4_s2', 'k400_tiny16_t8_s3'])
+def test_reproduces_released_validation(name):
+    info, state_dict, video, expected = load_reference(name)
+    model = load_released(state_dict, class_names=info['class_names'])
+    model.test_cfg = dict(batch_statistics=True)
+    model.switch_to_deploy()  # Changes nothing here.
+    before = copy.deepcopy(dict(model.named_buffers()))
+    with torch.no_grad():
+        video_feature = model(video)['video']
+    check_close(BATCH_STATISTICS, video_feature, expected[BATCH_STATISTICS])
+    # The features differ from those with the running statistics, which move.
+    assert not torch.allclose(video_feature, expected['video'], atol=1e-3)
+    moved = [
+        name for name, value in model.named_buffers() if
+        name.endswith('running_mean') and not torch.equal(value, before[name])
+    ]
+    # Three blocks with five normalisations each.
+    assert len(moved) == 15
+    assert not any(module.training for module in model.modules())
+
+
+def test_dense_first_layer_of_kinetics():
+    """The first release for Kinetics-400 had the dense layer of SSv2's."""
+    info, kinetics, video, _ = load_reference('k400_tiny_t4_s0')
+    _, ssv2, _, expected = load_reference('ssv2_tiny_t4_s0')
+    state_dict = {
+        **{
+            k: v
+            for k, v in kinetics.items() if '.message_attn.' not in k
+        },
+        **{
+            k: v
+            for k, v in ssv2.items() if '.message_attn.' in k
+        }
+    }
+    model = load_released(state_dict, 'k400', info['class_names'])
+    arrays = released_arrays(model, video)
+    for key in ('points', 'cos_loss', 'cos_loss_disturbed'):
+        check_close(key, arrays[key], expected[key])
+
+
+def test_unused_classes_of_ssv2():
+    """The release builds the head with 400 rows for 174 classes."""
+    _, state_dict, video, _ = load_reference('ssv2_tiny_t4_s0')
+    weight, bias = torch.randn(400, 64), torch.randn(400)
+    state_dict.update({
+        'mit.classify_head.2.weight': weight,
+        'mit.classify_head.2.bias': bias
+    })
+    logits = load_released(state_dict)(video)['logits']
+    state_dict.update({
+        'mit.classify_head.2.weight': weight[:174],
+        'mit.classify_head.2.bias': bias[:174]
+    })
+    assert torch.equal(logits, load_released(state_dict)(video)['logits'])
 
 
 def test_views_of_the_preprocessor_give_the_same():
@@ -34,7 +104,8 @@ def test_views_of_the_preprocessor_give_the_same():
 
 
 @pytest.mark.parametrize('variant, message', [
-    ('ssv2', r"no released 'ssv2' weights: 'mit\.classify_head\.2\.weight'"),
+    ('ssv2',
+     r"no released weights of 'ssv2': 'mit\.classify_head\.2\.weight'"),
     ('k600', "variant must be one of .* got 'k600'"),
 ])
 def test_wrong_variant(variant, message):

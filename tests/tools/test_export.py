@@ -159,6 +159,31 @@ def test_int8_predicts_the_same_classes(exported):
 
 
 @needs_onnx
+@pytest.mark.parametrize('exported', [('released', 'linear')], indirect=True)
+@pytest.mark.parametrize('precision, bits', [('int8', 7), ('int8-full', 8)])
+def test_bits_of_weights(exported, tmp_path, precision, bits):
+    """7 bits do not saturate in 16 bits; 8 need a processor with VNNI."""
+    import onnx
+    model, folder = exported
+    classifier, meta = deployment.load_classifier(
+        Config.fromfile(folder / 'released_linear.py'), str(folder / 'a.pth'))
+    path = tmp_path / 'a.onnx'
+    deployment.write_onnx(
+        deployment.trace(classifier, meta), dict(meta, precision=precision),
+        str(path))
+    weights = [
+        onnx.numpy_helper.to_array(tensor)
+        for tensor in onnx.load(path).graph.initializer
+        if tensor.data_type == onnx.TensorProto.INT8 and len(tensor.dims) == 2
+    ]
+    assert weights
+    largest = max(abs(weight.astype(int)).max() for weight in weights)
+    # Two products of an unsigned 8-bit input are added in 16 bits.
+    assert (2 * 255 * largest < 2**15) == (bits == 7)
+    assert 2**(bits - 1) // 2 < largest < 2**(bits - 1) + 1
+
+
+@needs_onnx
 @with_onnx
 def test_onnx_file_alone(exported):
     """What a user sees who has nothing but ONNX Runtime."""
@@ -261,6 +286,7 @@ def test_test_gives_the_figures_of_the_checkpoint(tiny, capfd):
 @pytest.mark.parametrize('output, options, message', [
     ('a.pth', [], "a.pth: give a name that ends in .onnx or .pt2$"),
     ('a.pt2', ['--int8'], 'a.pt2: --int8 needs a name that ends in .onnx$'),
+    ('a.onnx', ['--full-range'], '--full-range needs --int8$'),
     ('b.pt2', ['--cfg-options', 'model.backbone.form=released'],
      "a.pth: the weights have ILA's form 'token'.*mend `model.backbone.form`"),
     ('b.pt2', ['--cfg-options', 'model.backbone.arch.embed_dims=64'

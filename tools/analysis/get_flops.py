@@ -16,12 +16,23 @@ from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 from mmaction.registry import MODELS  # noqa: E402
 from mmaction.structures import ActionDataSample  # noqa: E402
 from projects.ila.utils import is_alignment  # noqa: E402
+from projects.ila.utils.weight_names import (KINETICS_CLASSES,  # noqa: E402
+                                             SSV2_CLASSES)
 
-# GMACs per view in the paper's table 1: (arch, image size, frames).
+# GFLOPs per view in the paper, which are MACs: by number of classes, then (arch,
+# image size, frames).
 PUBLISHED = {
-    ('clip-b/16', 224, 16): 295,
-    ('clip-l/14', 224, 8): 673,
-    ('clip-l/14', 336, 16): 3130,
+    KINETICS_CLASSES: {
+        ('clip-b/32', 224, 8): 40,
+        ('clip-b/16', 224, 16): 295,
+        ('clip-l/14', 224, 8): 673,
+        ('clip-l/14', 336, 16): 3130,
+    },
+    SSV2_CLASSES: {
+        ('clip-b/16', 224, 16): 438,
+        ('clip-l/14', 224, 8): 907,
+        ('clip-l/14', 336, 16): 3723,
+    },
 }
 FORMS = ('token', 'released')
 PARTS = ('patch embedding', 'blocks', 'alignment', 'neck', 'head')
@@ -144,12 +155,16 @@ def main() -> None:
     for part in PARTS:
         print_row(part, [column[part] for column in columns])
     print_row('total', [sum(column.values()) for column in columns])
-    published = PUBLISHED.get((str(backbone.get('arch')), size[0], frames))
-    of_kinetics = cfg.model.cls_head.get('class_names') == 'kinetics400'
-    if published and of_kinetics and size[0] == size[1] and forms is FORMS:
+    head = cfg.model.cls_head
+    classes = head.get('num_classes')
+    if head.get('class_names') == 'kinetics400':
+        classes = KINETICS_CLASSES
+    published = PUBLISHED.get(classes, {}).get(
+        (str(backbone.get('arch')), size[0], frames))
+    if published and size[0] == size[1] and forms is FORMS:
         ratio = sum(columns[0].values()) / 1e9 / published
-        print(f'published (paper, table 1): {published} GMACs; the token form '
-              f'takes {ratio:.3f} of it')
+        print(f'published (paper): {published} GMACs; the token form takes '
+              f'{ratio:.3f} of it')
 
 
 if __name__ == '__main__':

@@ -22,7 +22,10 @@ from projects.ila.apis import deployment  # noqa: E402
 from projects.ila.utils import replacing  # noqa: E402
 
 # Allowed difference of the logits, relative to the largest.
-TOLERANCES = dict(float32=1e-4, int8=0.1)
+TOLERANCES = {
+    'float32': 1e-4,
+    **dict.fromkeys(deployment.INT8_PRECISIONS, 0.1)
+}
 
 
 def check_exported(path: str, classifier: deployment.ClipClassifier) -> float:
@@ -42,9 +45,13 @@ def check_exported(path: str, classifier: deployment.ClipClassifier) -> float:
         difference = (run(clips) - expected).abs().max()
         error = max(error, (difference / expected.abs().max()).item())
     if not error <= tolerance:
+        hint = ''
+        if meta['precision'] == 'int8-full':
+            hint = '. 8-bit weights need a processor with VNNI; leave out ' \
+                '--full-range'
         raise ValueError(
             f"the exported model's logits differ by {error:.1e} of the "
-            f'largest, more than {tolerance:g}; nothing was written')
+            f'largest, more than {tolerance:g}; nothing was written{hint}')
     return error
 
 
@@ -66,9 +73,17 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--int8',
         action='store_true',
-        help='quantise the linear layers of an ONNX file to 8 bits, which '
-        'suits CPUs with VNNI')
+        help='quantise the linear layers of an ONNX file: their inputs to 8 '
+        'bits, their weights to 7, which is exact on every processor')
+    parser.add_argument(
+        '--full-range',
+        action='store_true',
+        help='with --int8, quantise the weights to 8 bits. The file then '
+        'needs processors with VNNI: on others its sums saturate and its '
+        'predictions are wrong')
     args = parser.parse_args()
+    if args.full_range and not args.int8:
+        sys.exit('--full-range needs --int8')
     suffixes = ['.onnx'] if args.int8 else ['.onnx', '.pt2']
     if os.path.splitext(args.output)[1] not in suffixes:
         sys.exit(f"{args.output}: {'--int8 needs' if args.int8 else 'give'} a "
@@ -89,7 +104,7 @@ def main() -> None:
             os.makedirs(os.path.dirname(args.output) or '.', exist_ok=True)
         classifier, meta = deployment.load_classifier(cfg, args.checkpoint)
         if args.int8:
-            meta['precision'] = 'int8'
+            meta['precision'] = 'int8-full' if args.full_range else 'int8'
         program = deployment.trace(classifier, meta)
         with exit_if_not_writable(args.output), replacing(
                 args.output) as partial:

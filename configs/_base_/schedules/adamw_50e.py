@@ -4,7 +4,8 @@ val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
 # 8 GPUs x 8 clips x 4 = 256 clips per step. The keys are parts of parameter
-# names. All that a name matches multiply: lr and weight_decay are CLIP's.
+# names. All that a name matches multiply: lr and weight_decay are CLIP's. The
+# rates are the released code's; it leaves CLIP, prompts and temperature frozen.
 optim_wrapper = dict(
     type='OptionalAmpOptimWrapper',
     dtype='float16',
@@ -15,11 +16,14 @@ optim_wrapper = dict(
         type='AdamW', lr=8e-6, betas=(0.9, 0.98), eps=1e-8, weight_decay=1e-3),
     paramwise_cfg={
         '.alignment.': dict(lr_mult=62.5, decay_mult=10.),
+        '.message_fc.': dict(lr_mult=62.5, decay_mult=10.),
+        '.message_ln.': dict(lr_mult=62.5, decay_mult=10.),
         '.temporal_skip': dict(lr_mult=10.),
-        '.message_': dict(lr_mult=10.),
+        '.message_attn.': dict(lr_mult=10.),
         '.temporal_attn.': dict(lr_mult=10.),
         '.temporal_ln.': dict(lr_mult=10.),
         '.neck.': dict(lr_mult=50., decay_mult=3.),
+        '.neck.pos_embed': dict(decay_mult=0.),
         '.cls_head.': dict(lr_mult=10.),
         'ln1.weight': dict(decay_mult=0.),
         'ln2.weight': dict(decay_mult=0.),

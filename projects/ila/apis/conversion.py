@@ -9,6 +9,7 @@ from mmengine.config import ConfigDict
 from torch import nn
 
 from mmaction.registry import MODELS
+from ..models.common import ReleasedAlignment
 from ..models.heads import ILATextHead
 from ..utils import (adopt_stem, check_weights, convert_to_ila, find_weights,
                      hash_weights, is_clip, is_hugging_face_clip, is_released,
@@ -185,9 +186,10 @@ def ila_to_released(model_cfg: ConfigDict,
     stems = ['dense']
     if isinstance(model.cls_head, ILATextHead):
         stems.append('separable')
-    if (model.backbone.form != 'released' or unknown
-            or predictor.get('stem', 'separable') not in stems
-            or set(predictor) - {'stem'}
+    stem = predictor.get('stem', 'separable')
+    if (model.backbone.form != 'released' or unknown or stem not in stems
+            or set(predictor.items()) - {('stem', stem)} -
+            set(ReleasedAlignment.predictor_cfg.items())
             or len(model.backbone.aligned_layers) < model.backbone.num_layers
             or set(alignment) - {'predictor', 'disturbance'}):
         raise ValueError(

@@ -111,7 +111,9 @@ class ILAVisionTransformer(VisionTransformer):
             its batch in turn. Forms without alignment have none.
             Defaults to False.
         freeze_clip (bool): Whether CLIP's own weights stay as they are and
-            only what is added to them is trained. Defaults to False.
+            only what is added to them is trained, as the authors train the
+            released form. What the token form adds only finds the points:
+            with CLIP frozen it can hardly learn. Defaults to False.
         drop_path_rate (float): Stochastic depth rate of the last block.
             Defaults to 0.
         with_cp (bool): Whether training computes the blocks again in the

@@ -477,9 +477,11 @@ class ReleasedAlignment(ImplicitAlignment):
         **kwargs: Arguments of :class:`ImplicitAlignment` but ``difference``.
     """
 
+    predictor_cfg = dict(channels=256, refine=True)
+
     def __init__(self, embed_dims: int, predictor: dict = dict(),
                  **kwargs) -> None:
-        predictor = {'channels': 256, 'refine': True, **predictor}
+        predictor = {**self.predictor_cfg, **predictor}
         super().__init__(embed_dims, predictor=predictor, **kwargs)
         if self.difference_fc is not None:
             raise ValueError("the form 'released' has no `difference`; leave "

@@ -33,6 +33,8 @@ class ILATextHead(BaseHead):
         text_encoder (dict, optional): Arguments of :class:`CLIPTextEncoder`;
             its width defaults to ``in_channels``. None for no text tower.
         prompt (dict): Arguments of :class:`VideoSpecificPrompt`.
+        freeze_prompt (bool): Whether the prompts and the temperature stay as
+            they are, as in the authors' training. Defaults to False.
         average_clips (str, optional): How the views of a video are averaged:
             ``'prob'``, ``'score'`` or None. Defaults to ``'prob'``.
         **kwargs: Arguments of MMAction2's ``BaseHead``.
@@ -50,6 +52,7 @@ class ILATextHead(BaseHead):
                  templates: Union[str, Sequence[str]] = '{}',
                  text_encoder: Optional[dict] = dict(),
                  prompt: dict = dict(),
+                 freeze_prompt: bool = False,
                  average_clips: Optional[str] = 'prob',
                  **kwargs) -> None:
         names = load_class_names(class_names)
@@ -72,6 +75,9 @@ class ILATextHead(BaseHead):
                                           **prompt)
         # CLIP's initial temperature, 0.07.
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        if freeze_prompt:
+            self.prompt.requires_grad_(False)
+            self.logit_scale.requires_grad = False
         # No buffer: those of a model and its average must be as many.
         self._text_features = None
         self._register_state_dict_hook(self._save_text_features)
