@@ -152,7 +152,7 @@ def align_pairs(alignment: ImplicitAlignment, maps: Tensor) -> tuple:
     for layer in others:
         features = layer(features)
     x = F.max_pool2d(predictor.reduction(features), 2)
-    x = F.max_pool2d(predictor.prediction(x), 2).mean((2, 3), True)
+    x = F.max_pool2d(predictor.prediction(x), 2).amax((2, 3), True)
     points = predictor.limit * predictor.point(x).tanh().flatten(1)
     size = maps.shape[-2:]
     first = earlier * soft_masks(alignment, points[:, :2], size)[:, None]

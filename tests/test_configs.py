@@ -1,5 +1,6 @@
 import math
 import random
+import re
 from pathlib import Path
 
 import numpy as np
@@ -107,9 +108,8 @@ def test_sizes():
 
 
 @pytest.mark.parametrize(
-    'name',
-    [name for name in LEAVES if name.startswith('ila_') and 'ssv2' in name])
-def test_ssv2_training_mirrors_nothing(name):
+    'name', [name for name in LEAVES if 'ssv2' in name or 'released' in name])
+def test_ssv2_and_released_trainings_mirror_nothing(name):
     cfg = Config.fromfile(CONFIGS / name)
     pipeline = cfg.train_dataloader.dataset.pipeline
     expected = Config.fromfile(CONFIGS / 'ila_vitb16_k400.py')
@@ -219,55 +219,97 @@ def test_preprocessor(cfg):
         torch.testing.assert_close(label[0] + label[399], torch.tensor(1.))
 
 
-def expected_group(name, module, linear):
-    """Learning rate and weight decay of a parameter, by its place."""
-    parts = name.split('.')
-    if 'alignment' in parts:
-        lr, decay = 5e-4, 1e-2
-    elif parts[0] == 'neck' or linear and parts[0] == 'cls_head':
-        lr, decay = 4e-4, 3e-3
-    elif parts[0] == 'cls_head' or parts[-2] in ('temporal_skip_fc',
-                                                 'temporal_skip_align_fc',
-                                                 'message_fc', 'message_ln'):
-        lr, decay = 8e-5, 1e-3
-    else:
-        lr, decay = 8e-6, 1e-3
-    return lr, 0. if isinstance(module, NORMS) or 'bias' in name else decay
+# Learning rate and weight decay by the start of a name; None is not trained.
+# Norms, biases and the position embedding of the neck have no decay.
+CLIP = {
+    'backbone.cls_token': (8e-6, 1e-3),
+    'backbone.pos_embed': (8e-6, 1e-3),
+    'backbone.patch_embed.': (8e-6, 1e-3),
+    'backbone.pre_norm.': (8e-6, 0.),
+    'backbone.ln1.': (8e-6, 0.),
+    'backbone.proj.': (8e-6, 1e-3),
+    'backbone.layers.#.ln1.': (8e-6, 0.),
+    'backbone.layers.#.attn.': (8e-6, 1e-3),
+    'backbone.layers.#.ln2.': (8e-6, 0.),
+    'backbone.layers.#.ffn.': (8e-6, 1e-3),
+}
+NEW = {
+    'backbone.layers.#.alignment.': (5e-4, 1e-2),
+    'neck.pos_embed': (4e-4, 0.),
+    'neck.layers.': (4e-4, 3e-3),
+}
+RELEASED = {
+    **dict.fromkeys(CLIP),
+    **NEW,
+    'backbone.layers.#.message_fc.': (5e-4, 1e-2),
+    'backbone.layers.#.message_ln.': (5e-4, 0.),
+    'backbone.layers.#.temporal_skip_fc.': (8e-5, 1e-3),
+    'backbone.layers.#.temporal_skip_align_fc.': (8e-5, 1e-3),
+}
+TEXT = {
+    'cls_head.prompt.': (8e-5, 1e-3),
+    'cls_head.logit_scale': (8e-5, 1e-3),
+    'cls_head.text_encoder.': None,
+}
+LINEAR = {'cls_head.ln.': (4e-4, 0.), 'cls_head.fc.': (4e-4, 3e-3)}
+GROUPS = {
+    'ila_vitb16_k400': {
+        **CLIP,
+        **NEW,
+        **TEXT
+    },
+    'ila_vitb16_ssv2': {
+        **CLIP,
+        **NEW,
+        **LINEAR
+    },
+    'released/ila_vitb16_k400': {
+        **RELEASED,
+        **dict.fromkeys(TEXT)
+    },
+    'released/ila_vitb16_ssv2': {
+        **RELEASED,
+        **LINEAR
+    },
+}
 
 
-@pytest.mark.parametrize('data, form, num_groups', [
-    ('k400', 'token', 8),
-    ('k400', 'released', 8),
-    ('ssv2', 'token', 6),
-    ('ssv2', 'released', 8),
-])
-def test_optimizer_groups(data, form, num_groups):
-    cfg = Config.fromfile(CONFIGS / f'ila_vitb16_{data}.py')
-    cfg.model.backbone.form = form
+@pytest.mark.parametrize('name', GROUPS)
+@pytest.mark.parametrize('frozen', [None, False, True])
+def test_optimizer_groups(name, frozen):
+    cfg = Config.fromfile(CONFIGS / f'{name}.py')
+    table = dict(GROUPS[name])
+    if frozen is not None:
+        # One key trains CLIP with its rates, or freezes it.
+        cfg.model.backbone.freeze_clip = frozen
+        table.update(dict.fromkeys(CLIP) if frozen else CLIP)
     model = build_model(cfg.model)
-    linear = data == 'ssv2'
-    optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
-    optimizer = optim_wrapper.optimizer
+    optimizer = build_optim_wrapper(model, cfg.optim_wrapper).optimizer
     assert type(optimizer) is torch.optim.AdamW
     groups = {
-        parameter:
-        (group['lr'], group['weight_decay'], group['betas'], group['eps'])
+        parameter: group
         for group in optimizer.param_groups
         for parameter in group['params']
     }
-    seen = set()
+    used = set()
     for prefix, module in model.named_modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            if not parameter.requires_grad:
+        for leaf, parameter in module.named_parameters(recurse=False):
+            full_name = f'{prefix}.{leaf}'
+            row, = (
+                row for row in table if re.match(
+                    row.replace('.', '\\.').replace('#', r'\d+'), full_name))
+            used.add(row)
+            assert parameter.requires_grad == (table[row] is not None)
+            if table[row] is None:
                 continue
-            lr, decay, betas, eps = groups.pop(parameter)
-            assert (lr, decay) == pytest.approx(
-                expected_group(f'{prefix}.{name}', module,
-                               linear)), f'{prefix}.{name}'
-            assert (betas, eps) == ((0.9, 0.98), 1e-8)
-            seen.add((round(lr, 9), round(decay, 9)))
-    assert len(seen) == num_groups
-    assert not any(parameter.requires_grad for parameter in groups)
+            lr, decay = table[row]
+            if isinstance(module, NORMS) or 'bias' in leaf:
+                decay = 0.
+            group = groups[parameter]
+            assert (group['lr'], group['weight_decay']) == pytest.approx(
+                (lr, decay)), full_name
+            assert (group['betas'], group['eps']) == ((0.9, 0.98), 1e-8)
+    assert used == table.keys()
 
 
 def test_batch_size(cfg):
@@ -279,8 +321,15 @@ def test_batch_size(cfg):
     assert cfg.auto_scale_lr == dict(enable=False, base_batch_size=clips)
 
 
-def test_schedule(cfg):
-    """Linear from 1 % over 5 epochs, then a half cosine to 1 % at 50."""
+@pytest.mark.parametrize('name, start, lowest', [
+    ('ila_vitb16_k400', 0.01, lambda lr: 0.01 * lr),
+    ('ila_vitb16_ssv2', 0.01, lambda lr: 0.01 * lr),
+    ('released/ila_vitb16_k400', 0., lambda lr: 8e-8),
+    ('released/ila_vitb16_ssv2', 0., lambda lr: 8e-8),
+])
+def test_schedule(name, start, lowest):
+    """Linear over 5 epochs, then a half cosine down to epoch 50."""
+    cfg = Config.fromfile(CONFIGS / f'{name}.py')
     epoch, rates = 10, [8e-6, 5e-4]
     optimizer = torch.optim.SGD([
         dict(params=[torch.nn.Parameter(torch.zeros(1))], lr=lr)
@@ -295,17 +344,22 @@ def test_schedule(cfg):
     assert cfg.train_cfg.max_epochs == 50
     for step in range(50 * epoch):
         if step < 5 * epoch:
-            factor = 0.01 + 0.99 * step / (5 * epoch - 1)
+            factor = start + (1 - start) * step / (5 * epoch - 1)
+            expected = [factor * lr for lr in rates]
         else:
             progress = (step - 5 * epoch) / (45 * epoch)
-            factor = 0.01 + 0.99 * (1 + math.cos(math.pi * progress)) / 2
-        assert [group['lr'] for group in optimizer.param_groups
-                ] == pytest.approx([lr * factor for lr in rates]), step
+            factor = (1 + math.cos(math.pi * progress)) / 2
+            expected = [
+                lowest(lr) + (lr - lowest(lr)) * factor for lr in rates
+            ]
+        assert [group['lr']
+                for group in optimizer.param_groups] == pytest.approx(
+                    expected, rel=1e-4, abs=1e-9), step
         optimizer.step()
         for scheduler in schedulers:
             assert not scheduler.by_epoch
             scheduler.step()
-    assert factor == pytest.approx(0.01, rel=1e-2)
+    assert factor < 1e-4
 
 
 def test_hooks(cfg):

@@ -149,7 +149,7 @@ def pair_by_loop(predictor, earlier, later):
         x = layer(x)
     features = torch.stack(x[0].movedim(0, -1).chunk(2, dim=-1))
     x = F.max_pool2d(predictor.reduction(x), 2)
-    x = F.max_pool2d(predictor.prediction(x), 2).mean((2, 3), keepdim=True)
+    x = F.max_pool2d(predictor.prediction(x), 2).amax((2, 3), keepdim=True)
     return features, predictor.limit * predictor.point(x).tanh().view(2, 2)
 
 

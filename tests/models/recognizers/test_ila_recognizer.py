@@ -101,6 +101,37 @@ def test_max_testing_views_changes_nothing_but_memory():
     torch.testing.assert_close(result.pred_score, expected.pred_score)
 
 
+def test_batch_statistics_take_one_view_of_all_videos_at_a_time():
+    inputs = torch.randn(3, 2, 3, 4, 32, 32)
+    model = build('released', test_cfg=dict(batch_statistics=True)).eval()
+    expected = build('released').eval()
+    with torch.no_grad():
+        results = model(inputs, samples([0, 1, 2]), mode='predict')
+        views = []
+        for view in range(2):
+            for norm in expected.modules():
+                if isinstance(norm, torch.nn.BatchNorm2d):
+                    norm.train()
+            views.append(expected(inputs[:, view:view + 1])['logits'])
+    scores = torch.stack(views).softmax(-1).mean(0)
+    for result, score in zip(results, scores):
+        torch.testing.assert_close(result.pred_score, score)
+    for own, other in zip(model.buffers(), expected.buffers()):
+        torch.testing.assert_close(own, other)
+    assert model.extract_feat(inputs, test_mode=True)[0][0].shape == (6, 16)
+
+
+@pytest.mark.parametrize('settings, message', [
+    (dict(max_testing_views=2), 'remove `model.test_cfg.max_testing_views`'),
+    (dict(), 'no batch normalisation.*remove `model.test_cfg.batch_stat'),
+])
+def test_batch_statistics_that_cannot_be(settings, message):
+    with pytest.raises(ValueError, match=message):
+        model = build(
+            'none', test_cfg=dict(batch_statistics=True, **settings)).eval()
+        model(torch.randn(1, 1, 3, 4, 32, 32))
+
+
 class CountingBackend:
     """Compiler that runs graphs as they are and counts them."""
 
