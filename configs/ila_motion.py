@@ -22,9 +22,10 @@ model = dict(
             patch_size=8,
             out_channels=64),
         img_size=crop_size,
-        # Without CLIP's weights the token form learns too slowly for a demo.
-        form='released',
-        alignment=dict(predictor=dict(channels=64, hidden_channels=32))),
+        # Without CLIP's weights TokenAlignment learns too slowly for a demo.
+        temporal=dict(
+            type='ReleasedAlignment',
+            predictor=dict(channels=64, hidden_channels=32))),
     neck=dict(
         type='MultiframeIntegrationTransformer',
         embed_dims=64,

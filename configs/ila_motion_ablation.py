@@ -2,7 +2,9 @@
 _base_ = ['ila_motion.py']
 
 model = dict(
-    backbone=dict(form='token', arch=dict(num_layers=2)), align_loss_weight=1.)
+    backbone=dict(
+        temporal=dict(type='TokenAlignment'), arch=dict(num_layers=2)),
+    align_loss_weight=1.)
 
 train_cfg = dict(max_epochs=3, val_interval=1)
 # What is new to the image model learns ten times as fast, as with CLIP.
@@ -12,11 +14,7 @@ optim_wrapper = dict(
     paramwise_cfg=dict(
         _delete_=True,
         **{
-            '.alignment.': dict(lr_mult=10.),
-            '.message_': dict(lr_mult=10.),
-            '.temporal_skip': dict(lr_mult=10.),
-            '.temporal_attn.': dict(lr_mult=10.),
-            '.temporal_ln.': dict(lr_mult=10.),
+            '.temporal.': dict(lr_mult=10.),
             '.neck.': dict(lr_mult=10.),
             '.cls_head.': dict(lr_mult=10.),
             'ln1.weight': dict(decay_mult=0.),

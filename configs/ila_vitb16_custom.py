@@ -9,8 +9,8 @@ _base_ = [
 # that order.
 data_root = 'data/custom/'
 num_classes = 2
-# CLIP's ViT-B/16 or an ILA checkpoint, of the same form and architecture. The
-# released form trains with CLIP frozen: `model.backbone.freeze_clip=True`.
+# CLIP's ViT-B/16 or an ILA checkpoint of the same architecture. The released
+# form trains with CLIP frozen: `model.backbone.freeze_image=True`.
 load_from = 'checkpoints/ViT-B-16.pt'
 batch_size = 8
 # Where left and right are different classes, 0.

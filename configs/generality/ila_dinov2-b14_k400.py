@@ -4,14 +4,15 @@ _base_ = ['ila_in1k-b16_k400.py']
 image_weights = 'checkpoints/' \
     'vit-base-p14_dinov2-pre_3rdparty_20230426-ba246503.pth'
 
-# These weights are from before the registers; `num_registers=4` in the
-# backbone adds new ones.
+# These weights are from before the registers; `num_registers=4` in the image
+# adds new ones.
 model = dict(
     backbone=dict(
-        image_backbone=dict(
-            patch_size=14,
-            layer_scale_init_value=1e-5,
-            init_cfg=dict(checkpoint=image_weights))),
+        image=dict(
+            model=dict(
+                patch_size=14,
+                layer_scale_init_value=1e-5,
+                init_cfg=dict(checkpoint=image_weights)))),
     data_preprocessor=dict(
         mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]))
 

@@ -6,16 +6,17 @@ image_weights = 'checkpoints/eva02-base-p14_pre_in21k_20230505-2f2d4d3c.pth'
 
 model = dict(
     backbone=dict(
-        image_backbone=dict(
-            _delete_=True,
-            type='mmpretrain.ViTEVA02',
-            arch='base',
-            patch_size=14,
-            sub_ln=True,
-            init_cfg=dict(
-                type='Pretrained',
-                checkpoint=image_weights,
-                prefix='backbone.'))),
+        image=dict(
+            model=dict(
+                _delete_=True,
+                type='mmpretrain.ViTEVA02',
+                arch='base',
+                patch_size=14,
+                sub_ln=True,
+                init_cfg=dict(
+                    type='Pretrained',
+                    checkpoint=image_weights,
+                    prefix='backbone.')))),
     data_preprocessor=dict(
         mean=[122.771, 116.746, 104.094], std=[68.501, 66.632, 70.323]))
 

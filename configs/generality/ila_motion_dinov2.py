@@ -2,4 +2,5 @@ _base_ = ['ila_motion_vit.py']
 
 model = dict(
     backbone=dict(
-        image_backbone=dict(layer_scale_init_value=1e-1), num_registers=4))
+        image=dict(
+            model=dict(layer_scale_init_value=1e-1), num_registers=4)))

@@ -2,4 +2,4 @@ _base_ = ['ila_motion_vit.py']
 
 model = dict(
     backbone=dict(
-        image_backbone=dict(type='mmpretrain.ViTEVA02', sub_ln=True)))
+        image=dict(model=dict(type='mmpretrain.ViTEVA02', sub_ln=True))))

@@ -4,6 +4,7 @@ _base_ = [
 ]
 
 model = dict(
-    # One key trains CLIP as well: `model.backbone.freeze_clip=False`.
-    backbone=dict(form='released', freeze_clip=True),
+    # One key trains CLIP as well: `model.backbone.freeze_image=False`.
+    backbone=dict(
+        temporal=dict(type='ReleasedAlignment'), freeze_image=True),
     neck=dict(num_frames=32))

@@ -6,7 +6,7 @@ model = dict(
         type='ILAVisionTransformer',
         arch='clip-b/16',
         img_size=224,
-        form='token'),
+        temporal=dict(type='TokenAlignment')),
     neck=dict(
         type='MultiframeIntegrationTransformer',
         embed_dims=512,

@@ -6,7 +6,7 @@ model = dict(
     # The released predictor, with which two of the three published GFLOPs of
     # Something-Something v2 come out within 2 %.
     backbone=dict(
-        alignment=dict(
+        temporal=dict(
             predictor=dict(stem='dense', channels=256, refine=True))),
     cls_head=dict(
         _delete_=True,

@@ -15,13 +15,12 @@ optim_wrapper = dict(
     optimizer=dict(
         type='AdamW', lr=8e-6, betas=(0.9, 0.98), eps=1e-8, weight_decay=1e-3),
     paramwise_cfg={
-        '.alignment.': dict(lr_mult=62.5, decay_mult=10.),
-        '.message_fc.': dict(lr_mult=62.5, decay_mult=10.),
-        '.message_ln.': dict(lr_mult=62.5, decay_mult=10.),
-        '.temporal_skip': dict(lr_mult=10.),
-        '.message_attn.': dict(lr_mult=10.),
-        '.temporal_attn.': dict(lr_mult=10.),
-        '.temporal_ln.': dict(lr_mult=10.),
+        '.temporal.': dict(lr_mult=62.5, decay_mult=10.),
+        # These learn as the head does: 0.16 * 62.5 = 10.
+        '.skip_': dict(lr_mult=0.16, decay_mult=0.1),
+        '.message_attn.': dict(lr_mult=0.16, decay_mult=0.1),
+        '.temporal_attn.': dict(lr_mult=0.16, decay_mult=0.1),
+        '.temporal_ln.': dict(lr_mult=0.16, decay_mult=0.1),
         '.neck.': dict(lr_mult=50., decay_mult=3.),
         '.neck.pos_embed': dict(decay_mult=0.),
         '.cls_head.': dict(lr_mult=10.),

@@ -9,11 +9,11 @@ from mmengine.config import ConfigDict
 from torch import nn
 
 from mmaction.registry import MODELS
-from ..models.common import ReleasedAlignment
 from ..models.heads import ILATextHead
+from ..models.temporal import ReleasedAlignment
 from ..utils import (adopt_stem, check_weights, convert_to_ila, find_weights,
                      hash_weights, is_clip, is_hugging_face_clip, is_released,
-                     is_text_feature, naming_source, read_checkpoint,
+                     is_released_config, is_text_feature, naming_source, read_checkpoint,
                      revert_released)
 from ..utils.weight_names import StateDict
 
@@ -77,9 +77,9 @@ def _describe(model: nn.Module, model_cfg: ConfigDict, weights: StateDict,
     return dict(
         source=os.path.basename(path),
         source_sha256=digest.hexdigest(),
-        form=model.backbone.form,
+        temporal=model.backbone.temporal_type,
         arch=arch if isinstance(arch, str) else dict(arch),
-        img_size=model_cfg.backbone.get('img_size', 224),
+        img_size=model.backbone.image.img_size,
         num_frames=model.neck.pos_embed.shape[1] if model.with_neck else None,
         num_classes=model.cls_head.num_classes,
         class_names=getattr(model.cls_head, 'class_names', None),
@@ -130,7 +130,7 @@ def released_to_ila(model_cfg: ConfigDict,
 
     Args:
         model_cfg (ConfigDict): Config of an ``ILARecognizer`` with
-            ``form='released'``.
+            ``ReleasedAlignment``.
         path (str): The released checkpoint.
 
     Returns:
@@ -139,7 +139,7 @@ def released_to_ila(model_cfg: ConfigDict,
 
     Raises:
         ValueError: The file is damaged or not of the model's sizes, frames,
-            data set and form.
+            data set and temporal module.
     """
     weights = _read(path)
     if not is_released(weights):
@@ -163,7 +163,7 @@ def ila_to_released(model_cfg: ConfigDict,
 
     Args:
         model_cfg (ConfigDict): Config of an ``ILARecognizer`` with
-            ``form='released'`` and the released code's predictor.
+            ``ReleasedAlignment`` and the released code's predictor.
         path (str): The checkpoint.
 
     Returns:
@@ -180,21 +180,21 @@ def ila_to_released(model_cfg: ConfigDict,
     _check(model, weights, path)
     reverted = revert_released(weights)
     unknown = [name for name in reverted if name in weights]
-    alignment = model_cfg.backbone.get('alignment') or {}
-    predictor = alignment.get('predictor', {})
+    temporal = model_cfg.backbone.get('temporal') or {}
+    predictor = temporal.get('predictor', {})
     # Both stems are released for Kinetics-400, the dense one alone for SSv2.
     stems = ['dense']
     if isinstance(model.cls_head, ILATextHead):
         stems.append('separable')
     stem = predictor.get('stem', 'separable')
-    if (model.backbone.form != 'released' or unknown or stem not in stems
+    if (not is_released_config(model_cfg) or unknown or stem not in stems
             or set(predictor.items()) - {('stem', stem)} -
             set(ReleasedAlignment.predictor_cfg.items())
-            or len(model.backbone.aligned_layers) < model.backbone.num_layers
-            or set(alignment) - {'predictor', 'disturbance'}):
+            or len(model.backbone.alignments) < model.backbone.num_layers
+            or set(temporal) - {'type', 'predictor', 'disturbance'}):
         raise ValueError(
             'the released code has models with '
-            "`backbone.form='released'` and the predictor's stem 'dense' or, "
+            "`ReleasedAlignment` and the predictor's stem 'dense' or, "
             "with a text head, 'separable', nothing else of it changed; this "
             'one cannot run there')
     meta = _describe(model, model_cfg, weights, path)

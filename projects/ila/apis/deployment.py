@@ -98,10 +98,10 @@ def load_classifier(cfg: Config, path: str) -> Tuple[ClipClassifier, dict]:
     meta = dict(
         source=os.path.basename(path),
         config=os.path.basename(cfg.filename),
-        form=model.backbone.form,
-        arch=model.backbone.arch_settings,
+        temporal=model.backbone.temporal_type,
+        arch=model.backbone.image.arch_settings,
         num_frames=model.neck.pos_embed.shape[1],
-        img_size=settings.backbone.get('img_size', 224),
+        img_size=model.backbone.image.img_size,
         channels='RGB',
         mean=settings.data_preprocessor.get('mean'),
         std=settings.data_preprocessor.get('std'),

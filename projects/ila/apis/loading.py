@@ -3,7 +3,8 @@ from mmengine.runner import CheckpointLoader
 from torch import nn
 
 from mmaction.registry import MODELS
-from ..utils import adopt_stem, check_all_weights, find_weights, naming_source
+from ..utils import (adopt_stem, check_all_weights, find_weights,
+                     is_released_config, naming_source)
 
 
 def fit_config(model_cfg: ConfigDict, path: str) -> ConfigDict:
@@ -19,7 +20,7 @@ def fit_config(model_cfg: ConfigDict, path: str) -> ConfigDict:
     Raises:
         ValueError: The file cannot be read.
     """
-    if model_cfg.get('backbone', dict()).get('form') != 'released':
+    if not is_released_config(model_cfg):
         return model_cfg
     checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
     return adopt_stem(model_cfg, find_weights(checkpoint, path))

@@ -73,8 +73,9 @@ def load_released(
             type='ILARecognizer',
             backbone=dict(
                 type='ILAVisionTransformer',
-                form='released',
-                alignment=dict(predictor=dict(stem=released_stem(state_dict))),
+                temporal=dict(
+                    type='ReleasedAlignment',
+                    predictor=dict(stem=released_stem(state_dict))),
                 **backbone),
             neck=dict(
                 type='MultiframeIntegrationTransformer', **sizes['neck']),

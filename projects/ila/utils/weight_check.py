@@ -1,34 +1,26 @@
 """Whether weights fit a model."""
 from contextlib import contextmanager
-from typing import Iterable, Iterator, Optional
+from typing import Iterable, Iterator, Set
 
 from torch import nn
 
 from .checkpoint import find_weights
-from .weight_names import (StateDict, convert_to_ila, is_alignment,
-                           is_text_feature)
+from .weight_names import (StateDict, convert_to_ila, has_released_form,
+                           is_temporal, is_text_feature)
 
 _TOWER = 'cls_head.text_encoder.'
-# Names that tell a form, the most telling first.
-_FORMS = {
-    '.message_attn.': 'message',
-    '.temporal_attn.': 'divided',
-    '.message_fc.': 'released',
-    '.alignment.': 'token'
-}
 
 
 def _list(names: Iterable[str]) -> str:
     return ', '.join(sorted(names)[:3]) or 'none'
 
 
-def _find_form(state_dict: StateDict) -> Optional[str]:
-    """Get the form from names; None for CLIP's, which some forms have too."""
-    names = [name for name in state_dict if name.startswith('backbone.')]
-    for part, form in _FORMS.items():
-        if any(part in name for name in names):
-            return form
-    return None
+def _temporal_parts(state_dict: StateDict) -> Set[str]:
+    """Get the parts of temporal modules; none for those without weights."""
+    return {
+        name.split('.')[3]
+        for name in state_dict if is_temporal(name)
+    }
 
 
 @contextmanager
@@ -54,14 +46,19 @@ def check_weights(own: StateDict,
             fine, as at the start of a training. Defaults to True.
 
     Raises:
-        ValueError: The weights are of another form or size, lack what the
-            model needs of them or, unless ``partial``, anything at all.
+        ValueError: The weights are of another temporal module or size, lack
+            what the model needs of them or, unless ``partial``, anything at
+            all.
     """
-    form, own_form = _find_form(state_dict), _find_form(own)
-    if form not in (None, own_form):
-        other = f"has '{own_form}'" if own_form else 'has none of its own'
-        raise ValueError(f"the weights have ILA's form '{form}', the model "
-                         f'{other}; mend `model.backbone.form`')
+    parts, own_parts = _temporal_parts(state_dict), _temporal_parts(own)
+    if parts - own_parts:
+        fix = ''
+        if has_released_form(state_dict):
+            fix = ".type='ReleasedAlignment'"
+        raise ValueError(
+            'the weights are of a temporal module with '
+            f'{_list(parts)}, the model has {_list(own_parts)}; fix '
+            f'`model.backbone.temporal{fix}`')
     names = {name for name in own if not is_text_feature(name)}
     given = {name for name in state_dict if not is_text_feature(name)}
     if not any(name.startswith(_TOWER) for name in names):
@@ -74,8 +71,8 @@ def check_weights(own: StateDict,
     def is_needed(name: str) -> bool:
         if not partial or name.startswith(_TOWER):
             return True
-        if name.startswith('neck.') or is_alignment(name):
-            return form is not None
+        if name.startswith('neck.') or is_temporal(name):
+            return bool(parts)
         return name.startswith('backbone.')
 
     for name in sorted(filter(is_needed, names & given)):
@@ -84,20 +81,20 @@ def check_weights(own: StateDict,
                 and not name.endswith('pos_embed')):
             raise ValueError(
                 f"the weights' '{name}' is {tuple(state_dict[name].shape)}, "
-                f"the model's {tuple(own[name].shape)}; mend `arch` and the "
+                f"the model's {tuple(own[name].shape)}; fix `arch` and the "
                 'sizes of `model`, or take the weights of that size')
     missing = set(filter(is_needed, names - given))
     left_over = set(filter(is_needed, given - names))
     if missing or left_over:
-        mend = 'take the config that the weights were trained with'
+        fix = 'take the config that the weights were trained with'
         if partial:
-            mend = "mend `model.backbone`, or take the model's own weights"
+            fix = "fix `model.backbone`, or take the model's own weights"
         if missing and all(name.startswith(_TOWER) for name in missing):
-            mend = "take weights that hold CLIP's text tower too"
+            fix = "take weights that hold CLIP's text tower too"
         raise ValueError(
             f'the weights lack {len(missing)} entries that the model needs '
             f'({_list(missing)}) and have {len(left_over)} that it lacks '
-            f'({_list(left_over)}); {mend}')
+            f'({_list(left_over)}); {fix}')
 
 
 def check_all_weights(model: nn.Module, checkpoint: dict, path: str) -> None:

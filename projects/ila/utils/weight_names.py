@@ -9,10 +9,6 @@ from torch import Tensor
 
 StateDict = Dict[str, Tensor]
 
-# Modules that CLIP's blocks lack, in any form.
-_ALIGNMENT_MODULES = frozenset(
-    ('alignment', 'message_fc', 'message_ln', 'temporal_skip_fc',
-     'temporal_skip_align_fc', 'message_attn', 'temporal_ln', 'temporal_attn'))
 KINETICS_CLASSES, SSV2_CLASSES = 400, 174
 # What a text head saves beside its weights.
 _TEXT_FEATURES = ('cls_head.text_features', 'cls_head.texts')
@@ -48,10 +44,10 @@ _PREDICTOR = {
 _ALIGNMENT = {
     'message_fc.': 'message_fc.',
     'message_ln.': 'message_ln.',
-    'message_attn.conv.': 'alignment.temporal_conv.',
-    'message_attn.fc.': 'alignment.temporal_fc.',
-    'temporal_skip_fc.': 'temporal_skip_fc.',
-    'temporal_skip_align_fc.': 'temporal_skip_align_fc.',
+    'message_attn.conv.': 'temporal_conv.',
+    'message_attn.fc.': 'temporal_fc.',
+    'temporal_skip_fc.': 'skip_fc.',
+    'temporal_skip_align_fc.': 'skip_align_fc.',
 }
 # The predictor's first layer, after which the released code counts on.
 _STEMS = dict(
@@ -85,16 +81,16 @@ _TEXT_TOWER = [
     'transformer.'
 ]
 _CLIP = {
-    'visual.class_embedding': 'backbone.cls_token',
-    'visual.positional_embedding': 'backbone.pos_embed',
-    'visual.proj': 'backbone.proj.weight',
-    'visual.conv1.': 'backbone.patch_embed.projection.',
-    'visual.ln_pre.': 'backbone.pre_norm.',
-    'visual.ln_post.': 'backbone.ln1.',
+    'visual.class_embedding': 'backbone.image.model.cls_token',
+    'visual.positional_embedding': 'backbone.image.model.pos_embed',
+    'visual.proj': 'backbone.image.proj.weight',
+    'visual.conv1.': 'backbone.image.model.patch_embed.projection.',
+    'visual.ln_pre.': 'backbone.image.model.pre_norm.',
+    'visual.ln_post.': 'backbone.image.model.ln1.',
     'logit_scale': 'cls_head.logit_scale',
 }
 _CLIP.update(
-    _under('visual.transformer.resblocks.#.', 'backbone.layers.#.',
+    _under('visual.transformer.resblocks.#.', 'backbone.image.model.layers.#.',
            _ENCODER_LAYER))
 _CLIP.update(
     _under('', 'cls_head.text_encoder.tower.',
@@ -120,7 +116,7 @@ def _released_table(stem: str) -> Dict[str, str]:
     predictor.update(_PREDICTOR)
     layer = _under('message_attn.', 'alignment.predictor.', predictor)
     layer.update(_ALIGNMENT)
-    blocks = _under('visual.transformer.resblocks.#.', 'backbone.layers.#.',
+    blocks = _under('visual.transformer.resblocks.#.', 'backbone.temporal.#.',
                     layer)
     return {**_RELEASED, **blocks}
 
@@ -163,15 +159,14 @@ _NO_WEIGHTS = re.compile(r'input_resolution|context_length|vocab_size|'
                          r'.*\.position_ids')
 
 # Changes of shape by our name, and back.
-_ALIGNED = 'backbone.layers.#.alignment.'
 _RESHAPED: Dict[str, Tuple[Callable, Callable]] = {
-    'backbone.cls_token': (lambda x: x.view(1, 1, -1), lambda x: x.flatten()),
-    'backbone.pos_embed': (lambda x: x[None], lambda x: x[0]),
-    'backbone.proj.weight': (Tensor.t, Tensor.t),
+    'backbone.image.model.cls_token': (lambda x: x.view(1, 1, -1), lambda x: x.flatten()),
+    'backbone.image.model.pos_embed': (lambda x: x[None], lambda x: x[0]),
+    'backbone.image.proj.weight': (Tensor.t, Tensor.t),
     'cls_head.prompt.patch_proj.weight': (Tensor.t, Tensor.t),
-    f'{_ALIGNED}predictor.point.#.weight':
+    'backbone.temporal.#.alignment.predictor.point.#.weight':
     (lambda x: x[..., None], lambda x: x[..., 0]),
-    f'{_ALIGNED}temporal_conv.weight':
+    'backbone.temporal.#.temporal_conv.weight':
     (lambda x: x[..., 0], lambda x: x[..., None]),
 }
 
@@ -212,9 +207,9 @@ def _convert(state_dict: StateDict, table: Dict[str, str]) -> StateDict:
     return converted
 
 
-def is_alignment(name: str) -> bool:
-    """Whether a parameter or module of ours is one that CLIP lacks."""
-    return not _ALIGNMENT_MODULES.isdisjoint(name.split('.'))
+def is_temporal(name: str) -> bool:
+    """Whether a parameter or module of ours is a temporal module's."""
+    return name.startswith('backbone.temporal.')
 
 
 def is_text_feature(name: str) -> bool:
@@ -239,7 +234,8 @@ def is_released(state_dict: StateDict) -> bool:
 
 def has_released_form(state_dict: StateDict) -> bool:
     """Whether weights are of the released form, under either's names."""
-    return any('.message_fc.' in name for name in state_dict)
+    return is_released(state_dict) or any(
+        is_temporal(name) and '.temporal_fc.' in name for name in state_dict)
 
 
 def released_stem(state_dict: StateDict) -> str:
@@ -342,7 +338,7 @@ def convert_released(state_dict: StateDict,
 
     Returns:
         dict[str, Tensor]: Names as in an ``ILARecognizer`` with
-        ``form='released'``.
+        ``ReleasedAlignment``.
     """
     converted = _convert(state_dict,
                          _released_table(released_stem(state_dict)))
@@ -354,7 +350,7 @@ def revert_released(state_dict: StateDict) -> StateDict:
 
     Args:
         state_dict (dict[str, Tensor]): Weights of an ``ILARecognizer`` with
-            ``form='released'``.
+            ``ReleasedAlignment``.
 
     Returns:
         dict[str, Tensor]: What the released code takes as a checkpoint's

@@ -69,6 +69,12 @@ def released_sizes(state_dict: StateDict) -> dict:
             num_layers=_count_blocks(state_dict, 'mit.resblocks.')))
 
 
+def is_released_config(model_cfg: ConfigDict) -> bool:
+    """Whether a recognizer's config is of the released form."""
+    temporal = model_cfg.get('backbone', dict()).get('temporal') or dict()
+    return temporal.get('type') == 'ReleasedAlignment'
+
+
 def adopt_stem(model_cfg: ConfigDict, state_dict: StateDict) -> ConfigDict:
     """Give a config of the released form the first layer of the weights.
 
@@ -83,22 +89,20 @@ def adopt_stem(model_cfg: ConfigDict, state_dict: StateDict) -> ConfigDict:
         ConfigDict: A copy with the ``stem`` that the weights have;
         ``model_cfg`` itself if config or weights are of another form.
     """
-    backbone = model_cfg.get('backbone', dict())
-    if backbone.get('form') != 'released' or not has_released_form(state_dict):
+    if not is_released_config(model_cfg) or not has_released_form(state_dict):
         return model_cfg
     model_cfg = model_cfg.copy()
-    model_cfg.backbone = backbone = backbone.copy()
-    alignment = dict(backbone.get('alignment') or {})
-    predictor = dict(alignment.get('predictor', {}))
+    model_cfg.backbone = backbone = model_cfg.backbone.copy()
+    predictor = dict(backbone.temporal.get('predictor', {}))
     stem = released_stem(state_dict)
     if predictor.get('stem', 'separable') != stem:
         print_log(
             f"The first layer of the weights' predictors is {stem}, and so "
             'is now that of the model: '
-            f"`model.backbone.alignment.predictor.stem='{stem}'`.", 'current',
+            f"`model.backbone.temporal.predictor.stem='{stem}'`.", 'current',
             logging.WARNING)
-    backbone.alignment = {
-        **alignment, 'predictor': {
+    backbone.temporal = {
+        **backbone.temporal, 'predictor': {
             **predictor, 'stem': stem
         }
     }

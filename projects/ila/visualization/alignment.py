@@ -1,4 +1,4 @@
-from typing import List, Optional, Sequence, Tuple
+from typing import Optional, Sequence
 
 import numpy as np
 import torch
@@ -6,25 +6,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
-from ..models.common.alignment import merge_pairs, pair_frames, pair_masks
+from ..models.alignment import Pairs, pair_masks
 from .grid import cell_size, choose_blocks, make_grid
 
 LEGEND = 'o: point shared with the next frame, x: with the one before'
 
 
-def frame_pairs(frames: int, target: str) -> List[Tuple[int, int]]:
-    """List the pairs of a video's frames; see :func:`pair_frames`."""
-    numbers = torch.arange(frames)[None]
-    earlier, later = pair_frames(numbers, numbers, target)
-    return list(zip(earlier[0].tolist(), later[0].tolist()))
-
-
-def legend(target: str) -> str:
-    """Tell what the points are."""
-    if target == 'neighbour':
+def legend(pairs: Pairs) -> str:
+    """Say what the points are."""
+    if pairs.target == 'neighbour':
         return LEGEND
     return ('o: point shared with a later frame, x: with an earlier one; '
-            f'all pairs with the {target} frame')
+            f'all pairs with the {pairs.target} frame')
 
 
 def to_pixels(points: np.ndarray, size: Sequence[int],
@@ -76,7 +69,7 @@ def frame_masks(points: np.ndarray,
                 size: Sequence[int],
                 radius: float,
                 slope: float,
-                target: str = 'neighbour') -> np.ndarray:
+                pairs: Pairs = Pairs()) -> np.ndarray:
     """Compute the masks of a video's frames.
 
     Args:
@@ -84,13 +77,13 @@ def frame_masks(points: np.ndarray,
         size (Sequence[int]): Height and width of the patch grid.
         radius (float): See :func:`soft_mask`.
         slope (float): See :func:`soft_mask`.
-        target (str): See :class:`ImplicitAlignment`.
+        pairs (Pairs): Which frames are aligned. Defaults to neighbours.
 
     Returns:
         np.ndarray: ``(T, h, w)``.
     """
     masks = pair_masks(torch.as_tensor(points)[None], size, radius, slope)
-    return merge_pairs(masks, target)[0].numpy()
+    return pairs.merge(masks)[0].numpy()
 
 
 def show_frame(axis: Axes,
@@ -98,7 +91,7 @@ def show_frame(axis: Axes,
                frames: np.ndarray,
                masks: np.ndarray,
                points: np.ndarray,
-               target: str = 'neighbour') -> None:
+               pairs: Pairs = Pairs()) -> None:
     """Show a frame with its mask and its points.
 
     Args:
@@ -107,10 +100,10 @@ def show_frame(axis: Axes,
         frames (np.ndarray): ``(T, H, W, 3)``, uint8, RGB.
         masks (np.ndarray): ``(T, h, w)``.
         points (np.ndarray): ``(T - 1, 2, [K,] 2)``, in pixels.
-        target (str): See :class:`ImplicitAlignment`.
+        pairs (Pairs): Which frames are aligned. Defaults to neighbours.
     """
     axis.imshow(shade(frames[t], masks[t]))
-    for pair, shown in zip(frame_pairs(len(frames), target), points):
+    for pair, shown in zip(pairs.numbers(len(frames)), points):
         if t in pair:
             side = pair.index(t)
             mark(axis, shown[side], 'ox'[side])
@@ -123,7 +116,7 @@ def draw_alignment(frames: np.ndarray,
                    layers: Optional[Sequence[int]] = None,
                    patch_size: int = 1,
                    title: str = '',
-                   target: str = 'neighbour',
+                   pairs: Pairs = Pairs(),
                    blocks: Optional[Sequence[int]] = None) -> Figure:
     """Draw a video's frames with their interactive points and masks.
 
@@ -143,11 +136,9 @@ def draw_alignment(frames: np.ndarray,
             the patches; with 1, the default, they are smooth, and points at
             the edge are up to half a patch too far out.
         title (str): Title of the drawing. Defaults to none.
-        target (str): See :class:`ImplicitAlignment`.
-            Defaults to ``'neighbour'``.
+        pairs (Pairs): Which frames are aligned. Defaults to neighbours.
         blocks (Sequence[int], optional): Numbers of the blocks that the
-            values are of, see ``temporal_layers`` of
-            ``ILAVisionTransformer``. Defaults to 0, 1 and so on.
+            values are of, ``temporal_layers`` of an ``ILABackbone``. Defaults to 0, 1 and so on.
 
     Returns:
         Figure: The drawing, to be saved by the caller.
@@ -156,7 +147,7 @@ def draw_alignment(frames: np.ndarray,
     size = [side // patch_size for side in frames.shape[1:3]]
     figure, axes = make_grid(
         len(chosen) + 1, len(frames), cell_size(frames[0], 1.3),
-        f'{title}\n{legend(target)}')
+        f'{title}\n{legend(pairs)}')
     axes[0, 0].set_ylabel('frames', fontsize=9)
     for t, frame in enumerate(frames):
         axes[0, t].imshow(frame)
@@ -164,10 +155,10 @@ def draw_alignment(frames: np.ndarray,
 
     for row, (layer, own) in zip(axes[1:], chosen.items()):
         row[0].set_ylabel(f'block {layer}', fontsize=9)
-        masks = frame_masks(own, size, radius, slope, target)
+        masks = frame_masks(own, size, radius, slope, pairs)
         pixels = to_pixels(own, size, patch_size)
         for t, axis in enumerate(row):
-            show_frame(axis, t, frames, masks, pixels, target)
+            show_frame(axis, t, frames, masks, pixels, pairs)
     return figure
 
 
@@ -179,7 +170,7 @@ def draw_pairs(frames: np.ndarray,
                layers: Optional[Sequence[int]] = None,
                patch_size: int = 1,
                title: str = '',
-               target: str = 'neighbour',
+               pairs: Pairs = Pairs(),
                blocks: Optional[Sequence[int]] = None) -> Figure:
     """Draw every pair of frames in every block.
 
@@ -199,7 +190,7 @@ def draw_pairs(frames: np.ndarray,
     size = height // patch_size, width // patch_size
     gap = np.full((height, max(1, width // 24), 3), 255, np.uint8)
     cell = np.concatenate([frames[0], gap, frames[0]], axis=1)
-    pairs = frame_pairs(len(frames), target)
+    numbers = pairs.numbers(len(frames))
     figure, axes = make_grid(
         len(chosen),
         len(frames) - 1,
@@ -212,7 +203,7 @@ def draw_pairs(frames: np.ndarray,
         masks = pair_masks(torch.as_tensor(own)[None], size, radius, slope)[0]
         pixels = to_pixels(own, size, patch_size)
         for pair, axis in enumerate(row):
-            earlier, later = shade(frames[list(pairs[pair])],
+            earlier, later = shade(frames[list(numbers[pair])],
                                    masks[pair].numpy())
             axis.imshow(np.concatenate([earlier, gap, later], axis=1))
             mark(axis, pixels[pair, 0], 'o')
@@ -221,6 +212,6 @@ def draw_pairs(frames: np.ndarray,
             axis.set_xlabel(
                 f'cos {cosines[layer][pair]:.2f}', fontsize=8, labelpad=2)
             axis.spines[:].set_visible(False)
-    for (earlier, later), axis in zip(pairs, axes[0]):
+    for (earlier, later), axis in zip(numbers, axes[0]):
         axis.set_title(f't = {earlier}, {later}', fontsize=9)
     return figure

@@ -1,11 +1,13 @@
 from contextlib import ExitStack, contextmanager
-from typing import Iterator, List, NamedTuple, Optional, Sequence
+from typing import Callable, Iterator, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 import torch
 import torch.nn as nn
+import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from .grid import cell_size, choose_blocks, make_grid
 
@@ -21,10 +23,34 @@ class TokenAttention(NamedTuple):
             it would be ``1 / (L + 2)`` each.
         paid (Tensor): How much the token attends to the class token, the
             patches and itself, ``(B * T, 1 + L + 1)``, 1 in all. It changes
-            nothing, since the token is dropped behind the attention.
+            nothing, since the token is dropped after the block.
     """
     received: Tensor
     paid: Tensor
+
+
+class _AttentionMode(TorchFunctionMode):
+    """Give the weights of every attention, fused or not, to a function."""
+
+    def __init__(self, record: Callable[[Tensor], None]) -> None:
+        super().__init__()
+        self.record = record
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        """Run a function."""
+        result = func(*args, **(kwargs or {}))
+        if func is F.scaled_dot_product_attention:
+            query, key = (x.float() for x in args[:2])
+            scores = query @ key.transpose(-2, -1) / query.shape[-1]**0.5
+            self.record(scores.softmax(-1))
+        elif func in (Tensor.softmax, torch.softmax, F.softmax):
+            self.record(result)
+        return result
+
+
+def has_token_attention(backbone: nn.Module) -> bool:
+    """Whether a token joins class token and patches in the attention."""
+    return backbone.adds_token and backbone.image.has_class_token
 
 
 @contextmanager
@@ -33,8 +59,8 @@ def record_token_attention(
     """Record the attention of the mutual-information tokens.
 
     Args:
-        backbone (nn.Module): An ``ILAVisionTransformer`` of the token form,
-            not compiled. What runs within the context is recorded.
+        backbone (nn.Module): An ``ILABackbone`` with ``TokenAlignment``, not
+            compiled. What runs within the context is recorded.
 
     Yields:
         list[TokenAttention]: Gets an entry from each block that runs and
@@ -43,32 +69,29 @@ def record_token_attention(
     Raises:
         ValueError: The backbone has no such tokens.
     """
-    if backbone.form != 'token':
-        raise ValueError(f"the form '{backbone.form}' has no "
-                         "mutual-information token; take the form 'token'")
-    attentions = []
+    if not has_token_attention(backbone):
+        raise ValueError(
+            f'the temporal module {backbone.temporal_type} has no '
+            'mutual-information token, or the images no class token; take a '
+            'model with `TokenAlignment` and a class token')
+    attentions, prefix = [], backbone.image.num_prefix
 
-    def record(attn: nn.Module, inputs: tuple, output: Tensor) -> None:
-        # As the module does it, whose own attention stays within a kernel.
-        tokens, *grid = inputs
-        query, key, _ = attn.qkv(tokens).detach().float().unflatten(
-            -1, (3, attn.num_heads, attn.head_dims)).permute(2, 0, 3, 1, 4)
-        if grid:  # EVA-02 rotates all but the class token by their places.
-            query, key = (
-                torch.cat(
-                    [x[:, :, :1], attn.rope(x[:, :, 1:], *grid)], dim=2)
-                for x in (query, key))
-        scores = query @ key.transpose(-2, -1) / attn.head_dims**0.5
-        weights = scores.softmax(-1).mean(1)
-        # The token is the last one. Registers, right before it, are left out.
-        registers = getattr(backbone, 'num_registers', 0)
-        kept = [*range(weights.shape[-1] - 1 - registers), -1]
-        weights = weights[:, kept][:, :, kept]
+    def record(weights: Tensor) -> None:
+        # Registers, which come after the class token, are left out.
+        kept = [0, *range(prefix, weights.shape[-1])]
+        weights = weights.detach().float().mean(1)[:, kept][:, :, kept]
         attentions.append(TokenAttention(weights[:, :-1, -1], weights[:, -1]))
 
     with ExitStack() as stack:
-        for layer in backbone.aligned_layers:
-            stack.enter_context(layer.attn.register_forward_hook(record))
+        for number in backbone.temporal_layers:
+            attn = backbone.image.blocks[number].attn
+            mode = _AttentionMode(record)
+            stack.enter_context(
+                attn.register_forward_pre_hook(
+                    lambda *_, mode=mode: mode.__enter__() and None))
+            stack.enter_context(
+                attn.register_forward_hook(
+                    lambda *_, mode=mode: mode.__exit__(None, None, None)))
         yield attentions
 
 
@@ -93,8 +116,7 @@ def draw_attention(frames: np.ndarray,
             Defaults to all.
         title (str): Title of the drawing. Defaults to none.
         blocks (Sequence[int], optional): Numbers of the blocks that the
-            values are of, see ``temporal_layers`` of
-            ``ILAVisionTransformer``. Defaults to 0, 1 and so on.
+            values are of, ``temporal_layers`` of an ``ILABackbone``. Defaults to 0, 1 and so on.
 
     Returns:
         Figure: The drawing, to be saved by the caller.

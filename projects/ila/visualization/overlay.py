@@ -4,6 +4,7 @@ from typing import List, Optional, Sequence
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+from ..models.alignment import Pairs
 from .alignment import frame_masks, legend, show_frame, to_pixels
 from .grid import cell_size, choose_blocks, make_grid
 
@@ -15,7 +16,7 @@ def draw_overlay(frames: np.ndarray,
                  layers: Optional[Sequence[int]] = None,
                  patch_size: int = 1,
                  title: str = '',
-                 target: str = 'neighbour',
+                 pairs: Pairs = Pairs(),
                  blocks: Optional[Sequence[int]] = None) -> np.ndarray:
     """Draw a video beside its points and masks in every block.
 
@@ -28,7 +29,7 @@ def draw_overlay(frames: np.ndarray,
     chosen = choose_blocks(points, layers, blocks)
     size = [side // patch_size for side in frames.shape[1:3]]
     masks = [
-        frame_masks(own, size, radius, slope, target)
+        frame_masks(own, size, radius, slope, pairs)
         for own in chosen.values()
     ]
     pixels = [to_pixels(own, size, patch_size) for own in chosen.values()]
@@ -42,7 +43,7 @@ def draw_overlay(frames: np.ndarray,
             rows,
             columns,
             cell_size(frame, min(3, 12 / columns)),
-            f'{title}\n{legend(target)}',
+            f'{title}\n{legend(pairs)}',
             captions=0.2)
         first, *others = axes.flat
         first.imshow(frame)
@@ -50,7 +51,7 @@ def draw_overlay(frames: np.ndarray,
         for axis in others[len(chosen):]:
             axis.set_visible(False)
         for axis, layer, *drawn in zip(others, chosen, masks, pixels):
-            show_frame(axis, t, frames, *drawn, target)
+            show_frame(axis, t, frames, *drawn, pairs)
             axis.set_title(f'block {layer}', fontsize=9)
         canvas = FigureCanvasAgg(figure)
         canvas.draw()

@@ -5,7 +5,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..models.common.alignment import pair_masks
+from ..models.alignment import pair_masks
 
 
 @contextmanager
@@ -13,8 +13,8 @@ def record_similarities(backbone: nn.Module) -> Iterator[List[Tensor]]:
     """Record how similar the aligned features of neighbouring frames are.
 
     Args:
-        backbone (nn.Module): An ``ILAVisionTransformer``, not compiled. What
-            runs within the context is recorded.
+        backbone (nn.Module): An ``ILABackbone``, not compiled. What runs
+            within the context is recorded.
 
     Yields:
         list[Tensor]: Gets a tensor ``(B, T - 1)`` from each block that runs
@@ -25,7 +25,7 @@ def record_similarities(backbone: nn.Module) -> Iterator[List[Tensor]]:
     similarities = []
 
     def record(alignment: nn.Module, inputs: tuple, outputs: tuple) -> None:
-        patches, points = inputs[0].float(), outputs[-2].float()
+        patches, points = inputs[0].float(), outputs[1].float()
         masks = pair_masks(points, patches.shape[2:4], alignment.radius,
                            alignment.slope)
         earlier, later = alignment.pool(patches, masks).unbind(2)
@@ -33,6 +33,6 @@ def record_similarities(backbone: nn.Module) -> Iterator[List[Tensor]]:
             F.cosine_similarity(earlier, later, dim=-1).detach())
 
     with ExitStack() as stack:
-        for layer in backbone.aligned_layers:
-            stack.enter_context(layer.alignment.register_forward_hook(record))
+        for alignment in backbone.alignments:
+            stack.enter_context(alignment.register_forward_hook(record))
         yield similarities

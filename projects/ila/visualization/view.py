@@ -8,7 +8,7 @@ from mmengine.dataset import Compose, pseudo_collate
 from torch import Tensor, nn
 
 from .alignment import draw_alignment, draw_pairs
-from .attention import record_token_attention
+from .attention import has_token_attention, record_token_attention
 from .overlay import draw_overlay
 from .similarity import record_similarities
 from .video import write_video
@@ -44,12 +44,13 @@ def check_alignment(model: nn.Module) -> None:
     """Check that an ``ILARecognizer`` has something to draw.
 
     Raises:
-        ValueError: Its form has no alignment.
+        ValueError: Its temporal module has no alignment.
     """
-    if not model.backbone.has_alignment:
-        raise ValueError(f"the form '{model.backbone.form}' has no "
-                         'interactive points that could be drawn; take a '
-                         "model of the form 'token' or 'released'")
+    if not model.backbone.alignments:
+        raise ValueError(
+            f'the temporal module {model.backbone.temporal_type} has no '
+            'interactive points that could be drawn; take a model with '
+            '`TokenAlignment` or `ReleasedAlignment`')
 
 
 @torch.no_grad()
@@ -63,12 +64,12 @@ def run_model(model: nn.Module, sample: dict) -> Dict[str, Tensor]:
     Returns:
         dict[str, Tensor]: ``scores`` (classes,); ``points``
         (layers, T - 1, 2, [K,] 2); ``similarities`` (layers, T - 1) and, in
-        the token form, ``received`` and ``paid`` as in ``TokenAttention``, but
+        with ``TokenAlignment``, ``received`` and ``paid`` as in ``TokenAttention``, but
         of all blocks that align, (layers, T, ...).
     """
     inputs = model.data_preprocessor(pseudo_collate([sample]))['inputs']
     backbone = model.backbone
-    has_token = backbone.form == 'token'
+    has_token = has_token_attention(backbone)
     recorder = record_token_attention if has_token else nullcontext
     with record_similarities(backbone) as cosines, \
             recorder(backbone) as attentions:
@@ -117,14 +118,14 @@ def write_alignment(folder: Path,
     """
     frames = sample['inputs'][0].permute(1, 2, 3, 0).numpy()
     points = found['points'].numpy()
-    alignment = model.backbone.aligned_layers[0].alignment
+    alignment = model.backbone.alignments[0]
     settings = dict(
         radius=alignment.radius,
         slope=alignment.slope,
         layers=layers,
-        patch_size=model.backbone.arch_settings['patch_size'],
+        patch_size=model.backbone.image.patch_size,
         title=title,
-        target=alignment.target,
+        pairs=alignment.pairs,
         blocks=model.backbone.temporal_layers)
     yield save_figure(folder / 'frames.png',
                       draw_alignment(frames, points, **settings))

@@ -8,7 +8,8 @@ from torch import nn
 from torch.distributed.fsdp import (FullOptimStateDictConfig,
                                     FullyShardedDataParallel)
 
-from ...models.layers import SpatialLayer
+from ...models.images import BLOCKS
+from ...models.temporal import TemporalModule
 from ...models.text import CLIPTextEncoder
 from .utils import replacing_together
 
@@ -16,7 +17,7 @@ from .utils import replacing_together
 @FUNCTIONS.register_module()
 def ila_auto_wrap_policy(module: nn.Module, recurse: bool,
                          nonwrapped_numel: int) -> bool:
-    """Let FSDP gather one block of ILA, or the text tower, at a time.
+    """Let FSDP gather one block, or what comes before it, at a time.
 
     Args:
         module (nn.Module): A part of the model.
@@ -26,7 +27,7 @@ def ila_auto_wrap_policy(module: nn.Module, recurse: bool,
     Returns:
         bool: Whether it is wrapped, or its parts are looked at.
     """
-    return recurse or isinstance(module, (SpatialLayer, CLIPTextEncoder))
+    return recurse or isinstance(module, (*BLOCKS, TemporalModule, CLIPTextEncoder))
 
 
 @STRATEGIES.register_module()

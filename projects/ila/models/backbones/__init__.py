@@ -1,4 +1,4 @@
-from .ila_image_backbone import ILAImageBackbone
+from .ila_backbone import ILABackbone, ILAFeatures
 from .ila_vision_transformer import ILAVisionTransformer
 
-__all__ = ['ILAImageBackbone', 'ILAVisionTransformer']
+__all__ = ['ILABackbone', 'ILAFeatures', 'ILAVisionTransformer']

@@ -9,7 +9,7 @@ from mmaction.models.recognizers import BaseRecognizer
 from mmaction.registry import MODELS
 from mmaction.utils import OptSampleList
 from ...utils import check_weights, convert_to_ila, naming_source
-from ..backbones.ila_vision_transformer import ILAFeatures
+from ..backbones import ILAFeatures
 from ..heads import ILATextHead
 
 
@@ -42,12 +42,13 @@ class ILARecognizer(BaseRecognizer):
     and of the released ILA are renamed when they are loaded.
 
     Args:
-        backbone (dict): Config of ``ILAVisionTransformer``.
+        backbone (dict): Config of ``ILAVisionTransformer`` or
+            ``ILABackbone``.
         cls_head (dict): Config of ``ILATextHead`` or ``ILALinearHead``.
         neck (dict, optional): Config of ``MultiframeIntegrationTransformer``.
             None, the default, averages the frames.
         align_loss_weight (float): Weight of the alignment loss, which is
-            summed over the blocks. Forms without alignment have no such loss.
+            summed over the blocks. Without an alignment there is none.
             Defaults to 1.
         bf16 (bool): Whether backbone and neck compute in bfloat16 where
             ``torch.autocast`` finds that safe; weights and head stay as they

@@ -1,0 +1,9 @@
+from .implicit import ImplicitAlignment
+from .masks import pair_masks, soft_mask
+from .pairs import Pairs
+from .predictor import InteractivePointPredictor
+
+__all__ = [
+    'ImplicitAlignment', 'InteractivePointPredictor', 'Pairs', 'pair_masks',
+    'soft_mask'
+]

@@ -1,0 +1,127 @@
+from typing import Optional, Tuple
+
+import torch
+import torch.nn.functional as F
+from mmcv.cnn import fuse_conv_bn
+from mmengine.model import BaseModule
+from torch import Tensor
+
+from .masks import pair_masks
+from .pairs import Pairs
+from .predictor import InteractivePointPredictor
+
+
+class ImplicitAlignment(BaseModule):
+    """Align pairs of frames around interactive points.
+
+    Args:
+        embed_dims (int): Channels of the patch features.
+        predictor (dict): Arguments of :class:`InteractivePointPredictor`.
+        target (str): See :class:`Pairs`. Defaults to ``'neighbour'``.
+        num_points (int): Interactive points in each frame of a pair; see
+            :func:`pair_masks`. Defaults to 1.
+        motion_loss (bool): Whether the alignment loss leaves out what stays
+            in place: it compares features less their mean over the frames of
+            the video. What two frames share most is otherwise a still
+            background, which draws the points away from what moves. It is an
+            addition of this project and changes the training only.
+            Defaults to False.
+        radius (float): See :func:`soft_mask`. Defaults to 0.25.
+        slope (float): See :func:`soft_mask`. Defaults to 1.5.
+        disturbance (float): See :func:`soft_mask`; used in training.
+            Defaults to 0.2.
+        init_cfg (dict, optional): Initialization config.
+    """
+
+    def __init__(self,
+                 embed_dims: int,
+                 predictor: dict = dict(),
+                 target: str = 'neighbour',
+                 num_points: int = 1,
+                 motion_loss: bool = False,
+                 radius: float = 0.25,
+                 slope: float = 1.5,
+                 disturbance: float = 0.2,
+                 init_cfg: Optional[dict] = None) -> None:
+        super().__init__(init_cfg)
+        if not isinstance(num_points, int) or num_points < 1:
+            raise ValueError('num_points must be a whole number from 1 on, '
+                             f"got '{num_points}'; fix "
+                             '`model.backbone.temporal.num_points`')
+        self.pairs = Pairs(target)
+        self.predictor = InteractivePointPredictor(
+            embed_dims, num_points=num_points, pairs=self.pairs, **predictor)
+        self.motion_loss = motion_loss
+        self.radius = radius
+        self.slope = slope
+        self.disturbance = disturbance
+        # Lowered in the course of training by DisturbanceDecayHook.
+        self.disturbance_scale = 1.
+
+    def switch_to_deploy(self) -> None:
+        """Fold the normalisations into the convolutions, for inference."""
+        fuse_conv_bn(self.predictor)
+
+    def forward(self,
+              patches: Tensor,
+              disturb: Optional[bool] = None) -> Tuple[Tensor, Tensor, Tensor]:
+        """Find the interactive points and the masks around them.
+
+        Args:
+            patches (Tensor): Patch features, ``(B, T, H, W, C)``.
+            disturb (bool, optional): Whether to disturb the masks. None
+                means in training only.
+
+        Returns:
+            tuple[Tensor, Tensor, Tensor]: Interaction features and points of
+            the pairs, see :class:`InteractivePointPredictor`, and their soft
+            masks, ``(B, T - 1, 2, H, W)``.
+        """
+        if disturb is None:
+            disturb = self.training
+        interaction, points = self.predictor(patches)
+        # Half precision resolves a coordinate no better than a thousandth.
+        masks = pair_masks(
+            points.float(), patches.shape[2:4], self.radius, self.slope,
+            self.disturbance * self.disturbance_scale if disturb else 0.)
+        return interaction, points, masks.to(patches.dtype)
+
+    def pool(self, patches: Tensor, masks: Tensor) -> Tensor:
+        """Average the aligned features of every pair over the patches.
+
+        Args:
+            patches (Tensor): ``(B, T, H, W, C)``.
+            masks (Tensor): ``(B, T - 1, 2, H, W)``.
+
+        Returns:
+            Tensor: ``(B, T - 1, 2, C)``.
+        """
+        weights = masks.flatten(3) / masks[0, 0, 0].numel()
+        features = patches.flatten(2, 3)
+        pooled = [
+            weights[:, :, i, None] @ frames for i, frames in enumerate(
+                self.pairs.split(features, features))
+        ]
+        return torch.cat(pooled, dim=2)
+
+    def loss(self,
+             patches: Tensor,
+             masks: Tensor,
+             pooled: Optional[Tensor] = None) -> Tensor:
+        """Cosine loss that pulls the aligned features of a pair together.
+
+        Args:
+            patches (Tensor): ``(B, T, H, W, C)``.
+            masks (Tensor): ``(B, T - 1, 2, H, W)``.
+            pooled (Tensor, optional): What :meth:`pool` gives of these, if
+                that is known.
+
+        Returns:
+            Tensor: Scalar, ``1 - cos`` averaged over the pairs.
+        """
+        if self.motion_loss:
+            pooled = self.pool(patches - patches.mean(1, keepdim=True), masks)
+        elif pooled is None:
+            pooled = self.pool(patches, masks)
+        earlier, later = pooled.float().unbind(2)
+        return 1 - F.cosine_similarity(earlier, later, dim=-1).mean()

@@ -1,0 +1,62 @@
+from typing import Tuple
+
+import torch
+from torch import Tensor
+
+
+def soft_mask(points: Tensor,
+              size: Tuple[int, int],
+              radius: float = 0.25,
+              slope: float = 1.5,
+              disturbance: float = 0.) -> Tensor:
+    """Weight patches by their distance to an interactive point.
+
+    Along each axis the weight is 1 within ``radius`` of the point, then falls
+    by ``slope`` per unit of distance and never below 0; a patch's weight is
+    the product of both axes (paper, section 3.2). With a ``disturbance`` it
+    is the mean over the nine masks whose point is moved by ``-disturbance``,
+    0 or ``+disturbance`` along each axis. That mean is separable as well, so
+    the nine masks are never built.
+
+    Args:
+        points (Tensor): ``(..., 2)``, x and y. -1 and 1 are the centres of
+            the outermost patches.
+        size (tuple[int, int]): Height and width of the patch grid.
+        radius (float): Distance up to which the weight is 1, in grid units.
+        slope (float): Fall of the weight per grid unit beyond ``radius``.
+        disturbance (float): Displacement of the point, in grid units.
+
+    Returns:
+        Tensor: ``(..., H, W)``, in [0, 1].
+    """
+    offsets = points.new_tensor(
+        [-disturbance, 0., disturbance] if disturbance else [0.])
+
+    def axis_weight(centre: Tensor, length: int) -> Tensor:
+        grid = torch.linspace(
+            -1, 1, length, device=points.device,
+            dtype=points.dtype) if length > 1 else points.new_zeros(1)
+        distance = (grid - (centre[..., None] + offsets)[..., None]).abs()
+        return (1 - slope * (distance - radius)).clamp(0, 1).mean(-2)
+
+    height, width = size
+    return (axis_weight(points[..., 1], height)[..., :, None] *
+            axis_weight(points[..., 0], width)[..., None, :])
+
+
+def pair_masks(points: Tensor, *args) -> Tensor:
+    """Weight patches by their distance to a frame's interactive points.
+
+    Of several points each patch takes the highest weight, so that points at
+    one place count as one, and no patch weighs more than 1.
+
+    Args:
+        points (Tensor): ``(B, T - 1, 2, 2)`` or, several per frame,
+            ``(B, T - 1, 2, K, 2)``.
+        *args: Other arguments of :func:`soft_mask`.
+
+    Returns:
+        Tensor: ``(B, T - 1, 2, H, W)``, in [0, 1].
+    """
+    masks = soft_mask(points, *args)
+    return masks.amax(3) if points.dim() == 5 else masks

@@ -1,0 +1,154 @@
+from typing import Optional, Tuple
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from mmcv.cnn import ConvModule, DepthwiseSeparableConvModule
+from mmengine.model import BaseModule
+from torch import Tensor
+
+from .pairs import Pairs
+
+
+def halve(x: Tensor) -> Tensor:
+    """Max-pool ``(N, C, H, W)`` by two; a side of one patch stays."""
+    return F.max_pool2d(x, [min(2, side) for side in x.shape[-2:]])
+
+
+class PairConv(ConvModule):
+    """Convolution over the concatenated patch features of both frames.
+
+    Each frame has its own half of the input channels, so that the frames need
+    not be concatenated. The input is ``(B, T, H, W, C)``, the output
+    ``(B * (T - 1), out_channels, H, W)``.
+    """
+
+    def forward(self, patches: Tensor, pairs: Pairs) -> Tensor:
+        """Convolve all pairs."""
+        earlier, later = (
+            part.flatten(0, 1).permute(0, 3, 1, 2)
+            for part in pairs.split(patches, patches))
+        weights = self.conv.weight.chunk(2, dim=1)
+        x = F.conv2d(earlier, weights[0], self.conv.bias, padding=self.padding)
+        x = x + F.conv2d(later, weights[1], padding=self.padding)
+        return self.activate(self.norm(x))
+
+
+class PairDepthwiseSeparableConv(DepthwiseSeparableConvModule):
+    """Depthwise-separable :class:`PairConv`."""
+
+    def forward(self, patches: Tensor, pairs: Pairs) -> Tensor:
+        """Convolve all pairs."""
+        depthwise, pointwise = self.depthwise_conv, self.pointwise_conv
+        # Taking the pairs apart first would copy the frames of a batch.
+        frames = patches.flatten(0, 1).permute(0, 3, 1, 2)
+        halves = [
+            F.conv2d(frames, weight, bias, padding=1, groups=len(weight))
+            for weight, bias in zip(
+                depthwise.conv.weight.chunk(2), depthwise.conv.bias.chunk(2))
+        ]
+
+        def split(earlier: Tensor, later: Tensor) -> Tuple[Tensor, Tensor]:
+            earlier, later = (
+                half.permute(0, 2, 3, 1).unflatten(0, patches.shape[:2])
+                for half in (earlier, later))
+            return pairs.split(earlier, later)
+
+        if not isinstance(depthwise.norm, nn.Identity):
+            # The normalisation is over the channels of both.
+            x = torch.cat(split(*halves), dim=-1).flatten(0, 1)
+            x = depthwise.norm(x.permute(0, 3, 1, 2))
+            return pointwise(depthwise.activate(x))
+        weights = pointwise.conv.weight.chunk(2, dim=1)
+        biases = pointwise.conv.bias, None
+        halves = map(depthwise.activate, halves)
+        earlier, later = split(*map(F.conv2d, halves, weights, biases))
+        x = (earlier + later).flatten(0, 1)
+        return pointwise.activate(pointwise.norm(x.permute(0, 3, 1, 2)))
+
+
+class InteractivePointPredictor(BaseModule):
+    """Predict the interactive points in both frames of a pair.
+
+    Two stacks of light convolutions over the concatenated patch features of
+    both frames (paper, section 3.2): the first gives the pair's interaction
+    features, the second pools them into two numbers for each point,
+    ``limit * tanh(.)``. All pooling takes maxima: over 2 x 2 positions after
+    either stack, then over all that are left.
+
+    Args:
+        embed_dims (int): Channels of one frame's patch features.
+        stem (str): First layer, ``'separable'`` (depthwise, then pointwise)
+            or ``'dense'``.
+        channels (int): Channels of the interaction features. Defaults to 128.
+        hidden_channels (int): Channels of the layers that follow them.
+            Defaults to 128.
+        refine (bool): Whether two more convolutions, one in each stack,
+            work at full resolution, as in the released code.
+            Defaults to False.
+        limit (float): Largest coordinate of a point, in grid units.
+        num_points (int): Points in each frame. Defaults to 1.
+        pairs (Pairs, optional): Which frames are aligned. Defaults to
+            neighbours.
+        norm_cfg (dict): Config of the normalisation layers.
+        init_cfg (dict, optional): Initialization config.
+    """
+
+    def __init__(self,
+                 embed_dims: int,
+                 stem: str = 'separable',
+                 channels: int = 128,
+                 hidden_channels: int = 128,
+                 refine: bool = False,
+                 limit: float = 0.75,
+                 num_points: int = 1,
+                 pairs: Optional[Pairs] = None,
+                 norm_cfg: dict = dict(type='BN'),
+                 init_cfg: Optional[dict] = None) -> None:
+        super().__init__(init_cfg)
+        stems = dict(separable=PairDepthwiseSeparableConv, dense=PairConv)
+        if stem not in stems:
+            raise ValueError(f"stem must be one of {list(stems)}, got '{stem}'"
+                             '; fix `model.backbone.temporal.predictor.stem`')
+        self.limit = limit
+        self.num_points = num_points
+        self.pairs = pairs or Pairs()
+        # The released weights keep a bias before each normalisation.
+        conv_cfg = dict(kernel_size=3, padding=1, bias=True, norm_cfg=norm_cfg)
+        self.interaction = nn.Sequential(stems[stem](2 * embed_dims, channels,
+                                                     **conv_cfg))
+        self.reduction = nn.Identity()
+        if refine:
+            self.interaction.append(ConvModule(channels, channels, **conv_cfg))
+            self.reduction = ConvModule(channels, hidden_channels, **conv_cfg)
+        self.prediction = ConvModule(hidden_channels if refine else channels,
+                                     hidden_channels, **conv_cfg)
+        self.point = nn.Sequential(
+            nn.Conv2d(hidden_channels, 64, 1, groups=2), nn.ReLU(),
+            nn.Conv2d(64, 4 * num_points, 1, groups=2))
+        # As the patch features are.
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, patches: Tensor) -> Tuple[Tensor, Tensor]:
+        """Predict the points of all pairs.
+
+        Args:
+            patches (Tensor): Patch features, ``(B, T, H, W, C)``.
+
+        Returns:
+            tuple[Tensor, Tensor]: Interaction features
+            ``(B * (T - 1), channels, H, W)`` and points
+            ``(B, T - 1, 2, 2)``: per pair the earlier and the later frame,
+            each x and y. Several points per frame are
+            ``(B, T - 1, 2, num_points, 2)``.
+        """
+        batch, frames = patches.shape[:2]
+        stem, *refinement = self.interaction
+        interaction = stem(patches, self.pairs)
+        for layer in refinement:
+            interaction = layer(interaction)
+        x = halve(self.reduction(interaction))
+        x = halve(self.prediction(x)).amax((2, 3), keepdim=True)
+        points = self.limit * self.point(x).tanh()
+        shape = (2, 2) if self.num_points == 1 else (2, self.num_points, 2)
+        return interaction, points.view(batch, frames - 1, *shape)

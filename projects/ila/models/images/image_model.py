@@ -1,0 +1,73 @@
+import re
+from typing import Any, Tuple
+
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+
+class ImageModel(BaseModule):
+    """An image ViT, taken apart into what comes before, in and after blocks.
+
+    Each family of models is a subclass, which holds one as ``model``. Class
+    token and registers come before the patches.
+
+    Attributes:
+        embed_dims (int): Channels of the tokens.
+        num_heads (int): Heads of a block's attention.
+        img_size (int): Pixels per side of the input it is made for.
+        patch_size (int): Pixels per side of a patch.
+        num_prefix (int): Tokens before the patches; the class token is the
+            first of them.
+        has_class_token (bool): Whether there is one.
+        arch_settings (dict): The sizes, for people to read.
+    """
+    model: nn.Module
+    embed_dims: int
+    num_heads: int
+    img_size: int
+    patch_size: int
+    num_prefix: int = 1
+    has_class_token: bool = True
+    arch_settings: dict
+    # Starts of the names of what comes before the blocks.
+    stem: Tuple[str, ...] = ()
+
+    @property
+    def blocks(self) -> nn.Module:
+        """nn.Module: The blocks, in their order."""
+        raise NotImplementedError
+
+    def embed(self, images: Tensor) -> Tuple[Tensor, Any]:
+        """Make the tokens of images.
+
+        Args:
+            images (Tensor): ``(N, 3, H, W)``.
+
+        Returns:
+            tuple: ``(N, num_prefix + patches, C)``, and what :meth:`run` needs
+            to know of positions.
+        """
+        raise NotImplementedError
+
+    def run(self, number: int, tokens: Tensor, positions: Any) -> Tensor:
+        """Run a block; a token after the patches has no position."""
+        raise NotImplementedError
+
+    def finish(self, tokens: Tensor) -> Tensor:
+        """Turn the last block's tokens into features, ``(N, E)``."""
+        raise NotImplementedError
+
+    def switch_to_deploy(self) -> None:
+        """Fold what can be folded, in place and for inference only."""
+
+    def get_layer_depth(self, name: str) -> Tuple[int, int]:
+        """Get the depth of a parameter, and the number of depths.
+
+        The stem has depth 0, what comes after the blocks the greatest.
+        """
+        depths = len(self.blocks) + 2
+        block = re.match(r'model\.(?:layers|blocks)\.(\d+)\.', name)
+        if block:
+            return int(block[1]) + 1, depths
+        stem = tuple(f'model.{part}' for part in self.stem)
+        return 0 if name.startswith(stem) else depths - 1, depths

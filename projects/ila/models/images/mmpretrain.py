@@ -1,0 +1,199 @@
+from typing import Tuple
+
+import torch
+import torch.nn as nn
+from mmcv.cnn.bricks import DropPath
+from mmengine.model.weight_init import trunc_normal_
+from mmpretrain.models.backbones.vision_transformer import VisionTransformer
+from mmpretrain.models.backbones.vit_eva02 import ViTEVA02
+from mmpretrain.models.utils import RotaryEmbeddingFast
+from torch import Tensor
+
+from mmaction.registry import MODELS
+from ...utils import naming_source
+from .image_model import ImageModel
+
+
+class PatchRotaryEmbedding(RotaryEmbeddingFast):
+    """EVA-02's rotary positions among tokens that have none.
+
+    Unlike its parent it takes one input size only: the angles are a part of
+    EVA-02's weights, and those that the parent computes for another size do
+    not fit them.
+
+    Args:
+        rope (RotaryEmbeddingFast): What it takes the place of.
+        num_before (int): Tokens without position before the patches, but for
+            the class token, which EVA-02 leaves out itself.
+    """
+
+    def __init__(self, rope: RotaryEmbeddingFast, num_before: int) -> None:
+        super().__init__(2 * rope.half_dim, rope.patch_resolution)
+        self.num_before = num_before
+
+    def forward(self, x: Tensor, patch_resolution: Tuple[int, int]) -> Tensor:
+        """Rotate the patches.
+
+        Args:
+            x (Tensor): Queries or keys, ``(B, heads, tokens, head_dims)``.
+            patch_resolution (tuple[int, int]): Rows and columns of patches.
+
+        Raises:
+            ValueError: There are no positions for this input size.
+        """
+        if patch_resolution != self.patch_resolution:
+            own, given = ('{} x {}'.format(*grid)
+                          for grid in (self.patch_resolution,
+                                       patch_resolution))
+            raise ValueError(
+                f"EVA-02's rotary positions are of {own} patches, the input "
+                f'has {given}; fix the crop size in the pipeline, or '
+                '`model.backbone.image.img_size`')
+        first = self.num_before
+        before, patches, after = x.tensor_split(
+            (first, first + len(self.freqs_cos)), dim=2)
+        rotated = super().forward(patches, patch_resolution)
+        return torch.cat([before, rotated, after], dim=2)
+
+
+@MODELS.register_module()
+class MMPretrainImage(ImageModel):
+    """A ViT or EVA-02 of mmpretrain.
+
+    It stays as mmpretrain builds it and takes its weights by
+    ``model.init_cfg``. Any input size is accepted except by EVA-02.
+
+    Args:
+        model (dict): Config of mmpretrain's ``VisionTransformer`` or
+            ``ViTEVA02``, with a class token and without ``img_size``. Its
+            ``out_type`` and ``out_indices`` are of no effect.
+        img_size (int): Input size of the position embeddings.
+            Defaults to 224.
+        num_registers (int): Learnt tokens without position that take part in
+            all blocks and are dropped then (arXiv:2309.16588), of which
+            mmpretrain has none. Weights may hold them as ``register_tokens``.
+            Defaults to 0.
+    """
+    stem = ('cls_token', 'pos_embed', 'patch_embed', 'pre_norm',
+            'register_tokens')
+
+    def __init__(self,
+                 model: dict,
+                 img_size: int = 224,
+                 num_registers: int = 0) -> None:
+        super().__init__()
+        if MODELS.get(model['type']) not in (VisionTransformer, ViTEVA02):
+            raise ValueError(
+                f"ILA does not know the blocks of '{model['type']}'; fix "
+                '`model.backbone.image.model.type`, which is '
+                "'mmpretrain.VisionTransformer' or 'mmpretrain.ViTEVA02'")
+        if 'img_size' in model:
+            raise ValueError('move `model.backbone.image.model.img_size` to '
+                             '`model.backbone.image.img_size`')
+        # Other types would leave parameters without a gradient.
+        self.model = model = MODELS.build(
+            dict(model, img_size=img_size, out_type='cls_token'))
+        self.rotary = isinstance(model, ViTEVA02)
+        if self.rotary:
+            model.rope = PatchRotaryEmbedding(model.rope, num_registers)
+            for block in model.layers:
+                block.attn.rope = model.rope
+        for module in model.modules():
+            if isinstance(module, DropPath):
+                # NumPy's numbers could not be compiled.
+                module.drop_prob = float(module.drop_prob)
+        if num_registers:
+            model.register_tokens = nn.Parameter(
+                trunc_normal_(
+                    torch.empty(1, num_registers, model.embed_dims), std=0.02))
+        model._register_load_state_dict_pre_hook(self._check_weights)
+        self.num_prefix = 1 + num_registers
+        self.embed_dims = model.embed_dims
+        self.num_heads = model.arch_settings['num_heads']
+        self.img_size = img_size
+        self.patch_size = model.patch_embed.projection.kernel_size[0]
+        self.arch_settings = dict(
+            model.arch_settings, patch_size=self.patch_size)
+
+    @property
+    def blocks(self) -> nn.Module:
+        """nn.Module: See :class:`ImageModel`."""
+        return self.model.layers
+
+    def embed(self, images: Tensor) -> Tuple[Tensor, tuple]:
+        """Make the tokens; see :meth:`ImageModel.embed`."""
+        model = self.model
+        x, patch_grid = model.patch_embed(images)
+        x = torch.cat([model.cls_token.expand(len(x), -1, -1), x], dim=1)
+        x = model.drop_after_pos(x + model.resize_pos_embed(
+            model.pos_embed,
+            model.patch_resolution,
+            patch_grid,
+            mode=model.interpolate_mode,
+            num_extra_tokens=model.num_extra_tokens))
+        if self.num_prefix > 1:
+            registers = model.register_tokens.expand(len(x), -1, -1)
+            x = torch.cat([x[:, :1], registers, x[:, 1:]], dim=1)
+        return model.pre_norm(x), (patch_grid, ) if self.rotary else ()
+
+    def run(self, number: int, tokens: Tensor, positions: tuple) -> Tensor:
+        """Run a block; see :meth:`ImageModel.run`."""
+        return self.blocks[number](tokens, *positions)
+
+    def finish(self, tokens: Tensor) -> Tensor:
+        """Take the class token; see :meth:`ImageModel.finish`."""
+        class_token = tokens[:, 0]
+        if self.model.final_norm:
+            class_token = self.model.ln1(class_token)
+        return class_token
+
+    def _check_weights(self, state_dict: dict, prefix: str, *args) -> None:
+        """Refuse weights of another image model.
+
+        MMEngine skips what does not fit and only logs it.
+        """
+        if prefix:
+            return  # Loaded as a part of a model, which checks its weights.
+        own = self.model.state_dict()
+        optional = ('register_tokens', )
+        if self.rotary:  # mmpretrain's files of EVA-02 lack the last norm.
+            optional += ('ln1.', )
+        known = ('layers.', 'pre_norm.', 'register_tokens')
+        missing = sorted(name for name in own.keys() - state_dict.keys()
+                         if not name.startswith(optional))
+        others = sorted(name for name in state_dict.keys() - own.keys()
+                        if name.startswith(known))
+        if missing or others:
+            raise ValueError(
+                f'the weights lack {len(missing)} entries that the image '
+                f"model needs ({', '.join(missing[:3]) or 'none'}) and "
+                f'have {len(others)} that it lacks '
+                f"({', '.join(others[:3]) or 'none'}); fix "
+                '`model.backbone.image.model` and the `prefix` of its '
+                '`init_cfg`')
+        for name in sorted(own.keys() & state_dict.keys()):
+            theirs, ours = state_dict[name].shape, own[name].shape
+            if theirs != ours:
+                raise ValueError(
+                    f"the weights' '{name}' is {tuple(theirs)}, the model's "
+                    f'{tuple(ours)}; fix the sizes of `model.backbone.image`, '
+                    'or take the weights of that size')
+
+    def init_weights(self) -> None:
+        """Initialise the weights.
+
+        Raises:
+            ValueError: The file of ``model.init_cfg`` holds another image
+                model's weights, or none with its prefix.
+        """
+        init_cfg = self.model.init_cfg
+        if not isinstance(init_cfg, dict) or 'checkpoint' not in init_cfg:
+            super().init_weights()
+            return
+        with naming_source(init_cfg['checkpoint']):
+            try:
+                super().init_weights()
+            except AssertionError as error:  # MMEngine's, on the prefix.
+                raise ValueError(
+                    f'{error}; fix the `prefix` of '
+                    '`model.backbone.image.model.init_cfg`') from None

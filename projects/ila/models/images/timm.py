@@ -1,0 +1,103 @@
+from typing import Optional, Tuple
+
+import timm
+import torch
+import torch.nn as nn
+from timm.models.eva import Eva
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor
+
+from mmaction.registry import MODELS
+from .image_model import ImageModel
+
+
+@MODELS.register_module()
+class TimmImage(ImageModel):
+    """A ``VisionTransformer`` or ``Eva`` model of timm, by its name.
+
+    These are DINOv2 and v3, SigLIP 2, Perception Encoder, EVA-02, CLIP's
+    other trainings and more. Any input size that the patches divide is
+    accepted.
+
+    Args:
+        model (str): Its name in timm, such as
+            ``'vit_base_patch14_reg4_dinov2'``.
+        pretrained (bool): Whether timm fetches its weights.
+            Defaults to False.
+        **kwargs: Other arguments of ``timm.create_model``, such as
+            ``img_size``, the input size of the position embeddings, or
+            ``checkpoint_path``, a file of weights. ``num_classes``, 0 unless
+            given, are the channels of a projection of the features.
+
+    Raises:
+        ValueError: timm has no such model, or it is of another family.
+    """
+    stem = ('cls_token', 'reg_token', 'pos_embed', 'patch_embed', 'norm_pre',
+            'rope')
+
+    def __init__(self, model: str, pretrained: bool = False, **kwargs) -> None:
+        super().__init__()
+        arguments = dict(num_classes=0, dynamic_img_size=True)
+        try:
+            self.model = timm.create_model(model, pretrained,
+                                           **{**arguments, **kwargs})
+        except (RuntimeError, TypeError) as error:
+            raise ValueError(f"timm cannot build '{model}': {error}; fix "
+                             '`model.backbone.image`') from None
+        if type(self.model) not in (VisionTransformer, Eva):
+            raise ValueError(
+                f"ILA does not know the blocks of '{model}'; give "
+                '`model.backbone.image.model` the name of a '
+                '`VisionTransformer` or an `Eva` model of timm')
+        if kwargs.get('patch_drop_rate'):
+            raise ValueError('frames need all of their patches; leave '
+                             '`model.backbone.image.patch_drop_rate` out')
+        self.num_prefix = self.model.num_prefix_tokens
+        self.has_class_token = self.model.cls_token is not None
+        self.embed_dims = self.model.embed_dim
+        self.num_heads = self.blocks[0].attn.num_heads
+        self.img_size = self.model.patch_embed.img_size[0]
+        self.patch_size = self.model.patch_embed.patch_size[0]
+        self.arch_settings = dict(
+            model=model,
+            embed_dims=self.embed_dims,
+            num_layers=len(self.blocks),
+            num_heads=self.num_heads,
+            patch_size=self.patch_size)
+
+    @property
+    def blocks(self) -> nn.Module:
+        """nn.Module: See :class:`ImageModel`."""
+        return self.model.blocks
+
+    def embed(self, images: Tensor) -> Tuple[Tensor, Optional[Tensor]]:
+        """Make the tokens; see :meth:`ImageModel.embed`."""
+        model, rope = self.model, None
+        x = model._pos_embed(model.patch_embed(images))
+        if isinstance(model, Eva):
+            x, rope = x
+        if rope is not None:
+            # Sines and cosines of one more token, which is not rotated.
+            sin, cos = rope.chunk(2, dim=-1)
+            still = [torch.zeros_like(sin), torch.ones_like(cos)]
+            still = torch.cat(still, dim=-1)[..., :1, :]
+            rope = torch.cat([rope, still], dim=-2)
+        return model.norm_pre(x), rope
+
+    def run(self, number: int, tokens: Tensor,
+            positions: Optional[Tensor]) -> Tensor:
+        """Run a block; see :meth:`ImageModel.run`."""
+        block = self.blocks[number]
+        if positions is None:
+            return block(tokens)
+        if getattr(self.model, 'rope_mixed', False):  # Those of each block.
+            positions = positions[number]
+        rotated = tokens.shape[1] - self.num_prefix
+        return block(tokens, rope=positions[..., :rotated, :])
+
+    def finish(self, tokens: Tensor) -> Tensor:
+        """Normalise and pool; see :meth:`ImageModel.finish`."""
+        return self.model.forward_head(self.model.norm(tokens))
+
+    def init_weights(self) -> None:
+        """Leave the weights as timm made or loaded them."""

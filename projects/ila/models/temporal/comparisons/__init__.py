@@ -1,0 +1,13 @@
+"""Other ways to model time, which ILA is compared with.
+
+Nothing else imports them. Configs name them by their full path, such as
+``type='projects.ila.models.temporal.comparisons.TemporalShift'``.
+"""
+from .divided_attention import DividedAttention
+from .message_token import MessageToken
+from .neighbour_average import NeighbourAverage
+from .temporal_shift import TemporalShift
+
+__all__ = [
+    'DividedAttention', 'MessageToken', 'NeighbourAverage', 'TemporalShift'
+]

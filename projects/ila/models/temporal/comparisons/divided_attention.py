@@ -1,0 +1,49 @@
+from typing import Optional
+
+import torch
+from mmpretrain.models.utils import MultiheadAttention
+from torch import Tensor, nn
+
+from mmaction.models.backbones.vit_mae import get_sinusoid_encoding
+from ..temporal_module import TemporalChange, TemporalModule
+
+
+class DividedAttention(TemporalModule):
+    """The divided attention of TimeSformer (arXiv:2102.05095).
+
+    Each token first attends to those of the same place in all frames; those
+    of its own frame follow in the block. Unlike there every frame has a class
+    token, if the images have one; they attend to each other like the patches
+    of a place. Positions in time are a sinusoid instead of learned, so that
+    any number of frames can be taken. The last layer is zero at first.
+    """
+
+    def __init__(self, embed_dims: int, num_heads: int) -> None:
+        super().__init__(embed_dims, num_heads)
+        self.temporal_ln = nn.LayerNorm(embed_dims)
+        self.temporal_attn = MultiheadAttention(embed_dims, num_heads)
+
+    def init_weights(self) -> None:
+        """Initialise; the temporal attention starts without effect."""
+        super().init_weights()
+        nn.init.zeros_(self.temporal_attn.proj.weight)
+        nn.init.zeros_(self.temporal_attn.proj.bias)
+
+    def forward(self,
+                patches: Tensor,
+                class_token: Optional[Tensor] = None,
+                *args) -> TemporalChange:
+        """Attend in time; see :meth:`TemporalModule.forward`."""
+        batch, frames, *grid, _ = patches.shape
+        tokens = patches.flatten(2, 3)
+        if class_token is not None:
+            tokens = torch.cat([class_token[:, :, None], tokens], dim=2)
+        positions = get_sinusoid_encoding(frames, self.embed_dims).to(tokens)
+        # (B * L, T, C)
+        places = self.temporal_ln(tokens).transpose(1, 2).flatten(0, 1)
+        places = self.temporal_attn(places + positions)
+        change = places.unflatten(0, (-1, tokens.shape[2])).transpose(1, 2)
+        if class_token is not None:
+            class_token, change = change[:, :, 0], change[:, :, 1:]
+        return TemporalChange(
+            class_token=class_token, patches=change.unflatten(2, grid))

@@ -1,0 +1,29 @@
+from mmpretrain.models.utils import MultiheadAttention
+from torch import Tensor, nn
+
+from ..temporal_module import TemporalChange, TemporalModule
+
+
+class MessageToken(TemporalModule):
+    """The message token of X-CLIP (arXiv:2208.02816).
+
+    A linear layer makes a message of each frame's class token. The messages
+    of all frames attend to each other; then each joins its frame. As in
+    X-CLIP messages have no position in time: the order of the frames is left
+    to the neck.
+    """
+    needs_class_token = True
+    adds_token = True
+
+    def __init__(self, embed_dims: int, num_heads: int) -> None:
+        super().__init__(embed_dims, num_heads)
+        self.message_fc = nn.Linear(embed_dims, embed_dims)
+        self.message_ln = nn.LayerNorm(embed_dims)
+        self.message_attn = MultiheadAttention(embed_dims, num_heads)
+
+    def forward(self, patches: Tensor, class_token: Tensor,
+                *args) -> TemporalChange:
+        """Exchange messages; see :meth:`TemporalModule.forward`."""
+        messages = self.message_fc(class_token)
+        return TemporalChange(
+            token=messages + self.message_attn(self.message_ln(messages)))

@@ -1,0 +1,27 @@
+from typing import Optional
+
+import torch
+from torch import Tensor
+
+from ...alignment import Pairs
+from ..temporal_module import TemporalChange, TemporalModule
+
+
+class NeighbourAverage(TemporalModule):
+    """The paper's token with an average in place of the alignment.
+
+    The patches of both frames of a pair are averaged to one token, and a
+    frame takes the mean of its pairs' tokens. There are no parameters, and
+    reversed frames give reversed features.
+    """
+    adds_token = True
+
+    def forward(self,
+                patches: Tensor,
+                class_token: Optional[Tensor] = None,
+                *args) -> TemporalChange:
+        """Average; see :meth:`TemporalModule.forward`."""
+        frames = patches.mean((2, 3))
+        pairs = (frames[:, :-1] + frames[:, 1:]) / 2
+        return TemporalChange(
+            token=Pairs().merge(torch.stack([pairs, pairs], dim=2)))

@@ -1,0 +1,123 @@
+from typing import Optional
+
+import torch
+import torch.nn as nn
+from torch import Tensor
+
+from mmaction.registry import MODELS
+from ..alignment import ImplicitAlignment
+from .temporal_module import TemporalChange, TemporalModule
+
+
+@MODELS.register_module()
+class ReleasedAlignment(TemporalModule):
+    """The alignment of the authors' released code.
+
+    A linear layer and a norm come before the alignment. The aligned patches
+    and the predictor's interaction features, after a temporal convolution,
+    are each added to the patches through a linear layer, zero at first. The
+    class token passes by the alignment, but not by these layers.
+
+    Args:
+        embed_dims (int): Channels of the tokens.
+        num_heads (int): Heads of the block's attention.
+        predictor (dict): Arguments of :class:`InteractivePointPredictor`,
+            whose ``channels``, half of them for each frame of a pair, are 256
+            and whose ``refine`` is True unless given here.
+        **alignment: Other arguments of :class:`ImplicitAlignment`.
+    """
+
+    predictor_cfg = dict(channels=256, refine=True)
+
+    def __init__(self,
+                 embed_dims: int,
+                 num_heads: int,
+                 predictor: dict = dict(),
+                 **alignment) -> None:
+        if alignment.pop('difference', False):
+            raise ValueError(
+                'ReleasedAlignment has no `difference`; leave '
+                '`model.backbone.temporal.difference` out, or take '
+                "`model.backbone.temporal.type='TokenAlignment'`")
+        super().__init__(embed_dims, num_heads)
+        predictor = {**self.predictor_cfg, **predictor}
+        self.message_fc = nn.Linear(embed_dims, embed_dims)
+        self.message_ln = nn.LayerNorm(embed_dims)
+        self.alignment = ImplicitAlignment(
+            embed_dims, predictor=predictor, **alignment)
+        channels = predictor['channels'] // 2
+        # Over frames and patches, of which it mixes the frames only.
+        self.temporal_conv = nn.Conv2d(
+            channels, channels, (3, 1), padding=(1, 0))
+        self.temporal_conv.to(memory_format=torch.channels_last)
+        self.temporal_fc = nn.Linear(channels, embed_dims)
+        self.skip_fc = nn.Linear(embed_dims, embed_dims)
+        self.skip_align_fc = nn.Linear(embed_dims, embed_dims)
+        self.class_skip_fc = None
+
+    def init_weights(self) -> None:
+        """Initialise; the two skip layers start from zero."""
+        super().init_weights()
+        for layer in (self.skip_fc, self.skip_align_fc):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    @torch.no_grad()
+    def switch_to_deploy(self) -> None:
+        """Fold normalisations into convolutions, and linear layers."""
+        self.alignment.switch_to_deploy()
+        # The patches' temporal features pass two linear layers in a row, the
+        # class token two beside each other.
+        first, second = self.temporal_fc, self.skip_fc
+        beside = self.skip_align_fc
+        self.class_skip_fc = nn.Linear(self.embed_dims,
+                                       self.embed_dims).to(second.weight)
+        self.class_skip_fc.weight.copy_(second.weight + beside.weight)
+        self.class_skip_fc.bias.copy_(second.bias + beside.bias)
+        first.bias.copy_(second(first.bias))
+        first.weight.copy_(second.weight @ first.weight)
+        self.skip_fc = nn.Identity()
+
+    def _temporal_features(self, interaction: Tensor,
+                           frames: int) -> Tensor:
+        """Turn the interaction features of pairs into those of frames.
+
+        Args:
+            interaction (Tensor): ``(B * (T - 1), channels, H, W)``.
+            frames (int): ``T``.
+
+        Returns:
+            Tensor: ``(B, T, H, W, C)``.
+        """
+        height, width = interaction.shape[2:]
+        # Half of the channels belongs to each frame of the pair.
+        pairs = interaction.permute(0, 2, 3, 1).unflatten(-1, (2, -1))
+        pairs = pairs.unflatten(0, (-1, frames - 1)).movedim(-2, 2)
+        features = self.alignment.pairs.merge(pairs).flatten(2, 3)
+        features = self.temporal_conv(features.permute(0, 3, 1, 2))
+        features = self.temporal_fc(features.permute(0, 2, 3, 1))
+        return features.unflatten(2, (height, width))
+
+    def _skip_class_token(self, message: Tensor) -> Tensor:
+        if self.class_skip_fc is not None:
+            return self.class_skip_fc(message)
+        return self.skip_fc(message) + self.skip_align_fc(message)
+
+    def forward(self,
+                patches: Tensor,
+                class_token: Optional[Tensor] = None,
+                disturb: Optional[bool] = None,
+                with_loss: bool = True) -> TemporalChange:
+        """Align the frames; see :meth:`TemporalModule.forward`."""
+        if class_token is not None:
+            message = self.message_ln(self.message_fc(class_token))
+            class_token = self._skip_class_token(message)
+        patches = self.message_ln(self.message_fc(patches))
+        interaction, points, masks = self.alignment(patches, disturb)
+        aligned = patches * self.alignment.pairs.merge(masks)[..., None]
+        temporal = self._temporal_features(interaction, patches.shape[1])
+        return TemporalChange(
+            class_token=class_token,
+            patches=self.skip_fc(temporal) + self.skip_align_fc(aligned),
+            points=points,
+            loss=self.alignment.loss(patches, masks) if with_loss else None)

@@ -1,0 +1,70 @@
+from typing import Optional
+
+import torch.nn as nn
+from torch import Tensor
+
+from mmaction.registry import MODELS
+from ..alignment import ImplicitAlignment
+from .temporal_module import TemporalChange, TemporalModule
+
+
+@MODELS.register_module()
+class TokenAlignment(TemporalModule):
+    """The paper's: a mutual-information token of each frame (section 3.3).
+
+    The aligned features of a frame are averaged over its patches and pairs.
+
+    Args:
+        embed_dims (int): Channels of the tokens.
+        num_heads (int): Heads of the block's attention.
+        difference (bool): Whether class tokens get the difference of a pair's
+            aligned features as well, through a linear layer that is zero at
+            first. Their mean, which is all that the paper takes of them, is
+            the same in either order; the difference changes its sign. It is
+            an addition of this project. Defaults to False.
+        **alignment: Arguments of :class:`ImplicitAlignment`.
+    """
+    adds_token = True
+
+    def __init__(self,
+                 embed_dims: int,
+                 num_heads: int,
+                 difference: bool = False,
+                 **alignment) -> None:
+        super().__init__(embed_dims, num_heads)
+        self.alignment = ImplicitAlignment(embed_dims, **alignment)
+        self.difference_fc = None
+        self.needs_class_token = difference
+        if difference:
+            self.difference_fc = nn.Linear(embed_dims, embed_dims, bias=False)
+
+    def init_weights(self) -> None:
+        """Initialise; the difference starts without effect."""
+        super().init_weights()
+        if self.difference_fc is not None:
+            nn.init.zeros_(self.difference_fc.weight)
+
+    def switch_to_deploy(self) -> None:
+        """Fold the normalisations into the convolutions."""
+        self.alignment.switch_to_deploy()
+
+    def forward(self,
+                patches: Tensor,
+                class_token: Optional[Tensor] = None,
+                disturb: Optional[bool] = None,
+                with_loss: bool = True) -> TemporalChange:
+        """Align the frames; see :meth:`TemporalModule.forward`."""
+        alignment = self.alignment
+        _, points, masks = alignment(patches, disturb)
+        pooled = alignment.pool(patches, masks)
+        difference = None
+        if self.difference_fc is not None:
+            # Later minus earlier frame, the mean over the pairs of a frame.
+            pairs = (pooled[:, :, 1] - pooled[:, :, 0])[:, :, None]
+            difference = self.difference_fc(
+                alignment.pairs.merge(pairs.expand_as(pooled)))
+        return TemporalChange(
+            token=alignment.pairs.merge(pooled),
+            class_token=difference,
+            points=points,
+            loss=alignment.loss(patches, masks, pooled) if with_loss else None)
