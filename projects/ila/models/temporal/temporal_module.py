@@ -41,7 +41,6 @@ class TemporalModule(BaseModule):
         needs_class_token (bool): Whether images must have a class token.
         adds_token (bool): Whether a token joins those of the frames.
     """
-    alignment: Optional[ImplicitAlignment] = None
     needs_class_token = False
     adds_token = False
 
@@ -49,6 +48,7 @@ class TemporalModule(BaseModule):
         super().__init__()
         self.embed_dims = embed_dims
         self.num_heads = num_heads
+        self.alignment: Optional[ImplicitAlignment] = None
 
     def attach(self, block: nn.Module) -> None:
         """Get to know the block that follows; most need not."""
