@@ -93,7 +93,7 @@ def test_truncated_files_are_named(tmp_path, clip, name, kept):
         save_file(clip, path)
     whole = path.read_bytes()
     path.write_bytes(whole[:int(kept * len(whole))])
-    with pytest.raises(ValueError, match=rf"{name}' can not be read"):
+    with pytest.raises(ValueError, match=rf"{name}' cannot be read"):
         read_checkpoint(str(path))
 
 
