@@ -1,6 +1,7 @@
 """PyTorch's own files: reading their data, and none of their code."""
 import pickle
 import zipfile
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from types import SimpleNamespace
 from typing import IO, Any, Dict, Union
 
@@ -46,6 +47,9 @@ def restricted_pickle(names: Dict[str, Any]) -> SimpleNamespace:
     class Unpickler(pickle.Unpickler):
 
         def find_class(self, module: str, name: str) -> Any:
+            # Python 2's names, which PyTorch writes.
+            module, name = NAME_MAPPING.get((module, name), (module, name))
+            module = IMPORT_MAPPING.get(module, module)
             if f'{module}.{name}' in allowed:
                 return allowed[f'{module}.{name}']
             raise pickle.UnpicklingError(
