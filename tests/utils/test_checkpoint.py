@@ -288,9 +288,7 @@ def test_training_state_is_read_by_every_release(tmp_path, monkeypatch,
     assert info['score'] == np.float32(0.25) and info['best']
     np.testing.assert_array_equal(info['counts'], counts)
     torch.save(
-        dict(state_dict=Attack()),
-        path,
-        _use_new_zipfile_serialization=zipped)
+        dict(state_dict=Attack()), path, _use_new_zipfile_serialization=zipped)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match='holds more than data'):
         CheckpointLoader.load_checkpoint(path, 'cpu')

@@ -8,6 +8,7 @@ import sys
 import threading
 import types
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 import torch
@@ -120,8 +121,8 @@ def test_every_scheme_reads_data_and_no_code(served, names):
 def test_addresses_that_end_alike_are_kept_apart(served):
     folder, address = served
     for number, name in enumerate(('a.pth', 'other/a.pth')):
-        torch.save(dict(state_dict=dict(a=torch.tensor(number))),
-                   folder / name)
+        torch.save(
+            dict(state_dict=dict(a=torch.tensor(number))), folder / name)
     for _ in range(2):  # From the server, then from the cache.
         for number, name in enumerate(('a.pth', 'other/a.pth')):
             found = CheckpointLoader.load_checkpoint(f'{address}/{name}')
@@ -138,8 +139,8 @@ def test_what_is_not_there_is_named(served, names, name):
 
 def load_tool(name):
     sys.path.insert(0, str(ROOT / 'tools'))
-    spec = importlib.util.spec_from_file_location(
-        name, ROOT / f'tools/{name}.py')
+    spec = importlib.util.spec_from_file_location(name,
+                                                  ROOT / f'tools/{name}.py')
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -150,7 +151,8 @@ def build_runner(cfg, **kwargs):
         MODELS.build(cfg.model),
         cfg.work_dir,
         cfg=cfg,
-        experiment_name='a',
+        default_scope='mmaction',
+        experiment_name=uuid4().hex,
         **kwargs)
 
 
@@ -205,12 +207,12 @@ def test_every_entry_point_refuses_code_and_nan(served, weights, load):
         dict(state_dict={
             **weights, name: broken
         }, meta=dict()), folder / 'nan.pth')
-    torch.save(
-        dict(state_dict=weights, meta=Attack()), folder / 'attack.pth')
+    torch.save(dict(state_dict=weights, meta=Attack()), folder / 'attack.pth')
     for file, message in (('attack', 'holds more than data'),
                           ('nan', f'NaN .*{name}')):
         cfg = Config.fromfile(ROOT / 'tests/data/tiny_motion.py')
         cfg.work_dir = str(folder.parent / 'work')
-        with pytest.raises(ValueError, match=f'{address}/{file}.pth.*{message}'):
+        with pytest.raises(
+                ValueError, match=f'{address}/{file}.pth.*{message}'):
             load(cfg, f'{address}/{file}.pth')
     assert not os.path.exists('attacked')
