@@ -281,7 +281,7 @@ def test_test_names_unreadable_checkpoint(load_tool, toy_config, tmp_path,
     checkpoint = tmp_path / 'cut.pth'
     torch.save(dict(state_dict=dict(weight=torch.zeros(999))), checkpoint)
     checkpoint.write_bytes(checkpoint.read_bytes()[:2000])
-    with pytest.raises(SystemExit, match=f"{checkpoint}' can not be read"):
+    with pytest.raises(SystemExit, match=f"{checkpoint}' cannot be read"):
         load_tool('test', toy_config, checkpoint).main()
 
 

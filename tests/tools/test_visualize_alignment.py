@@ -217,7 +217,7 @@ def test_compiled_model(draw, folder, monkeypatch):
     ('token.pth one.mp4', "cannot load video 'one.mp4': .* has only 1"),
     ('token.pth cut.mp4', "cannot load video 'cut.mp4': .* truncated"),
     ('token.pth text.mp4', "cannot load video 'text.mp4'"),
-    ('text.mp4 a.mp4', "weight file 'text.mp4' can not be read"),
+    ('text.mp4 a.mp4', "weight file 'text.mp4' cannot be read"),
     ('released.pth a.mp4', "released.pth: the weights have ILA's form"),
     ('token.pth a.mp4 --layers 0 2', '--layers 2: .* 2 blocks; .* 0 to 1'),
     ('token.pth a.mp4 --layers -1', '--layers -1: .* 2 blocks; .* 0 to 1'),
