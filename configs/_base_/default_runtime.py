@@ -16,6 +16,7 @@ default_hooks = dict(
 custom_hooks = [
     dict(type='DisturbanceDecayHook', begin=0.6, interval=0.02, factor=0.5),
     dict(type='ReproducibleResumeHook'),
+    dict(type='ResumeCheckHook'),
     dict(type='InvalidLossHook'),
     dict(type='RunRecordHook')
 ]
