@@ -18,12 +18,14 @@ from mmaction import registry
 FLAG = '--allow-new-keys'
 # What makes a key likely to be another one with a mistake.
 SIMILAR = 0.8
-# Keys that MMEngine reads beside the arguments of its runners.
+# Keys that MMEngine reads beside the arguments of its runners, and the
+# variables of OpenMMLab's configs that resemble them.
 TOP_LEVEL = {
     'activation_checkpointing', 'compile', 'custom_imports',
     'efficient_conv_bn_eval', 'find_unused_parameters',
     'init_weights_for_test_or_val', 'model_wrapper_cfg', 'runner_type',
-    'sync_bn', 'tta_model', 'tta_pipeline'
+    'sync_bn', 'test_pipeline', 'train_pipeline', 'tta_model', 'tta_pipeline',
+    'val_pipeline'
 }
 # Keys that are taken out of a config before a class gets the others.
 TAKEN_OUT = {
@@ -153,7 +155,9 @@ def _find_problem(before: Any, after: Any, key: str,
             if path:
                 known, open_ended = _list_known(path, after)
             if part in known:
-                return None
+                before, after = dict(), after[part]
+                path = f'{path}.{part}' if path else part
+                continue
             nearest = get_close_matches(part, sorted(known | set(before)), 1,
                                         SIMILAR if open_ended else 0)
             if open_ended and not nearest:
