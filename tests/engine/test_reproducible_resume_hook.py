@@ -60,7 +60,11 @@ CONCATENATED = dict(
 BALANCED = dict(type='ClassBalancedDataset', dataset=DATA, oversample_thr=1e-3)
 
 
-def train(folder, loop, sampler='DefaultSampler', dataset=DATA, workers=0,
+def train(folder,
+          loop,
+          sampler='DefaultSampler',
+          dataset=DATA,
+          workers=0,
           **kwargs):
     """Train with a checkpoint after iteration 7; give the model."""
     model = Model()
@@ -90,8 +94,8 @@ def train(folder, loop, sampler='DefaultSampler', dataset=DATA, workers=0,
 
 @pytest.mark.parametrize('loop, sampler, dataset, workers', [
     (EPOCHS, 'DefaultSampler', DATA, 0),
-    (EPOCHS, 'DefaultSampler', CONCATENATED, 2),
-    (ITERATIONS, 'InfiniteSampler', DATA, 2),
+    (EPOCHS, 'DefaultSampler', CONCATENATED, 1),
+    (ITERATIONS, 'InfiniteSampler', DATA, 1),
     (ITERATIONS, 'InfiniteSampler',
      dict(type='RepeatDataset', dataset=DATA, times=2), 0),
     (ITERATIONS, 'DefaultSampler', BALANCED, 0),

@@ -308,7 +308,8 @@ def test_tools_refuse_other_numbers_of_classes(load_tool, toy_config, tmp_path,
 
     arguments = [checkpoint] if tool == 'test' else []
     module = load_tool(tool, toy_config, *arguments, '--allow-new-keys',
-                       '--cfg-options', f'{split}_dataloader.dataset.num_classes=4')
+                       '--cfg-options',
+                       f'{split}_dataloader.dataset.num_classes=4')
     monkeypatch.setattr(module, 'build_runner', Runner)
     with pytest.raises(SystemExit, match=f'{split}_data.* is 4, .* has 3'):
         module.main()
