@@ -102,7 +102,7 @@ def main() -> None:
     options = ['--cfg-options', *args.cfg_options] if args.cfg_options else []
     run('tools/train.py', CONFIG, *options)
 
-    checkpoint = Path((work_dir / 'last_checkpoint').read_text())
+    checkpoint = work_dir / (work_dir / 'last_checkpoint').read_text()
     accuracies = []
     for config in (CONFIG, SHUFFLED_CONFIG):
         dump = work_dir / f'{Path(config).stem}.pkl'

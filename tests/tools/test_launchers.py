@@ -249,6 +249,9 @@ class Recorder:
     def __init__(self, cfg):
         Recorder.cfg = cfg
 
+    def register_hook(self, hook):
+        pass
+
     def train(self):
         pass
 
@@ -304,7 +307,8 @@ def test_tools_refuse_other_numbers_of_classes(load_tool, toy_config, tmp_path,
         model.cls_head.num_classes = 3
 
     arguments = [checkpoint] if tool == 'test' else []
-    module = load_tool(tool, toy_config, *arguments, '--cfg-options',
+    module = load_tool(tool, toy_config, *arguments, '--allow-new-keys',
+                       '--cfg-options',
                        f'{split}_dataloader.dataset.num_classes=4')
     monkeypatch.setattr(module, 'build_runner', Runner)
     with pytest.raises(SystemExit, match=f'{split}_data.* is 4, .* has 3'):

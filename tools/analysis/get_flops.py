@@ -19,8 +19,8 @@ from projects.ila.utils import is_alignment  # noqa: E402
 from projects.ila.utils.weight_names import (KINETICS_CLASSES,  # noqa: E402
                                              SSV2_CLASSES)
 
-# GFLOPs per view in the paper, which are MACs: by number of classes, then (arch,
-# image size, frames).
+# GFLOPs per view in the paper, which are MACs: by number of classes, then
+# (arch, image size, frames).
 PUBLISHED = {
     KINETICS_CLASSES: {
         ('clip-b/32', 224, 8): 40,

@@ -1,10 +1,8 @@
 import logging
 import math
 import os.path as osp
-import random
 from typing import List, Optional
 
-import numpy as np
 import torch
 from mmengine.fileio import exists, list_from_file
 from mmengine.logging import print_log
@@ -12,7 +10,6 @@ from torch.utils.data import get_worker_info
 
 from mmaction.datasets import VideoDataset
 from mmaction.registry import DATASETS
-from ..utils import mix_seed
 
 # Each worker process has a place of its own to count in, so that no count is
 # lost between two of them.
@@ -57,32 +54,17 @@ class ILAVideoDataset(VideoDataset):
         self.on_error = on_error
         self.max_errors = max_errors
         self._errors = torch.zeros(_MAX_WORKERS, dtype=torch.int64)
-        self._random_state = torch.full((2, ), -1, dtype=torch.int64)
-        self._share_memory()
-        super().__init__(*args, **kwargs)
-
-    def _share_memory(self) -> None:
-        """Let workers share their state with the process that makes them."""
         self._errors.share_memory_()
-        self._random_state.share_memory_()
+        super().__init__(*args, **kwargs)
 
     def __setstate__(self, state: dict) -> None:
         self.__dict__.update(state)
-        self._share_memory()  # Copied tensors share nothing.
+        self._errors.share_memory_()  # Copied tensors share nothing.
 
     @property
     def num_errors(self) -> int:
         """int: How many failures were skipped."""
         return int(self._errors.sum())
-
-    def set_random_state(self, seed: int, epoch: int) -> None:
-        """Let what is drawn for a sample depend on these and on it alone.
-
-        Args:
-            seed (int): Seed of the training.
-            epoch (int): The coming epoch.
-        """
-        self._random_state.copy_(torch.tensor([seed, epoch]))
 
     def load_data_list(self) -> List[dict]:
         """Read and check the annotation file.
@@ -157,12 +139,6 @@ class ILAVideoDataset(VideoDataset):
             RuntimeError: The pipeline failed. It carries nothing but a
                 message, so that it leaves a worker process intact.
         """
-        seed, epoch = self._random_state.tolist()
-        if epoch >= 0:
-            seed = mix_seed(seed, epoch, idx)
-            random.seed(seed)
-            np.random.seed(seed)
-            torch.manual_seed(seed)
         data_info = self.get_data_info(idx)
         filename = data_info['filename']
         try:

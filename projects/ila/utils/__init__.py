@@ -9,12 +9,15 @@ from .weight_names import (convert_clip, convert_released, convert_to_ila,
                            is_released, is_text_feature, released_stem,
                            revert_released)
 from .weight_sizes import adopt_stem, clip_sizes, released_sizes
+from .work_dir import (check_unlocked, find_latest_checkpoint, lock_work_dir,
+                       unlock_work_dir)
 
 __all__ = [
-    'AtomicLocalBackend', 'adopt_stem', 'check_all_weights', 'check_weights',
-    'clip_sizes', 'convert_clip', 'convert_released', 'convert_to_ila',
-    'find_weights', 'hash_weights', 'is_alignment', 'is_clip',
-    'is_hugging_face_clip', 'is_released', 'is_text_feature', 'mix_seed',
-    'naming_source', 'read_checkpoint', 'released_sizes', 'released_stem',
-    'replacing', 'revert_released', 'unwrap_model', 'write_checkpoint'
+    'AtomicLocalBackend', 'adopt_stem', 'check_all_weights', 'check_unlocked',
+    'check_weights', 'clip_sizes', 'convert_clip', 'convert_released',
+    'convert_to_ila', 'find_latest_checkpoint', 'find_weights', 'hash_weights',
+    'is_alignment', 'is_clip', 'is_hugging_face_clip', 'is_released',
+    'is_text_feature', 'lock_work_dir', 'mix_seed', 'naming_source',
+    'read_checkpoint', 'released_sizes', 'released_stem', 'replacing',
+    'revert_released', 'unlock_work_dir', 'unwrap_model', 'write_checkpoint'
 ]

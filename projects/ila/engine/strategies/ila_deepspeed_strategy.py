@@ -1,4 +1,5 @@
 import os.path as osp
+from typing import Callable, Optional
 
 import torch
 from mmengine._strategy import DeepSpeedStrategy
@@ -62,6 +63,26 @@ class ILADeepSpeedStrategy(DeepSpeedStrategy):
             parameter.data = parameter.data.clone(
                 memory_format=torch.contiguous_format)
         return super()._wrap_model(model)
+
+    def resume(self,
+               filename: str,
+               callback: Optional[Callable] = None,
+               **kwargs) -> dict:
+        """Resume a checkpoint, and show it to the hooks.
+
+        Args:
+            filename (str): The folder.
+            callback (callable, optional): Gets what the folder holds beside
+                weights and optimizer.
+            **kwargs: See ``DeepSpeedStrategy.resume``.
+
+        Returns:
+            dict: What the callback gets.
+        """
+        checkpoint = super().resume(filename, **kwargs)
+        if callback is not None:
+            callback(checkpoint)
+        return checkpoint
 
     def save_checkpoint(self, filename: str, **kwargs) -> None:
         """Save a checkpoint, which appears as a whole.
