@@ -19,8 +19,7 @@ from mmaction.registry import INFERENCERS
 from mmaction.structures import ActionDataSample
 from mmaction.utils import get_str_type
 from ..datasets.annotations import VIDEO_SUFFIXES, natural_key
-from ..datasets.frame_folders import (FRAME_TEMPLATE, FrameFolder,
-                                      select_files)
+from ..datasets.frame_folders import FRAME_TEMPLATE, FrameFolder, select_files
 from ..datasets.transforms import SafeDecordDecode, SafeDecordInit
 from ..models.text import load_class_names
 from ..utils import check_all_weights, naming_source
@@ -316,13 +315,13 @@ class ILAInferencer(BaseInferencer):
             yield from result if isinstance(result, list) else [result]
 
     def _iterate(
-            self,
-            inputs: Union[PathType, Sequence[PathType]],
-            return_datasamples: bool = False,
-            batch_size: int = 1,
-            topk: int = 5,
-            window: Optional[float] = None,
-            stride: Optional[float] = None
+        self,
+        inputs: Union[PathType, Sequence[PathType]],
+        return_datasamples: bool = False,
+        batch_size: int = 1,
+        topk: int = 5,
+        window: Optional[float] = None,
+        stride: Optional[float] = None
     ) -> Iterator[Tuple[int, Union[list, dict]]]:
         """Give each input's number with its predictions or its error."""
         if window is None and stride is not None:
