@@ -6,11 +6,9 @@ from typing import Callable
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from cli import (
-    add_config_arguments,
-    check_outputs,  # noqa: E402
-    exit_on_bad_input,
-    load_overridden_config)
+from cli import check_outputs  # noqa: E402
+from cli import exit_on_bad_input  # noqa: E402
+from cli import add_config_arguments, load_overridden_config  # noqa: E402
 
 from projects.ila.utils import write_checkpoint  # noqa: E402
 

@@ -203,7 +203,8 @@ def main() -> None:
     if there and not args.force:
         sys.exit(f'{there[0]} is there already; give another --out or replace '
                  'it with --force')
-    check_outputs(*files)
+    if args.out:
+        check_outputs(*files)
     with exit_on_bad_input():
         names = args.class_names and building.read_class_names(
             args.class_names)

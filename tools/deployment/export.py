@@ -14,12 +14,10 @@ from typing import Iterator
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from cli import check_file  # noqa: E402
+from cli import check_outputs  # noqa: E402
 from cli import exit_on_bad_input  # noqa: E402
-from cli import (
-    add_config_arguments,
-    check_file,
-    check_outputs,  # noqa: E402
-    load_overridden_config)
+from cli import add_config_arguments, load_overridden_config  # noqa: E402
 
 from projects.ila.apis import deployment  # noqa: E402
 from projects.ila.utils import replacing  # noqa: E402

@@ -11,12 +11,10 @@ from typing import Callable, List
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch  # noqa: E402
+from cli import check_num_classes  # noqa: E402
+from cli import check_outputs  # noqa: E402
 from cli import exit_on_bad_input  # noqa: E402
-from cli import (
-    add_config_arguments,
-    check_num_classes,  # noqa: E402
-    check_outputs,
-    load_overridden_config)
+from cli import add_config_arguments, load_overridden_config  # noqa: E402
 from mmengine.config import Config  # noqa: E402
 from mmengine.model import BaseModel  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
