@@ -21,8 +21,8 @@ import mmaction  # noqa: E402
 import projects.ila  # noqa: E402,F401
 from mmaction.registry import RUNNERS  # noqa: E402
 from projects.ila.models.heads import ILAHead  # noqa: E402
-from projects.ila.utils import check_output  # noqa: E402
-from projects.ila.utils import unwrap_model  # noqa: E402
+from projects.ila.utils import check_output_folder  # noqa: E402
+from projects.ila.utils import check_output, unwrap_model  # noqa: E402
 
 
 def load_mmaction_tool(name: str) -> Dict[str, Any]:
@@ -111,7 +111,7 @@ def check_outputs(*paths: Optional[str],
         for path in filter(None, paths):
             check_output(path, suffixes)
         if folder:
-            check_output(Path(folder, 'output'))
+            check_output_folder(folder)
 
 
 @contextmanager
