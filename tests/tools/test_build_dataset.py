@@ -13,6 +13,7 @@ from modules import load_module
 from videos import write_video
 
 from mmaction.registry import DATASETS
+from projects.ila.datasets import annotations
 from projects.ila.datasets.annotations import Entry
 from projects.ila.datasets.dataset_building import draw_split
 from projects.ila.models.text import load_class_names
@@ -413,3 +414,34 @@ def test_no_training_command_for_a_path_that_options_do_not_take(build):
     check = shlex.split(
         printed.partition('python ')[2].replace('\\\n', '').splitlines()[0])
     assert check[1] == 'my own, data/val_list.txt'
+
+
+def test_names_that_are_not_utf8(build):
+    """Those of files stay as they are, those of classes are refused."""
+    touch('v/a/caf\udce9 1.mp4', 'v/a/2.mp4', 'v/b/1.mp4', 'v/b/2.mp4')
+    build('v')
+    lists = b''.join(path.read_bytes()
+                     for path in Path('v').glob('*_list.txt'))
+    assert b'a/caf\xe9 1.mp4 0\n' in lists
+    for split in ('train', 'val'):
+        path = f'v/{split}_list.txt'
+        entries, problems = annotations.parse_list(
+            annotations.read_list(path), path, 'v')
+        assert all(os.path.isfile(entry.path) for entry in entries)
+        assert (len(entries), problems) == (2, [])
+    Path('v/b').rename('v/\udce9')
+    with pytest.raises(SystemExit, match='0xe9. is not UTF-8; rename the cl'):
+        build('v', '--force')
+
+
+@pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16', 'utf-32'])
+def test_encodings_of_annotations(build, encoding):
+    touch('v/é1.mp4', 'v/é2.mp4', 'v/x1.mp4', 'v/x2.mp4')
+    rows = {'é1.mp4': 'é', 'é2.mp4': 'é', 'x1.mp4': 'x', 'x2.mp4': 'x'}
+    lines = ['path,label', *(f'{path},{rows[path]}' for path in rows)]
+    Path('a.csv').write_bytes('\r\n'.join(lines).encode(encoding))
+    Path('a.json').write_bytes(
+        json.dumps(rows, ensure_ascii=False).encode(encoding))
+    for name in ('a.csv', 'a.json'):
+        build('v', '--annotations', name, '--force')
+        assert Path('v/class_names.txt').read_text('utf-8') == 'x\né\n'

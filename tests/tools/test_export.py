@@ -316,7 +316,7 @@ def test_file_that_differs_is_not_kept(tiny, monkeypatch):
 
 
 @pytest.mark.parametrize('name, options, message', [
-    ('a.pt2', ['--dump', 'out.txt'], '--dump out.txt: .*end its name with'),
+    ('a.pt2', ['--dump', 'out.txt'], "write 'out.txt': .*must end with .pkl"),
     ('none.pt2', [], "none.pt2' does not exist; mend its path"),
     ('cut.pt2', [], "cut.pt2' can not be read: it is truncated"),
     ('a.pth', [], "a.pth' can not be read: .* or not from tools/deployment"),
