@@ -2,10 +2,9 @@
 
 Beside them it takes ``--allow-new-keys``, see ``config_keys.py``.
 """
-import sys
 from pathlib import Path
 
-from cli import (build_runner, check_file, check_num_classes,
+from cli import (build_runner, check_file, check_num_classes, check_outputs,
                  exit_on_bad_input, exit_on_bad_start, leave_process_group,
                  load_config, load_mmaction_tool, merge_args,
                  parse_mmaction_args)
@@ -55,9 +54,8 @@ def leave_out_averaging(cfg: Config) -> None:
 def main() -> None:
     tool = load_mmaction_tool('test.py')
     args = parse_mmaction_args(tool)
-    if args.dump and not args.dump.endswith(('.pkl', '.pickle')):
-        sys.exit(f'--dump {args.dump}: predictions are saved as a pickle '
-                 'file. Please end its name with .pkl or .pickle')
+    if args.dump:
+        check_outputs(args.dump, suffixes=('.pkl', '.pickle'))
     cfg = load_config(args)
     if Path(args.checkpoint).is_dir():  # As DeepSpeed writes them.
         args.checkpoint = str(Path(args.checkpoint, 'weights.pth'))
@@ -69,6 +67,7 @@ def main() -> None:
         merge_options(cfg, args.cfg_options)
     default_work_dir = Path('work_dirs', Path(args.config).stem)
     cfg.work_dir = args.work_dir or cfg.get('work_dir', str(default_work_dir))
+    check_outputs(folder=cfg.work_dir)
 
     for key in ('strategy', 'runner_type'):
         cfg.pop(key, None)  # A test shards nothing.
