@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Dict, Iterator
+from typing import Any, Dict, Iterator, Optional, Sequence
 
 # This repository's `projects`, whatever the working directory is.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -20,6 +20,7 @@ from mmengine.runner import Runner  # noqa: E402
 import mmaction  # noqa: E402
 import projects.ila  # noqa: E402,F401
 from mmaction.registry import RUNNERS  # noqa: E402
+from projects.ila.utils import check_output  # noqa: E402
 from projects.ila.utils import unwrap_model  # noqa: E402
 
 
@@ -95,12 +96,29 @@ def check_file(path: str, kind: str) -> None:
                  f'which is taken from {Path.cwd()}')
 
 
+def check_outputs(*paths: Optional[str],
+                  suffixes: Sequence[str] = (),
+                  folder: Optional[str] = None) -> None:
+    """Exit before some work if its results could not be written.
+
+    Args:
+        *paths (str | None): Files; None is one that is not wanted.
+        suffixes (Sequence[str]): Allowed endings. Defaults to any.
+        folder (str, optional): A folder that is going to get files.
+    """
+    with exit_on_bad_input():
+        for path in filter(None, paths):
+            check_output(path, suffixes)
+        if folder:
+            check_output(Path(folder, 'output'))
+
+
 @contextmanager
 def exit_on_bad_input() -> Iterator[None]:
-    """Exit with an error's message alone, which says what to mend."""
+    """Exit with an error's message alone, which says what to fix."""
     try:
         yield
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         sys.exit(str(error))
 
 
@@ -115,6 +133,11 @@ def check_num_classes(cfg: Config, runner: Runner, *splits: str) -> None:
             sys.exit(f'`{split}_dataloader.dataset.num_classes` is '
                      f'{dataset.num_classes}, but `model.cls_head` has '
                      f'{num_classes} classes; mend one of them')
+        if dataset.get('multi_class') and not getattr(
+                getattr(model, 'cls_head', None), 'multi_class', True):
+            sys.exit(f'`{split}_dataloader.dataset.multi_class` is True, but '
+                     '`model.cls_head` is for one label per video; give it '
+                     '`multi_class=True`')
 
 
 def build_runner(cfg: Config) -> Runner:

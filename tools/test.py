@@ -2,7 +2,7 @@
 import sys
 from pathlib import Path
 
-from cli import (build_runner, check_file, check_num_classes,
+from cli import (build_runner, check_file, check_num_classes, check_outputs,
                  exit_on_bad_input, leave_process_group, load_config,
                  load_mmaction_tool, merge_args)
 from mmengine.runner import Runner
@@ -30,9 +30,8 @@ def load_all_weights(runner: Runner, path: str) -> None:
 def main() -> None:
     tool = load_mmaction_tool('test.py')
     args = tool['parse_args']()
-    if args.dump and not args.dump.endswith(('.pkl', '.pickle')):
-        sys.exit(f'--dump {args.dump}: predictions are saved as a pickle '
-                 'file. Please end its name with .pkl or .pickle')
+    if args.dump:
+        check_outputs(args.dump, suffixes=('.pkl', '.pickle'))
     cfg = load_config(args.config)
     if Path(args.checkpoint).is_dir():  # As DeepSpeed writes them.
         args.checkpoint = str(Path(args.checkpoint, 'weights.pth'))
@@ -44,6 +43,7 @@ def main() -> None:
         cfg.merge_from_dict(args.cfg_options)
     default_work_dir = Path('work_dirs', Path(args.config).stem)
     cfg.work_dir = args.work_dir or cfg.get('work_dir', str(default_work_dir))
+    check_outputs(folder=cfg.work_dir)
 
     for key in ('strategy', 'runner_type'):
         cfg.pop(key, None)  # A test shards nothing.

@@ -268,9 +268,8 @@ GOOD = ('v/a/1.mp4', 'v/a/2.mp4', 'v/b/1.mp4', 'v/b/2.mp4')
     (GOOD, 'v --class-names names.txt', "v: label 'b' is none of the 2 cla"),
     (GOOD, 'v --class-names kinetics40', "'kinetics40' is neither"),
     (GOOD, 'v --out v/a/1.mp4/x', "cannot write 'v/a/1.mp4.*another place"),
-    (('v/a/1\n.mp4', 'v/a/2.mp4'), 'v', r"'v/a/1\\n.mp4' can not stand"),
-    (('v/ a/1.mp4', 'v/ a/2.mp4'), 'v', "'v/ a/..mp4' can not stand in"),
-    (('v/a/\udcff.mp4', 'v/a/2.mp4'), 'v', "'v/a/.udcff.mp4' can not stand"),
+    (('v/a/1\n.mp4', 'v/a/2.mp4'), 'v', r"'v/a/1\\n.mp4' cannot stand"),
+    (('v/ a/1.mp4', 'v/ a/2.mp4'), 'v', "'v/ a/..mp4' cannot stand in"),
 ])
 def test_bad_folders(build, files, options, message):
     touch(*files)

@@ -29,6 +29,7 @@ from mmengine.config import DictAction  # noqa: E402
 from projects.ila.datasets import annotations  # noqa: E402
 from projects.ila.datasets import dataset_building as building  # noqa: E402
 from projects.ila.datasets.annotations import Entry, natural_key  # noqa: E402
+from projects.ila.utils import split_lines  # noqa: E402
 
 
 def read_parts(args: argparse.Namespace) -> List[Tuple[str, List[Entry]]]:
@@ -79,15 +80,13 @@ def format_list(entries: List[Entry], prefix: str) -> str:
     entries = sorted(entries, key=lambda x: (x.label, natural_key(x.path)))
     text = ''.join(f'{os.path.relpath(x.path, prefix)} {x.label}\n'
                    for x in entries)
-    read, _ = annotations.parse_list(text.split('\n'), 'list', prefix)
+    read, _ = annotations.parse_list(split_lines(text), 'list', prefix)
     read = {(entry.path, entry.label) for entry in read}
     for entry in entries:
-        text_only = entry.path.encode(errors='ignore').decode()
-        if (text_only, entry.label) not in read:
+        if (entry.path, entry.label) not in read:
             raise ValueError(
-                f'{entry.path!r} can not stand in a list, it begins or ends '
-                'with a blank, or has a line break or an unknown character; '
-                'rename the file')
+                f'{entry.path!r} cannot stand in a list, since it begins or '
+                'ends with a blank or has a line break; rename the file')
     return text
 
 

@@ -6,9 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Dict, Iterable, List, NamedTuple, Optional, Tuple, Union
 
-from mmengine.fileio import list_from_file
-
-from ..utils import replacing
+from ..utils import read_lines, replacing
 from .ila_video_dataset import ILAVideoDataset
 
 VIDEO_SUFFIXES = ('.3gp', '.avi', '.flv', '.m4v', '.mkv', '.mov', '.mp4',
@@ -20,7 +18,8 @@ class Entry(NamedTuple):
     source: str
     line: int  # from 1; 0 is none
     path: str
-    label: Union[int, str, None]  # A number or a name.
+    # A number, several in ascending order, or a name.
+    label: Union[int, Tuple[int, ...], str, None]
     text: str = ''  # The line itself.
 
     @property
@@ -40,8 +39,8 @@ def parse_list(
         lines: Iterable[str],
         source: str,
         prefix: str = '',
-        num_classes: Optional[int] = None
-) -> Tuple[List[Entry], List[Problem]]:
+        num_classes: Optional[int] = None,
+        multi_class: bool = False) -> Tuple[List[Entry], List[Problem]]:
     """Read the lines of a list as :class:`ILAVideoDataset` does.
 
     Args:
@@ -49,6 +48,8 @@ def parse_list(
         source (str): The list's name.
         prefix (str): Folder that the paths are relative to. Defaults to ''.
         num_classes (int, optional): What the labels are less than.
+        multi_class (bool): Whether videos may have several labels, which are
+            a tuple then. Defaults to False.
 
     Returns:
         tuple: The videos and the wrong lines. Paths are normalised and have
@@ -58,6 +59,7 @@ def parse_list(
         source, [],
         data_prefix=dict(video=prefix),
         num_classes=num_classes,
+        multi_class=multi_class,
         lazy_init=True)
     entries, problems = [], []
     for number, line in enumerate(lines, 1):
@@ -74,13 +76,17 @@ def parse_list(
             path = info['filename']
             path += '' if os.path.splitext(path)[1] else '.mp4'
             path = os.path.normpath(path)
-            entries.append(Entry(source, number, path, info['label'], line))
+            label = info['label']
+            if multi_class:
+                label = tuple(sorted(set(label)))
+            entries.append(Entry(source, number, path, label, line))
     return entries, problems
 
 
 def read_source(source: str,
                 prefix: str = '',
-                num_classes: Optional[int] = None
+                num_classes: Optional[int] = None,
+                multi_class: bool = False
                 ) -> Tuple[List[Entry], List[Problem]]:
     """Read a list or look into a folder.
 
@@ -88,12 +94,14 @@ def read_source(source: str,
         source (str): List or folder.
         prefix (str): See :func:`parse_list`.
         num_classes (int, optional): See :func:`parse_list`.
+        multi_class (bool): See :func:`parse_list`.
 
     Returns:
         tuple: See :func:`parse_list`.
 
     Raises:
-        ValueError: There is neither, or it holds no video.
+        ValueError: There is neither, it holds no video, or the list's
+            encoding is not certain.
     """
     if os.path.isdir(source):
         paths = [os.path.join(source, path) for path in find_videos(source)]
@@ -101,14 +109,14 @@ def read_source(source: str,
             Entry(source, 0, os.path.normpath(path), None) for path in paths
         ], []
     try:
-        lines = list_from_file(source)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"'{source}' can not be read as a text file "
+        lines = read_lines(source, 'surrogateescape')
+    except OSError as error:
+        raise ValueError(f"'{source}' cannot be read as a text file "
                          f'({error}); give a list or a folder') from error
     if not any(map(str.strip, lines)):
         raise ValueError(f"'{source}' is empty; it needs one line per video, "
                          'path and label')
-    return parse_list(lines, source, prefix, num_classes)
+    return parse_list(lines, source, prefix, num_classes, multi_class)
 
 
 def find_repeats(entries: Iterable[Entry],

@@ -6,13 +6,14 @@ from typing import List, Optional
 
 import numpy as np
 import torch
-from mmengine.fileio import exists, list_from_file
+from mmengine.fileio import exists
 from mmengine.logging import print_log
 from torch.utils.data import get_worker_info
 
 from mmaction.datasets import VideoDataset
 from mmaction.registry import DATASETS
-from ..utils import mix_seed
+from ..utils import find_undecodable, mix_seed, read_lines
+from .list_lines import split_line
 
 # Each worker process has a place of its own to count in, so that no count is
 # lost between two of them.
@@ -23,9 +24,11 @@ _MAX_WORKERS = 256
 class ILAVideoDataset(VideoDataset):
     """Video dataset that names the file behind every failure.
 
-    The annotation file has one line per video, a path and a label. The label
-    is the last field, so that paths may contain the delimiter. Empty lines
-    are skipped. Labels are checked against ``num_classes`` where it is given.
+    The annotation file has one line per video, a path and a label, or several
+    with ``multi_class=True``. Labels are the last fields, so that paths may
+    contain the delimiter. Empty lines are skipped. Labels are checked against
+    ``num_classes`` where it is given. The file is UTF-8, or UTF-16 with a
+    byte order mark; a path may have other bytes if there is such a file.
     A sample's ``filename`` is among the meta information of its data sample.
 
     Args:
@@ -96,7 +99,8 @@ class ILAVideoDataset(VideoDataset):
                 'the dataset or mend `ann_file` in the config')
         data_list = [
             self._parse_line(line, f'{self.ann_file}:{number}')
-            for number, line in enumerate(list_from_file(self.ann_file), 1)
+            for number, line in enumerate(
+                read_lines(self.ann_file, 'surrogateescape'), 1)
             if line.strip()
         ]
         if not data_list:
@@ -106,18 +110,16 @@ class ILAVideoDataset(VideoDataset):
         return data_list
 
     def _parse_line(self, line: str, place: str) -> dict:
-        if self.multi_class:
-            filename, *fields = line.split(self.delimiter)
-        else:
-            filename, *fields = line.rsplit(self.delimiter, 1)
         try:
-            labels = [int(field) for field in fields]
-        except ValueError:
-            labels = []
-        if not labels or not filename.strip():
-            raise ValueError(f"{place}: '{line}' is not a path and an integer "
-                             f"label with '{self.delimiter}' between them; "
-                             'mend that line')
+            path, labels = split_line(line, self.delimiter, self.multi_class,
+                                      self._is_file)
+        except ValueError as error:
+            raise ValueError(f'{place}: {error}') from error
+        if find_undecodable(line) and not self._is_file(path):
+            raise ValueError(
+                f'{place}: {find_undecodable(line)}, and there is no file '
+                f"'{path}'; save the list as UTF-8, for instance with `iconv "
+                '-f LATIN1 -t UTF-8`')
         num_classes = self.num_classes or math.inf
         for label in labels:
             if not 0 <= label < num_classes:
@@ -125,8 +127,13 @@ class ILAVideoDataset(VideoDataset):
                                  f'[0, {num_classes}); mend that line or '
                                  '`num_classes` in the config')
         return dict(
-            filename=osp.join(self.data_prefix['video'], filename.strip()),
+            filename=osp.join(self.data_prefix['video'], path),
             label=labels if self.multi_class else labels[0])
+
+    def _is_file(self, path: str) -> bool:
+        path = osp.join(self.data_prefix['video'], path)
+        # Decoders add the ending.
+        return exists(path if osp.splitext(path)[1] else f'{path}.mp4')
 
     def _check_exists(self, filename: str) -> None:
         if not osp.splitext(filename)[1]:

@@ -56,12 +56,12 @@ def set_classes(inferencer: ILAInferencer, names: List[str]) -> None:
         ValueError: Names are empty, repeated or fewer than 2.
     """
     names = load_class_names(names)
-    if len(names) < 2:
+    head = inferencer.model.cls_head
+    if len(names) < 2 and not head.multi_class:
         raise ValueError('give 2 class names or more, separated by commas: '
                          'the score of a class that has no rival is always 1')
     if names == inferencer.classes:
         return
-    head = inferencer.model.cls_head
     weights = head.state_dict()
     head.class_names, head.num_classes = names, len(names)
     # Loading drops the features of other texts, which `weights` still names.

@@ -1,6 +1,7 @@
+import errno
 import os
 from contextlib import contextmanager
-from typing import Iterator, Union
+from typing import Iterator, Sequence, Union
 
 from mmengine.fileio import LocalBackend, register_backend
 
@@ -23,6 +24,36 @@ def replacing(path: str) -> Iterator[str]:
     finally:
         if os.path.exists(partial):
             os.remove(partial)
+
+
+def check_output(path: str, suffixes: Sequence[str] = ()) -> None:
+    """Find out before some work whether its result can be written.
+
+    The file's folder is made; a file that is there is not changed.
+
+    Args:
+        path (str): The file that is going to be written.
+        suffixes (Sequence[str]): Allowed endings. Defaults to any.
+
+    Raises:
+        ValueError: It cannot be written, or its ending is another one.
+    """
+    path = os.fspath(path)
+    if suffixes and not path.endswith(tuple(suffixes)):
+        raise ValueError(f"cannot write '{path}': its name must end with "
+                         f"{' or '.join(suffixes)}; choose another name")
+    # Whether this is allowed, and fits, only an attempt can tell.
+    attempt = f'{path}.{os.getpid()}.partial'
+    try:
+        if os.path.isdir(path):
+            raise IsADirectoryError(errno.EISDIR, 'it is a folder')
+        os.makedirs(os.path.dirname(path) or os.curdir, exist_ok=True)
+        with open(attempt, 'wb') as file:
+            file.write(b' ')
+        os.remove(attempt)
+    except OSError as error:
+        raise ValueError(f"cannot write '{path}': {error.strerror}; choose "
+                         'another place or fix this') from error
 
 
 @register_backend('atomic')

@@ -74,7 +74,7 @@ def run_model(model: nn.Module, sample: dict) -> Dict[str, Tensor]:
             recorder(backbone) as attentions:
         outputs = model(inputs)
     found = dict(
-        scores=outputs['logits'][0].softmax(-1),
+        scores=model.cls_head.logits_to_scores(outputs['logits'][0]),
         points=outputs['points'][:, 0].unflatten(-1, (2, -1, 2)).squeeze(3),
         similarities=torch.cat(cosines))
     if has_token:
