@@ -101,10 +101,10 @@ def scores(parts, num_classes=10):
 
 def write_frames(path, folder, start=0, end=None, name='frame {}.png'):
     """Save frames of a video as images."""
-    results = TRANSFORMS.build(dict(type='SafeDecordInit'))(
+    results = TRANSFORMS.build(dict(type='SafePyAVInit'))(
         dict(filename=str(path)))
     results['frame_inds'] = np.arange(start, end or results['total_frames'])
-    frames = TRANSFORMS.build(dict(type='SafeDecordDecode'))(results)['imgs']
+    frames = TRANSFORMS.build(dict(type='SafePyAVDecode'))(results)['imgs']
     folder.mkdir(parents=True)
     for number, frame in enumerate(frames, 1):
         cv2.imwrite(str(folder / name.format(number)), frame[..., ::-1])

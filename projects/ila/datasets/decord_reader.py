@@ -1,7 +1,7 @@
 """Frames of video files as decord reads them."""
 import io
 import re
-from typing import Any, Iterable, Iterator, Tuple
+from typing import Any, Iterable, Iterator, Tuple, Union
 
 import decord
 import numpy as np
@@ -32,6 +32,8 @@ class DecordReader:
         self._content = content
         self._num_threads = num_threads
         reader = self._open()
+        if not len(reader):
+            raise self._refuse('it finds no frames')
         times = reader.get_frame_timestamp(range(len(reader)))[:, 0]
         # Frames before an edit list's start are needed for decoding but not
         # shown. Those without a time stamp lie 1e14 seconds before zero.
@@ -49,14 +51,14 @@ class DecordReader:
                 io.BytesIO(self._content),
                 num_threads=self._num_threads,
                 fault_tol=1e-4)
-        except decord.DECORDError as error:
+        except Exception as error:  # Its errors have no class in common.
             raise self._refuse(error) from error
 
     @staticmethod
-    def _refuse(error: Exception) -> ValueError:
+    def _refuse(error: Union[str, Exception]) -> ValueError:
         # Decord names the place in its source where it stopped.
-        reason = ' '.join(re.sub(r'\[[\d:]+\] \S+:\d+: ', '',
-                                 str(error)).split())
+        reason = ' '.join(
+            re.sub(r'\[[\d:]+\] \S+:\d+: ', '', str(error)).split())
         return ValueError(f'decord cannot read the file ({reason}); it may be '
                           'damaged, or of a kind that SafePyAVInit reads')
 
@@ -69,14 +71,15 @@ class DecordReader:
         try:
             for _ in range(number):
                 yield reader.next()
-        except (decord.DECORDError, StopIteration) as error:
+        except Exception as error:
             raise self._refuse(error) from error
 
     def iter_frames(
             self, indices: Iterable[int]) -> Iterator[Tuple[int, np.ndarray]]:
         """Decode frames, as :meth:`VideoReader.iter_frames` does."""
         wanted = set(indices)
-        for index, frame in enumerate(self._decode(max(wanted, default=0) + 1)):
+        for index, frame in enumerate(
+                self._decode(max(wanted, default=0) + 1)):
             if index not in wanted:
                 continue
             frame = frame.asnumpy()

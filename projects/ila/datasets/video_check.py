@@ -1,22 +1,22 @@
 """Check of video files in processes that may crash or hang."""
 import hashlib
 import os
-import re
 import signal
 import sys
 from collections import Counter, deque
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from time import monotonic
-from typing import Dict, Iterable, NamedTuple
+from typing import Dict, Iterable, NamedTuple, Sequence
 
-import decord  # noqa: F401, so that no process has to load it
-import numpy as np
-from mmengine.fileio import FileClient
 from mmengine.utils import ProgressBar
 
-from .transforms import SafeDecordDecode, SafeDecordInit
-from .transforms.loading import read_whole_file
+from mmaction.registry import TRANSFORMS
+from .transforms.loading import find_reading, iter_frames
+from .video_file import ShortVideoError, TruncatedVideoError, check_regular
+
+PIPELINE = (dict(type='SafePyAVInit'), dict(type='SafePyAVDecode'))
 
 # Such processes start at once, with all modules loaded.
 _CONTEXT = get_context('fork')
@@ -31,7 +31,8 @@ class Result(NamedTuple):
 
 def check_video(path: str,
                 min_frames: int = 2,
-                hashed: bool = False) -> Result:
+                hashed: bool = False,
+                pipeline: Sequence[dict] = PIPELINE) -> Result:
     """Read and decode a file from its first frame to the last.
 
     Args:
@@ -40,30 +41,38 @@ def check_video(path: str,
             fewest that a training takes.
         hashed (bool): Whether to tell the hash of its content. Defaults to
             False.
+        pipeline (Sequence[dict]): Configs of transforms, one of which opens
+            and one of which decodes it. Defaults to PyAV's.
 
     Returns:
-        Result: Of kind ``'truncated'``, ``'too short'``, ``'unreadable'`` or
-        none.
+        Result: Of kind ``'missing'``, ``'truncated'``, ``'too short'``,
+        ``'unreadable'`` or none.
     """
-    problem = 'truncated'  # What a ValueError means.
+    opening, decoding = (
+        TRANSFORMS.build(pipeline[place]) for place in find_reading(pipeline))
     try:
-        content = read_whole_file(FileClient('disk'), path)
-        problem = 'too short'
-        results = SafeDecordInit().transform(dict(filename=path))
-        frames = results['total_frames']
+        video = opening(dict(filename=path, start_index=0, modality='RGB'))
+        frames = video['total_frames']
         if frames < min_frames:
-            raise ValueError(f'{frames} frames, fewer than {min_frames}')
-        problem = 'unreadable'
-        # It gives the last frame alone, but decodes all of them.
-        results['frame_inds'] = np.array([frames - 1])
-        SafeDecordDecode().transform(results)
-    except ValueError as error:
-        return Result(problem, str(error))
-    except Exception as error:
-        # Decord tells where in its source it stopped.
-        reason = re.sub(r'\[[\d:]+\] \S+:\d+: ', '', str(error))
-        return Result('unreadable', ' '.join(reason.split()))
-    digest = hashlib.sha256(content).hexdigest() if hashed else ''
+            raise ShortVideoError(f'{frames} frames, fewer than {min_frames}')
+        if hasattr(video['video_reader'], 'check'):
+            video['video_reader'].check()
+        else:
+            deque(iter_frames(opening, decoding, video, range(frames)), 0)
+        digest = ''
+        if hashed:
+            digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except FileNotFoundError as error:
+        return Result('missing', str(error))
+    except TruncatedVideoError as error:
+        return Result('truncated', str(error))
+    except ShortVideoError as error:
+        return Result('too short', str(error))
+    except Exception as error:  # Its type depends on the reader.
+        reason = ' '.join(str(error).split())
+        if not isinstance(error, ValueError):
+            reason = f'{type(error).__name__}: {reason}'
+        return Result('unreadable', reason)
     return Result(content=digest)
 
 
@@ -109,7 +118,8 @@ class _Worker:
 def check_videos(paths: Iterable[str],
                  min_frames: int = 2,
                  workers: int = 1,
-                 timeout: float = 120) -> Dict[str, Result]:
+                 timeout: float = 120,
+                 pipeline: Sequence[dict] = PIPELINE) -> Dict[str, Result]:
     """Check files in several processes, with a progress bar on stderr.
 
     Args:
@@ -117,17 +127,28 @@ def check_videos(paths: Iterable[str],
         min_frames (int): See :func:`check_video`.
         workers (int): Number of processes. Defaults to 1.
         timeout (float): Seconds that a file may take. Defaults to 120.
+        pipeline (Sequence[dict]): See :func:`check_video`.
 
     Returns:
         dict[str, Result]: By path. Beside the kinds of :func:`check_video`
-        there are ``'missing'``, ``'crashing'`` and ``'hanging'``.
+        there are ``'crashing'`` and ``'hanging'``.
     """
-    missing = Result('missing', 'there is no such file')
-    results = {path: missing for path in paths}
-    sizes = {
-        path: os.path.getsize(path)
-        for path in results if os.path.isfile(path)
-    }
+    opening = pipeline[find_reading(pipeline)[0]]
+    local = opening.get('io_backend', 'disk') == 'disk'
+    results, sizes = dict(), dict()
+    for path in paths:
+        try:
+            # Files of other storages are never read twice for their hash.
+            sizes[path] = len(sizes)
+            if local:
+                check_regular(path)
+                sizes[path] = os.path.getsize(path)
+        except ValueError as error:
+            del sizes[path]
+            results[path] = Result('unreadable', str(error))
+        except OSError as error:
+            del sizes[path]
+            results[path] = Result('missing', str(error))
     shared = Counter(sizes.values())
     waiting, busy = deque(sizes), {}
     idle = [_Worker() for _ in range(min(workers, len(waiting)))]
@@ -135,7 +156,8 @@ def check_videos(paths: Iterable[str],
     while waiting or busy:
         while waiting and idle:
             worker, path = idle.pop(), waiting.popleft()
-            worker.pipe.send((path, min_frames, shared[sizes[path]] > 1))
+            hashed = shared[sizes[path]] > 1
+            worker.pipe.send((path, min_frames, hashed, pipeline))
             busy[worker.pipe] = worker, path, monotonic() + timeout
         first = min(deadline for *_, deadline in busy.values())
         ready = wait(busy, max(0, first - monotonic()))

@@ -29,6 +29,14 @@ _MP4_BOXES = (b'ftyp', b'styp', b'moov', b'moof', b'mdat', b'free', b'skip',
               b'emsg', b'prft', b'pdin', b'udta')
 
 
+class TruncatedVideoError(ValueError):
+    """A file is shorter than it says."""
+
+
+class ShortVideoError(ValueError):
+    """A video has too few frames."""
+
+
 def read_file(client: FileClient, filename: str) -> bytes:
     """Read a video's file from any storage.
 
@@ -74,7 +82,8 @@ def check_content(content: bytes) -> None:
     """Refuse files that are lists of others, or shorter than they say.
 
     Raises:
-        ValueError: The file is empty, a playlist or truncated.
+        TruncatedVideoError: It is shorter than it says.
+        ValueError: It is empty or a playlist.
     """
     if not content:
         raise ValueError('the file is empty')
@@ -86,8 +95,9 @@ def check_content(content: bytes) -> None:
                              'give the video itself')
     size = declared_size(content)
     if len(content) < size:
-        raise ValueError(f'the file is truncated, it has {len(content)} '
-                         f'of {size} bytes or more; replace it')
+        raise TruncatedVideoError(
+            f'the file is truncated, it has {len(content)} of {size} bytes '
+            'or more; replace it')
 
 
 def open_container(content: bytes) -> av.container.InputContainer:

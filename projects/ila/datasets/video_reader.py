@@ -68,13 +68,13 @@ class VideoReader:
         if (self._decoder.name not in ('h264', 'hevc')
                 or self._container.format.name[:3] not in ('mov', 'mat', 'flv')
                 # Two fields may be two packets.
-                or self._decoder.field_order > 1
-                or len(self._stamps) < len(shown) or not shown):
+                or self._decoder.field_order > 1 or
+                len(self._stamps) < len(shown) or not shown):
             return False
         # Frames before the first key frame may be left out by the decoder.
         first = self._packets[0]
-        if not first.is_keyframe or any(
-                x.pts is None or x.pts < first.pts for x in self._packets):
+        if not first.is_keyframe or any(x.pts is None or x.pts < first.pts
+                                        for x in self._packets):
             return False
         # Stamps may start again in files that were joined.
         places = {time: place for place, time in enumerate(self._stamps)}
@@ -160,8 +160,7 @@ class VideoReader:
             raise ValueError(f'{count} of {len(self)} frames can be decoded; '
                              'replace the file')
 
-    def _select(self,
-                wanted: Set[int]) -> Iterator[Tuple[int, av.VideoFrame]]:
+    def _select(self, wanted: Set[int]) -> Iterator[Tuple[int, av.VideoFrame]]:
         """Decode the wanted frames and no more than they need."""
         missing = set(wanted)
         if self._sparse:
@@ -220,13 +219,13 @@ class VideoReader:
                     self._size = self._size or (frame.width, frame.height)
                     yield frame
         except av.error.PatchWelcomeError as error:
-            raise ValueError('FFmpeg cannot decode its kind of video '
-                             f'({decoder.name}); convert it to H.264'
-                             ) from error
+            raise ValueError(
+                'FFmpeg cannot decode its kind of video '
+                f'({decoder.name}); convert it to H.264') from error
         except (av.FFmpegError, MemoryError) as error:
-            raise ValueError('the file is damaged, its frames cannot be '
-                             f'decoded ({explain(error)}); replace it'
-                             ) from error
+            raise ValueError(
+                'the file is damaged, its frames cannot be '
+                f'decoded ({explain(error)}); replace it') from error
 
     def _to_rgb(self, frame: av.VideoFrame) -> np.ndarray:
         """Convert a frame as ``ffmpeg`` does."""

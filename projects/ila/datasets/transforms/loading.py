@@ -1,4 +1,4 @@
-from typing import Any, Dict, Iterable, Iterator, List, Tuple
+from typing import Callable, Dict, Iterable, Iterator, Sequence, Tuple
 
 import numpy as np
 from mmcv.transforms import BaseTransform
@@ -7,15 +7,68 @@ from mmengine.fileio import FileClient
 from mmaction.registry import TRANSFORMS
 from mmaction.utils import get_str_type
 from ..decord_reader import DecordReader
-from ..video_file import read_file
+from ..video_file import ShortVideoError, read_file
 from ..video_reader import VideoReader
 
 
 def check_num_frames(num_frames: int) -> None:
     """Refuse videos without a pair of frames."""
     if num_frames < 2:
-        raise ValueError('ILA aligns pairs of frames, the video has only '
-                         f'{num_frames}; give a longer one')
+        raise ShortVideoError('ILA aligns pairs of frames, the video has only '
+                              f'{num_frames}; give a longer one')
+
+
+def find_reading(pipeline: Sequence[dict]) -> Tuple[int, int]:
+    """Find the steps of a pipeline that open and decode a video.
+
+    Args:
+        pipeline (Sequence[dict]): Configs of its steps.
+
+    Returns:
+        tuple[int, int]: Their places; twice the same one if it decodes
+        folders of frames, which nothing opens.
+
+    Raises:
+        ValueError: There are none, or several.
+    """
+    kinds = [get_str_type(step['type']) for step in pipeline]
+    places = [
+        place for place, kind in enumerate(kinds)
+        if kind.endswith(('Init', 'Decode'))
+    ]
+    if [kinds[place] for place in places] == ['RawFrameDecode']:
+        places *= 2
+    if len(places) != 2:
+        raise ValueError('it needs one transform that opens and one that '
+                         'decodes a video, or RawFrameDecode for folders of '
+                         f'frames, but it has {kinds}; fix the config')
+    return tuple(places)
+
+
+def iter_frames(opening: Callable, decoding: Callable, video: dict,
+                indices: Iterable[int]) -> Iterator[Tuple[int, np.ndarray]]:
+    """Decode frames one after the other with the transforms of a pipeline.
+
+    Args:
+        opening (Callable): The transform that opens videos.
+        decoding (Callable): The one that decodes them.
+        video (dict): What ``opening`` gives.
+        indices (Iterable[int]): Indices of the frames.
+
+    Yields:
+        tuple[int, np.ndarray]: Each index once, in order, and its frame,
+        ``(H, W, 3)``.
+    """
+    if isinstance(video['video_reader'], (VideoReader, DecordReader)):
+        yield from video['video_reader'].iter_frames(indices)
+        return
+    indices = sorted(set(indices))
+    for start in range(0, len(indices), 32):
+        chunk = indices[start:start + 32]
+        # Readers of MMAction2 can be read once.
+        opened = opening(dict(video))
+        images = decoding(dict(opened, frame_inds=np.array(chunk)))['imgs']
+        yield from zip(chunk, images)
 
 
 class _Init(BaseTransform):
