@@ -3,7 +3,6 @@ import io
 import re
 from typing import Any, Iterable, Iterator, Tuple, Union
 
-import decord
 import numpy as np
 
 from .video_file import open_container
@@ -45,6 +44,8 @@ class DecordReader:
         self.fps = choose_rate(reader.get_avg_fps(), len(times), seconds)
 
     def _open(self) -> Any:
+        # Its libraries may take the place of PyAV's: not before it is needed.
+        import decord
         try:
             # Decord takes a tolerance of exactly 0 for an unlimited one.
             return decord.VideoReader(

@@ -1,5 +1,6 @@
 """Frames of video files by their index."""
 import math
+from collections import deque
 from typing import Iterable, Iterator, List, Optional, Sequence, Set, Tuple
 
 import av
@@ -77,6 +78,8 @@ class VideoReader:
                                         for x in self._packets):
             return False
         # Stamps may start again in files that were joined.
+        if not self._decoder.has_b_frames and shown != self._stamps:
+            return False
         places = {time: place for place, time in enumerate(self._stamps)}
         return all(
             abs(places[time] - place) <= _MAX_REORDER
@@ -187,16 +190,20 @@ class VideoReader:
         """Decode by time stamps, until one is not where it should be."""
         places = {time: place for place, time in enumerate(self._stamps)}
         stamps = {self._stamps[x] for x in wanted if x < len(self._stamps)}
-        end, last = max(wanted), -1
+        end, last, held = max(wanted), -1, deque()
         for frame in self._decode(stamps):
             index = places.get(frame.pts, -1)
             if index <= last:
                 return
             last = index
             if frame.pts in stamps:
-                yield index, frame
+                held.append((index, frame))
+            # A frame is in its place if no later one belongs before it.
+            while held and last - held[0][0] > _MAX_REORDER:
+                yield held.popleft()
             if index >= end:
-                return
+                break
+        yield from held
 
     def _decode(self,
                 stamps: Optional[Set[int]] = None) -> Iterator[av.VideoFrame]:
