@@ -160,6 +160,10 @@ def demux(
         for packet in container.demux(*streams):
             if packet.size:
                 packets[packet.stream_index].append(packet)
+    except IndexError:
+        # After the last packet PyAV stumbles over streams that were not there
+        # at the start.
+        pass
     except av.FFmpegError as error:
         raise ValueError(f'the file is damaged ({explain(error)}); replace '
                          'it') from error
