@@ -16,7 +16,7 @@ from mmaction.registry import DATASETS, TRANSFORMS
 DECODERS = ('Decord', 'PyAV')
 
 
-def make_pipeline(decoder='Decord', prefix='Safe', **sampling):
+def make_pipeline(decoder='PyAV', prefix='Safe', **sampling):
     return [
         dict(type=f'{prefix}{decoder}Init'),
         dict(type='UniformSample', clip_len=8, **sampling),
@@ -170,7 +170,7 @@ def broken_files(folder, decoder):
     yield 'zeros.mp4', 'Error'
     # Decord takes the frames behind the end as well, but can not decode them.
     (videos / 'short.mp4').write_bytes(set_edit_list(whole, 0, 30))
-    yield 'short.mp4', dict(Decord='DECORDLimitReachedError').get(decoder)
+    yield 'short.mp4', dict(Decord='decord cannot read the file').get(decoder)
     (videos / 'empty.mp4').touch()
     yield 'empty.mp4', 'Error'
     (videos / 'text.mp4').write_text('no video\n' * 99)
@@ -241,7 +241,7 @@ def test_good_videos_give_the_frames_of_mmaction(folder):
     """Where decord works, nothing differs from MMAction2's own transforms."""
     batches = []
     for prefix in ('Safe', ''):
-        pipeline = make_pipeline(prefix=prefix, test_mode=True)
+        pipeline = make_pipeline('Decord', prefix, test_mode=True)
         dataset = build(folder, 'a b.mp4 2', pipeline=pipeline)
         batches.append(pseudo_collate([dataset[0]]))
     assert batches[0]['data_samples'][0].gt_label.item() == 2
@@ -258,15 +258,6 @@ def test_decoders_give_the_same_frames_of_h264(tmp_path, suffix):
         expected, same_total = decode('Decord', path, indices)
         assert total == same_total == 60
         np.testing.assert_array_equal(images, expected)
-
-
-def test_unneeded_frames_are_not_decoded(tmp_path):
-    path = write_h264(tmp_path / 'video.mp4')
-    results = dict(filename=str(path))
-    results = TRANSFORMS.build(dict(type='SafePyAVInit'))(results)
-    decoder = TRANSFORMS.build(dict(type='SafePyAVDecode'))
-    decoded = len(list(decoder._decode(results['video_reader'], {0, 59})))
-    assert 2 <= decoded < 60
 
 
 def test_decoders_turn_rotated_videos(tmp_path):

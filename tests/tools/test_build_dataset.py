@@ -129,7 +129,7 @@ def test_class_folders(build, video):
                 ann_file=f'videos/{split}_list.txt',
                 data_prefix=dict(video='videos'),
                 num_classes=4,
-                pipeline=[dict(type='SafeDecordInit')]))
+                pipeline=[dict(type='SafePyAVInit')]))
         assert len(dataset) == 4
         for index in range(4):
             info = dataset[index]

@@ -122,7 +122,7 @@ def test_min_frames(check):
     assert read_report() == [('too short', '7.mp4')]
 
 
-def fake_check(path, min_frames, hashed):
+def fake_check(path, min_frames, hashed, pipeline):
     """A decoder that does what the file's name says."""
     if 'crash' in path:
         os.kill(os.getpid(), signal.SIGSEGV)
@@ -159,7 +159,7 @@ def test_crashes_and_hangs_do_not_stop_the_others(check, monkeypatch, workers):
 def test_only_files_of_one_size_are_hashed(tmp_path, monkeypatch):
     hashed = tmp_path / 'hashed'
 
-    def note(path, min_frames, wanted):
+    def note(path, min_frames, wanted, pipeline):
         if wanted:
             with open(hashed, 'a') as file:
                 file.write(Path(path).name + '\n')

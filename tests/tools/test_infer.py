@@ -24,9 +24,9 @@ PIPELINE = 'test_dataloader.dataset.pipeline'
 CONFIG = f'''
 _base_ = ['{ROOT}/tests/data/tiny_motion.py']
 test_pipeline = [
-    dict(type='SafeDecordInit'),
+    dict(type='SafePyAVInit'),
     dict(type='UniformSample', clip_len=4, num_clips=2, test_mode=True),
-    dict(type='SafeDecordDecode'),
+    dict(type='SafePyAVDecode'),
     dict(type='Resize', scale=(-1, 32)),
     dict(type='ThreeCrop', crop_size=32),
     dict(type='FormatShape', input_format='NCTHW'),

@@ -104,8 +104,8 @@ def test_other_decoder_and_compiled_bf16_predict_the_same(checkpoint, folder):
     result = run(sys.executable, ROOT / 'tools/test.py', 'ila_token.py',
                  checkpoint, '--dump', 'fast.pkl', '--cfg-options',
                  'model.bf16=True', 'model.compile.backend=eager',
-                 'test_dataloader.dataset.pipeline.0.type=SafePyAVInit',
-                 'test_dataloader.dataset.pipeline.2.type=SafePyAVDecode')
+                 'test_dataloader.dataset.pipeline.0.type=SafeDecordInit',
+                 'test_dataloader.dataset.pipeline.2.type=SafeDecordDecode')
     assert result.returncode == 0, result.stderr[-3000:]
     with open('out.pkl', 'rb') as out, open('fast.pkl', 'rb') as fast:
         for expected, entry in zip(pickle.load(out), pickle.load(fast)):

@@ -21,9 +21,9 @@ model = dict(
     data_preprocessor=dict(
         blending=dict(type='MixupBlending', num_classes=10, alpha=0.8)))
 train_pipeline = [
-    dict(type='SafeDecordInit'),
+    dict(type='SafePyAVInit'),
     dict(type='UniformSample', clip_len=4),
-    dict(type='SafeDecordDecode'),
+    dict(type='SafePyAVDecode'),
     dict(type='RandomResizedCrop'),
     dict(type='Resize', scale=(32, 32), keep_ratio=False),
     dict(type='Flip', flip_ratio=0.5),

@@ -12,15 +12,16 @@ import sys
 from collections import Counter
 from itertools import islice
 from pathlib import Path
-from typing import List, Optional, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from cli import check_outputs, exit_on_bad_input  # noqa: E402
+from cli import check_outputs, exit_on_bad_input, load_config  # noqa: E402
 
 from projects.ila.datasets import annotations, frame_folders  # noqa: E402
 from projects.ila.datasets.annotations import Entry, Problem  # noqa: E402
-from projects.ila.datasets.video_check import check_videos  # noqa: E402
+from projects.ila.datasets.video_check import PIPELINE  # noqa: E402
+from projects.ila.datasets.video_check import check_videos
 from projects.ila.models.text import load_class_names  # noqa: E402
 
 
@@ -60,6 +61,14 @@ def get_labels(entry: Entry) -> Tuple[int, ...]:
     if entry.label is None:
         return ()
     return entry.label if isinstance(entry.label, tuple) else (entry.label, )
+
+
+def load_pipeline(args: argparse.Namespace) -> Sequence[dict]:
+    """Get the test pipeline of a config, or the default one."""
+    if args.config is None:
+        return PIPELINE
+    dataset = load_config(args).get('test_dataloader', {}).get('dataset', {})
+    return [dict(step) for step in dataset.get('pipeline', [])]
 
 
 def drop(entries: List[Entry], problems: List[Problem]) -> List[Entry]:
@@ -122,6 +131,11 @@ def parse_args() -> argparse.Namespace:
         '--filename-tmpl',
         help='names of frames; img_{:05}.jpg in lists and all images in '
         'folders by default')
+    parser.set_defaults(cfg_options=None, allow_new_keys=False)
+    parser.add_argument(
+        '--config',
+        help='config file whose test pipeline reads the videos; SafePyAVInit '
+        'and SafePyAVDecode do by default')
     parser.add_argument('--min-frames', type=int, default=2)
     parser.add_argument('--workers', type=int, default=os.cpu_count())
     parser.add_argument(
@@ -165,9 +179,10 @@ def main() -> None:
             entries += found[0]
             problems += found[1]
             frames.update(found[2])
-
-    results = check_videos((entry.path for entry in entries), args.min_frames,
-                           args.workers, args.timeout, frames)
+        pipeline = load_pipeline(args)
+        results = check_videos((entry.path for entry in entries),
+                               args.min_frames, args.workers, args.timeout,
+                               frames, pipeline)
     checked = [x for x in entries if results[x.path].kind != 'not checked']
     stopped, entries = len(checked) < len(entries), checked
     for entry in entries:

@@ -20,7 +20,7 @@ from mmaction.structures import ActionDataSample
 from mmaction.utils import get_str_type
 from ..datasets.annotations import VIDEO_SUFFIXES, natural_key
 from ..datasets.frame_folders import FRAME_TEMPLATE, FrameFolder, select_files
-from ..datasets.transforms import SafeDecordDecode, SafeDecordInit
+from ..datasets.transforms.loading import find_reading, iter_frames
 from ..models.text import load_class_names
 from .loading import load_recognizer
 
@@ -41,8 +41,8 @@ def find_videos(path: str, prefer_frames: bool = False) -> List[str]:
     Returns:
         list[str]: Files and folders of frames; none if nothing is there.
     """
-    if os.path.isfile(path):
-        return [path]
+    if os.path.lexists(path) and not os.path.isdir(path):
+        return [path]  # Also what is no file: it is for the reader to say.
     if not os.path.isdir(path):
         found = []
         for match in sorted(glob.glob(path, recursive=True), key=natural_key):
@@ -104,9 +104,9 @@ class ILAInferencer(BaseInferencer):
     """Classify videos with a trained ILA model.
 
     Videos are decoded, sampled and cropped by the config's test pipeline, as
-    ``tools/test.py`` does; windows of videos are always decoded by decord, in
-    one pass. Nothing is drawn: MMAction2 1.2.0's visualizer looks for
-    predictions under a name that they no longer have.
+    ``tools/test.py`` does; windows of videos in one pass. Nothing is drawn:
+    MMAction2 1.2.0's visualizer looks for predictions under a name that they
+    no longer have.
 
     Args:
         model (str | Path | Config): Config of an ``ILARecognizer``, its file,
@@ -204,20 +204,15 @@ class ILAInferencer(BaseInferencer):
         """Build the test pipeline, and its parts around the decoding."""
         dataset = cfg.get('test_dataloader', dict()).get('dataset', dict())
         steps = list(dataset.get('pipeline', []))
-        kinds = [get_str_type(step['type']) for step in steps]
-        places = [
-            place for place, kind in enumerate(kinds)
-            if kind.endswith(('Init', 'Decode'))
-        ]
+        try:
+            opening, decoding = find_reading(steps)
+        except ValueError as error:
+            raise ValueError(f'`test_dataloader.dataset.pipeline`: {error}')
         self._frame_template = None
-        if [kinds[place] for place in places] == ['RawFrameDecode']:
+        if opening == decoding:
             self._frame_template = dataset.get('filename_tmpl', FRAME_TEMPLATE)
-        elif len(places) != 2:
-            raise ValueError(
-                '`test_dataloader.dataset.pipeline` needs one transform that '
-                'opens and one that decodes a video, or RawFrameDecode for '
-                f'folders of frames, but it has {kinds}; fix the config')
-        opening, decoding = places[0], places[-1]
+        self._open = Compose([steps[opening]])
+        self._decode = Compose([steps[decoding]])
         self._sample = Compose(steps[:opening] + steps[opening + 1:decoding])
         self._prepare = Compose([dict(type='ArrayDecode')] +
                                 steps[decoding + 1:])
@@ -393,9 +388,8 @@ class ILAInferencer(BaseInferencer):
                         clip = following
                 except Exception as error:  # Its type depends on the file.
                     message = _first_line(error)
-                    if not isinstance(error, ValueError):
-                        message = ('missing, damaged or no video; replace it '
-                                   f'({type(error).__name__}: {message})')
+                    if not isinstance(error, (OSError, ValueError)):
+                        message = f'{type(error).__name__}: {message}'
                     errors[number] = message
 
         # What its user prints is not for the progress bar's console.
@@ -430,24 +424,26 @@ class ILAInferencer(BaseInferencer):
     def _read_windows(self, info: dict, window: float,
                       stride: float) -> Iterator[dict]:
         """Read a video's windows while it is decoded."""
-        video, decode = SafeDecordInit()(info), SafeDecordDecode()
-        reader, fps = video.pop('video_reader'), video['avg_fps']
+        video = self._open(info)
+        if 'avg_fps' not in video:
+            raise ValueError('the transform of the config that opens videos '
+                             'does not give `avg_fps`, which windows need; '
+                             'take SafePyAVInit')
+        fps = video['avg_fps']
         windows = split_windows(video['total_frames'], fps, window, stride)
         clips = [
             self._sample(
                 dict(video, start_index=start, total_frames=end - start))
             for start, end in windows
         ]
-        wanted = np.unique([clip['frame_inds'] for clip in clips])
-        frames, position = dict(), 0
+        images = iter_frames(
+            self._open, self._decode, video,
+            np.unique([x['frame_inds'] for x in clips]).tolist())
+        frames = dict()
         for (start, end), clip in zip(windows, clips):
             frames = {i: frames[i] for i in frames if i >= start}
-            new = wanted[(wanted >= position) & (wanted < end)]
-            if len(new):
-                # The reader goes on where it has stopped.
-                images = decode._decord_load_frames(reader, new - position)
-                frames.update(zip(new.tolist(), images))
-                position = new[-1] + 1
+            while clip['frame_inds'].max() not in frames:
+                frames.update([next(images)])
             clip = self._prepare(dict(clip, array=frames))
             clip['data_samples'].set_metainfo(
                 dict(start=round(start / fps, 3), end=round(end / fps, 3)))

@@ -113,18 +113,28 @@ class ILAVideoDataset(VideoDataset):
             filename=osp.join(self.data_prefix['video'], path),
             label=labels if self.multi_class else labels[0])
 
+    @property
+    def _on_disk(self) -> bool:
+        return all(
+            getattr(step, 'io_backend', 'disk') == 'disk'
+            for step in self.pipeline.transforms)
+
     def _is_file(self, path: str) -> bool:
+        if not self._on_disk:
+            return False  # Not all storages can answer.
         path = osp.join(self.data_prefix['video'], path)
         # Decoders add the ending.
-        return exists(path if osp.splitext(path)[1] else f'{path}.mp4')
+        return osp.exists(path if osp.splitext(path)[1] else f'{path}.mp4')
 
     def _check_exists(self, filename: str) -> None:
+        if not self._on_disk:
+            return  # Other storages answer when a video is loaded.
         if not osp.splitext(filename)[1]:
             filename += '.mp4'  # As DecordInit does.
-        if exists(filename):
+        if osp.exists(filename):
             return
         folder = self.data_prefix['video'] or osp.dirname(filename)
-        if not exists(folder or osp.curdir):
+        if not osp.exists(folder or osp.curdir):
             raise FileNotFoundError(
                 f"data folder '{folder}' does not exist; put the videos there "
                 'or mend `data_prefix` in the config')
@@ -153,8 +163,7 @@ class ILAVideoDataset(VideoDataset):
             results = self.pipeline(data_info)
         except Exception as error:
             message = (f"cannot load video '{filename}': "
-                       f'{type(error).__name__}: {error}. If the file is '
-                       'missing, truncated or damaged, replace it or remove '
+                       f'{type(error).__name__}: {error}. Fix that, or remove '
                        f"its line from '{self.ann_file}'")
             if self.on_error == 'raise' or self.test_mode:
                 raise RuntimeError(message) from error
@@ -172,6 +181,8 @@ class ILAVideoDataset(VideoDataset):
             raise RuntimeError(
                 f'{message}. More than `max_errors={self.max_errors}` videos '
                 'could not be loaded; mend them or raise that limit')
+        # Log files take no file names that are not UTF-8.
+        message = message.encode(errors='backslashreplace').decode()
         print_log(
             f'Skipped ({count} so far): {message}',
             logger='current',

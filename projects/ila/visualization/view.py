@@ -26,7 +26,7 @@ def load_views(dataloader: dict, video: str) -> dict:
         ``(views, 3, T, H, W)``, uint8.
 
     Raises:
-        ValueError: The video can not be loaded.
+        ValueError: The video cannot be loaded.
     """
     pipeline = Compose(dataloader['dataset']['pipeline'])
     try:
@@ -35,9 +35,7 @@ def load_views(dataloader: dict, video: str) -> dict:
     except Exception as error:  # Its type depends on what is broken.
         reason = str(error).strip().split('\n')[0]
         raise ValueError(f"cannot load video '{video}': "
-                         f'{type(error).__name__}: {reason}. If the file is '
-                         'truncated, damaged or no video, replace '
-                         'it') from None
+                         f'{type(error).__name__}: {reason}') from None
 
 
 def check_alignment(model: nn.Module) -> None:
