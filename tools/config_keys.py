@@ -18,14 +18,12 @@ from mmaction import registry
 FLAG = '--allow-new-keys'
 # What makes a key likely to be another one with a mistake.
 SIMILAR = 0.8
-# Keys that MMEngine reads beside the arguments of its runners, and the
-# variables of OpenMMLab's configs that resemble them.
+# Keys that MMEngine reads beside the arguments of its runners.
 TOP_LEVEL = {
     'activation_checkpointing', 'compile', 'custom_imports',
     'efficient_conv_bn_eval', 'find_unused_parameters',
     'init_weights_for_test_or_val', 'model_wrapper_cfg', 'runner_type',
-    'sync_bn', 'test_pipeline', 'train_pipeline', 'tta_model', 'tta_pipeline',
-    'val_pipeline'
+    'sync_bn', 'tta_model'
 }
 # Keys that are taken out of a config before a class gets the others.
 TAKEN_OUT = {

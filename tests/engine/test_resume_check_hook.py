@@ -1,3 +1,5 @@
+from itertools import count
+
 import pytest
 import torch
 from mmengine.config import Config
@@ -8,6 +10,9 @@ from mmengine.runner import Runner
 from mmaction.registry import DATASETS, MODELS
 from projects.ila.engine.hooks.resume_check_hook import parse_config
 
+# MMEngine gives runs of one name in one second the same log.
+NUMBERS = count()
+
 
 @MODELS.register_module()
 class ModelOfClasses(BaseModel):
@@ -16,7 +21,7 @@ class ModelOfClasses(BaseModel):
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(()))
 
-    def forward(self, x, mode):
+    def forward(self, mode, **kwargs):
         return dict(loss=self.weight**2)
 
 
@@ -52,12 +57,12 @@ def train(folder,
             ],
             custom_hooks=[dict(type='ResumeCheckHook')],
             default_scope='mmaction',
-            experiment_name=f'{folder.parent.name}_{epochs}_{batch_size}',
+            experiment_name=f'{folder.name}_{next(NUMBERS)}',
             **kwargs))
     runner = Runner.from_cfg(cfg)
     runner.train()
-    log, = folder.glob(f'{runner.timestamp}/*.log')
-    return runner.optim_wrapper.get_lr()['lr'][0], log.read_text()
+    log = '\n'.join(path.read_text() for path in folder.glob('*/*.log'))
+    return runner.optim_wrapper.get_lr()['lr'][0], log
 
 
 def test_differences_are_named(tmp_path):

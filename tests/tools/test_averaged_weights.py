@@ -17,7 +17,7 @@ val_dataloader = None
 val_evaluator = None
 val_cfg = None
 pipeline = _base_.val_pipeline
-pipeline[3].scale = (32, 32)
+pipeline[3].update(scale=(32, 32), keep_ratio=False)
 pipeline[4].crop_size = 32
 pipeline[1].clip_len = 4
 train_dataloader['dataset']['pipeline'] = pipeline

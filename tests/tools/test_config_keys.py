@@ -101,7 +101,7 @@ def test_own_flag_beside_those_of_mmaction(cli, monkeypatch):
 
 def test_hooks_refuse_unknown_arguments(cli, tmp_path):
     cfg = Config.fromfile(ROOT / 'tests/data/tiny_motion.py')
-    cfg.work_dir = str(tmp_path)
+    cfg.work_dir, cfg.launcher = str(tmp_path), 'none'
     cfg.default_hooks.checkpoint.max_keep = 1
     with pytest.raises(SystemExit, match="'max_keep'.*'max_keep_ckpts'"):
         cli.build_runner(cfg)
