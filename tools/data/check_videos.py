@@ -21,7 +21,7 @@ from cli import check_outputs, exit_on_bad_input, load_config  # noqa: E402
 from projects.ila.datasets import annotations, frame_folders  # noqa: E402
 from projects.ila.datasets.annotations import Entry, Problem  # noqa: E402
 from projects.ila.datasets.video_check import PIPELINE  # noqa: E402
-from projects.ila.datasets.video_check import check_videos
+from projects.ila.datasets.video_check import check_videos  # noqa: E402
 from projects.ila.models.text import load_class_names  # noqa: E402
 
 

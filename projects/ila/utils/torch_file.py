@@ -11,6 +11,8 @@ from torch._weights_only_unpickler import _get_allowed_globals
 
 from ..compat import runner_globals
 
+_torch_load = torch.load
+
 
 def check_crc(path: str) -> None:
     """Compare an archive with the checksums in it; other files pass.
@@ -61,7 +63,10 @@ def restricted_pickle(names: Dict[str, Any]) -> SimpleNamespace:
         load=lambda file, **kwargs: Unpickler(file, **kwargs).load())
 
 
-def load_data(file: Union[str, IO], map_location: Any = 'cpu') -> Any:
+def load_data(
+    file: Union[str, IO],
+    map_location: Any = 'cpu',
+    names: Dict[str, Any] = dict()) -> Any:
     """Load tensors, plain data and what MMEngine's ``Runner`` adds to them.
 
     Whether code is refused depends neither on PyTorch's release nor on the
@@ -70,6 +75,7 @@ def load_data(file: Union[str, IO], map_location: Any = 'cpu') -> Any:
     Args:
         file (str | IO): A file that :func:`torch.save` wrote.
         map_location (Any): See :func:`torch.load`.
+        names (dict[str, Any]): What else it may refer to, by its name.
 
     Returns:
         Any: What it holds.
@@ -79,9 +85,14 @@ def load_data(file: Union[str, IO], map_location: Any = 'cpu') -> Any:
     """
     if digit_version(torch.__version__) < digit_version('2.6.0'):
         # `weights_only` could not be told what a `Runner` adds.
-        return torch.load(
+        return _torch_load(
             file,
             map_location,
-            pickle_module=restricted_pickle(runner_globals()),
+            pickle_module=restricted_pickle({
+                **runner_globals(),
+                **names
+            }),
             weights_only=False)
-    return torch.load(file, map_location, weights_only=True)
+    with torch.serialization.safe_globals([(value, name)
+                                           for name, value in names.items()]):
+        return _torch_load(file, map_location, weights_only=True)
