@@ -20,8 +20,9 @@ from mmengine.runner import Runner  # noqa: E402
 import mmaction  # noqa: E402
 import projects.ila  # noqa: E402,F401
 from mmaction.registry import RUNNERS  # noqa: E402
-from projects.ila.utils import check_output  # noqa: E402
-from projects.ila.utils import unwrap_model  # noqa: E402
+from projects.ila.models.heads import ILAHead  # noqa: E402
+from projects.ila.utils import check_output_folder  # noqa: E402
+from projects.ila.utils import check_output, unwrap_model  # noqa: E402
 
 
 def load_mmaction_tool(name: str) -> Dict[str, Any]:
@@ -110,7 +111,7 @@ def check_outputs(*paths: Optional[str],
         for path in filter(None, paths):
             check_output(path, suffixes)
         if folder:
-            check_output(Path(folder, 'output'))
+            check_output_folder(folder)
 
 
 @contextmanager
@@ -133,8 +134,9 @@ def check_num_classes(cfg: Config, runner: Runner, *splits: str) -> None:
             sys.exit(f'`{split}_dataloader.dataset.num_classes` is '
                      f'{dataset.num_classes}, but `model.cls_head` has '
                      f'{num_classes} classes; mend one of them')
-        if dataset.get('multi_class') and not getattr(
-                getattr(model, 'cls_head', None), 'multi_class', True):
+        head = getattr(model, 'cls_head', None)
+        if dataset.get('multi_class') and isinstance(
+                head, ILAHead) and not head.multi_class:
             sys.exit(f'`{split}_dataloader.dataset.multi_class` is True, but '
                      '`model.cls_head` is for one label per video; give it '
                      '`multi_class=True`')

@@ -110,7 +110,8 @@ class ResultFile:
             self.file.flush()
         self.count += 1
 
-    def __exit__(self, kind: type, error: BaseException, trace: object) -> None:
+    def __exit__(self, kind: type, error: BaseException,
+                 trace: object) -> None:
         if self.failed:
             with suppress(OSError):
                 self.file.close()

@@ -1,5 +1,4 @@
 """Test a recognizer, with the arguments of MMAction2's ``tools/test.py``."""
-import sys
 from pathlib import Path
 
 from cli import (build_runner, check_file, check_num_classes, check_outputs,

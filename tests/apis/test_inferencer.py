@@ -151,7 +151,8 @@ def frames_config(**dataset):
     pipeline = cfg.test_dataloader.dataset.pipeline
     pipeline[2] = dict(type='RawFrameDecode')
     cfg.test_dataloader.dataset = dict(
-        type='RawframeDataset', pipeline=pipeline[1:], test_mode=True) | dataset
+        type='RawframeDataset', pipeline=pipeline[1:],
+        test_mode=True) | dataset
     return cfg
 
 
@@ -205,8 +206,10 @@ def test_scores_of_several_labels(folder, tmp_path, cls_head):
     save_weights(cfg, tmp_path / 'several.pth')
     model = init_recognizer(cfg, str(tmp_path / 'several.pth'), 'cpu')
     num_classes = model.cls_head.num_classes
-    paths = [shutil.copy(folder / f'{x}.mp4', tmp_path / f'a {x}.mp4')
-             for x in (1, 2, 10)]
+    paths = [
+        shutil.copy(folder / f'{x}.mp4', tmp_path / f'a {x}.mp4')
+        for x in (1, 2, 10)
+    ]
     labels = [[0], [0, num_classes - 1], [num_classes - 1]]
     (tmp_path / 'list.txt').write_text(''.join(
         f"{path} {' '.join(map(str, x))}\n" for path, x in zip(paths, labels)))
@@ -218,8 +221,7 @@ def test_scores_of_several_labels(folder, tmp_path, cls_head):
         dict(type='AccMetric', metric_list=('mean_average_precision', )))
     metric.dataset_meta = None
     expected, targets = torch.zeros(3, num_classes), np.zeros((3, num_classes))
-    for row, sample in enumerate(
-            DATASETS.build(cfg.test_dataloader.dataset)):
+    for row, sample in enumerate(DATASETS.build(cfg.test_dataloader.dataset)):
         batch = pseudo_collate([sample])
         with torch.no_grad():
             result, = model.test_step(copy.deepcopy(batch))
@@ -232,8 +234,10 @@ def test_scores_of_several_labels(folder, tmp_path, cls_head):
         targets[row, labels[row]] = 1
     if num_classes > 1:  # MMAction2's metric takes no fewer.
         precision = metric.evaluate(3)['acc/mean_average_precision']
-        naive = [average_precision(expected[:, x].numpy(), targets[:, x])
-                 for x in (0, num_classes - 1)]
+        naive = [
+            average_precision(expected[:, x].numpy(), targets[:, x])
+            for x in (0, num_classes - 1)
+        ]
         assert precision == pytest.approx(np.mean(naive), abs=1e-6)
 
     inferencer = ILAInferencer(cfg, tmp_path / 'several.pth')

@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import struct
 
@@ -90,8 +91,35 @@ def test_annotations(folder):
     assert dataset[0]['inputs'].shape == (1, 3, 8, 48, 64)
     # Several labels, as in MMAction2.
     (folder / 'videos' / 'c.mp4').touch()
-    dataset = build(folder, 'c.mp4 0 3', multi_class=True)
+    dataset = build(folder, 'c.mp4 0 3\na b.mp4 2 1\n', multi_class=True)
     assert dataset.get_data_info(0)['label'].tolist() == [1, 0, 0, 1]
+    assert dataset.get_data_info(1)['label'].tolist() == [0, 1, 1, 0]
+    assert dataset.get_data_info(1)['filename'].endswith('/a b.mp4')
+
+
+def test_encodings_of_annotations(folder):
+    """What is certain is read, file names as the disk has them."""
+    name = os.fsdecode('é'.encode('latin-1'))
+    for path in (f'{name} 1.mp4', 'é.mp4'):
+        shutil.copy(folder / 'videos/a b.mp4', folder / 'videos' / path)
+    ann_file = folder / 'list.txt'
+    for encoding in ('utf-8', 'utf-8-sig', 'utf-16'):
+        ann_file.write_bytes('é.mp4 1\r\na b.mp4 2\r\n'.encode(encoding))
+        dataset = build(folder, None)
+        assert [dataset.get_data_info(x)['label'] for x in (0, 1)] == [1, 2]
+        assert dataset.get_data_info(0)['filename'].endswith('/é.mp4')
+    ann_file.write_bytes('é 1.mp4 1\n'.encode('latin-1'))
+    sample = build(folder, None)[0]
+    assert sample['data_samples'].filename == str(folder / 'videos' /
+                                                  f'{name} 1.mp4')
+
+    ann_file.write_bytes('a b.mp4 1\ncafé.mp4 1\n'.encode('latin-1'))
+    with pytest.raises(ValueError) as error:
+        build(folder, None)
+    assert 'list.txt:2: byte 4 (0xe9) is not UTF-8' in str(error.value)
+    ann_file.write_bytes('a b.mp4 1\n'.encode('utf-16-le'))
+    with pytest.raises(ValueError, match='list.txt:1: .* without a byte ord'):
+        build(folder, None)
 
 
 @pytest.mark.parametrize('text, kwargs, error, words', [
@@ -103,6 +131,11 @@ def test_annotations(folder):
     ('a b.mp4 1.5', {}, ValueError, ('list.txt:1:', '1.5')),
     (' 1', {}, ValueError, ('list.txt:1:', )),
     ('a b.mp4 3\na b.mp4 4', {}, ValueError, ('list.txt:2:', '4', '[0, 4)')),
+    ('a b.mp4 1 2', {}, ValueError, ('list.txt:1:', '2 labels', 'multi_cl')),
+    ('a b.mp4 1\nc 1 2', dict(multi_class=True), ValueError,
+     ('list.txt:2:', "'c 1' with the labels [2]", "'c' with [1, 2]")),
+    ('a b.mp4 0 4', dict(multi_class=True), ValueError,
+     ('list.txt:1:', 'label 4 is not in [0, 4)')),
     ('a b.mp4 -1', dict(num_classes=None), ValueError, ('list.txt:1:', '-1')),
     ('x.mp4 1', {}, FileNotFoundError, ('x.mp4', 'list.txt')),
     ('x.mp4 1', dict(data_prefix=dict(video='nowhere')), FileNotFoundError,

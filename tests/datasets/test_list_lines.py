@@ -37,12 +37,12 @@ def test_one_label():
     assert split_line('take 1 2', ' ', False, None) == ('take 1', [2])
     with pytest.raises(ValueError, match='has 2 labels'):
         split_line('a.mp4 1 2', ' ', False, lambda path: False)
-    assert split_line('a.mp4 1 2', ' ', False, 'a.mp4 1'.__eq__) == ('a.mp4 1',
-                                                                    [2])
+    assert split_line('a.mp4 1 2', ' ', False,
+                      'a.mp4 1'.__eq__) == ('a.mp4 1', [2])
 
 
-@pytest.mark.parametrize('line', ['a.mp4', '1', 'a.mp4 1.0', 'a.mp4 1_0', '1 2'
-                                  ])
+@pytest.mark.parametrize('line',
+                         ['a.mp4', '1', 'a.mp4 1.0', 'a.mp4 1_0', '1 2'])
 def test_lines_without_path_or_label(line):
     for multi_class in (False, True):
         if line == '1 2':

@@ -282,7 +282,7 @@ def test_bad_folders(build, files, options, message):
 
 
 @pytest.mark.parametrize('name, text, options, message', [
-    ('none.csv', None, '', "'none.csv' can not be read .*No such file"),
+    ('none.csv', None, '', "'none.csv' cannot be read .*No such file"),
     ('a.csv', '', '', "'a.csv' is empty"),
     ('a.csv', 'path,label\n', '', "'a.csv' is empty"),
     ('a.csv', 'path;label\na/1.mp4;x', '', 'a.csv:2: there is no label'),
@@ -307,8 +307,9 @@ def test_bad_folders(build, files, options, message):
      "label 'ab' is none of the 2 classes"),
     ('a.csv', 'path,label\na/1.mp4,a', '--path {name}', 'there are only path'),
     ('a.csv', 'path,label\na/1.mp4,a', '--path {0}', '--path .*positional'),
-    ('a.csv', b'path,label\n\xff.mp4,a', '', "can not be read .*'utf-8'"),
-    ('a.json', '{"a/1.mp4": 0', '', "'a.json' can not be read as CSV or JSON"),
+    ('a.csv', b'path,label\n\xff.mp4,a', '',
+     "a.csv:2: byte 1 .0xff. is not UTF-8"),
+    ('a.json', '{"a/1.mp4": 0', '', "'a.json' cannot be read as CSV or JSON"),
     ('a.json', '{"a/1.mp4": 0, "a/1.mp4": 1}', '', "'a/1.mp4' occurs 2 times"),
     ('a.json', '["a/1.mp4"]', '', "'a.json' is neither a list of objects"),
     ('a.json', '[]', '', "'a.json' is empty"),

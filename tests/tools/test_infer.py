@@ -279,8 +279,8 @@ def test_bad_outputs_are_refused_before_any_work(folder, infer, monkeypatch):
     monkeypatch.setattr(tool, 'load_overridden_config', None)
     (folder / 'folder.json').mkdir()
     for name, words in (('a.txt', 'must end with .json or .csv'),
-                        ('tiny.pth/a.csv', 'File exists'),
-                        ('folder.json', 'it is a folder'),
+                        ('tiny.pth/a.csv', 'File exists'), ('folder.json',
+                                                            'it is a folder'),
                         (f"{'a' * 300}.csv", 'File name too long')):
         code, out, _ = infer('videos', '--out', name)
         assert words in code and f"cannot write '{name}'" in code

@@ -286,7 +286,7 @@ def test_test_names_unreadable_checkpoint(load_tool, toy_config, tmp_path,
 
 
 def test_test_refuses_dump_of_other_format(load_tool, toy_config):
-    with pytest.raises(SystemExit, match='--dump result.json: .*pickle'):
+    with pytest.raises(SystemExit, match="write 'result.json': .*pickle"):
         load_tool('test', toy_config, 'a.pth', '--dump', 'result.json').main()
 
 

@@ -229,7 +229,7 @@ def test_compiled_model(draw, folder, monkeypatch):
     ('token.pth a.mp4 --class-names two.txt', 'two.txt: 2 names, .* 10'),
     ('token.pth a.mp4 --class-names none.txt', "'none.txt' is neither"),
     ('token.pth a.mp4 --device gpu', '--device gpu can not be used'),
-    ('token.pth a.mp4 --out-dir a.mp4', 'to a.mp4: .* another --out-dir'),
+    ('token.pth a.mp4 --out-dir a.mp4', "write to folder 'a.mp4': .* another"),
     ('token.pth a.mp4 --cfg-options val_dataloader=None',
      'no `val_dataloader`.*--view'),
     ('token.pth a.mp4 --cfg-options model.type=Recognizer3D',

@@ -23,7 +23,7 @@ from typing import Iterable, List, Sequence, Tuple
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / 'tools'))
 
-from cli import exit_on_bad_input  # noqa: E402
+from cli import check_outputs, exit_on_bad_input  # noqa: E402
 from mmengine.config import DictAction  # noqa: E402
 
 from projects.ila.datasets import annotations  # noqa: E402
@@ -191,6 +191,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    sys.stdout.reconfigure(errors='backslashreplace')  # For odd file names.
     folder = Path(args.folders[0])
     out = args.out or str(folder if len(args.folders) == 1 else folder.parent)
     files = [
@@ -202,6 +203,8 @@ def main() -> None:
     if there and not args.force:
         sys.exit(f'{there[0]} is there already; give another --out or replace '
                  'it with --force')
+    if args.out:
+        check_outputs(*files)
     with exit_on_bad_input():
         names = args.class_names and building.read_class_names(
             args.class_names)

@@ -11,7 +11,8 @@ from typing import Callable, List
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch  # noqa: E402
-from cli import check_num_classes, check_outputs  # noqa: E402
+from cli import check_num_classes  # noqa: E402
+from cli import check_outputs  # noqa: E402
 from cli import exit_on_bad_input  # noqa: E402
 from cli import add_config_arguments, load_overridden_config  # noqa: E402
 from mmengine.config import Config  # noqa: E402
@@ -19,7 +20,6 @@ from mmengine.model import BaseModel  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 from torch import Tensor  # noqa: E402
 
-from mmaction.models.heads import BaseHead  # noqa: E402
 from projects.ila.apis.deployment import load_exported  # noqa: E402
 from projects.ila.models import load_class_names  # noqa: E402
 from projects.ila.models.heads import ILAHead  # noqa: E402

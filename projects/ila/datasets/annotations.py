@@ -35,12 +35,11 @@ class Problem(NamedTuple):
     reason: str
 
 
-def parse_list(
-        lines: Iterable[str],
-        source: str,
-        prefix: str = '',
-        num_classes: Optional[int] = None,
-        multi_class: bool = False) -> Tuple[List[Entry], List[Problem]]:
+def parse_list(lines: Iterable[str],
+               source: str,
+               prefix: str = '',
+               num_classes: Optional[int] = None,
+               multi_class: bool = False) -> Tuple[List[Entry], List[Problem]]:
     """Read the lines of a list as :class:`ILAVideoDataset` does.
 
     Args:
@@ -83,31 +82,20 @@ def parse_list(
     return entries, problems
 
 
-def read_source(source: str,
-                prefix: str = '',
-                num_classes: Optional[int] = None,
-                multi_class: bool = False
-                ) -> Tuple[List[Entry], List[Problem]]:
-    """Read a list or look into a folder.
+def read_list(source: str) -> List[str]:
+    """Read the lines of a list.
 
     Args:
-        source (str): List or folder.
-        prefix (str): See :func:`parse_list`.
-        num_classes (int, optional): See :func:`parse_list`.
-        multi_class (bool): See :func:`parse_list`.
+        source (str): The list.
 
     Returns:
-        tuple: See :func:`parse_list`.
+        list[str]: The lines. Bytes that are not UTF-8 are surrogates, which
+        :func:`parse_list` takes in names of files that are there.
 
     Raises:
-        ValueError: There is neither, it holds no video, or the list's
-            encoding is not certain.
+        ValueError: There is no such file, its encoding is not certain, or it
+            is empty.
     """
-    if os.path.isdir(source):
-        paths = [os.path.join(source, path) for path in find_videos(source)]
-        return [
-            Entry(source, 0, os.path.normpath(path), None) for path in paths
-        ], []
     try:
         lines = read_lines(source, 'surrogateescape')
     except OSError as error:
@@ -116,7 +104,17 @@ def read_source(source: str,
     if not any(map(str.strip, lines)):
         raise ValueError(f"'{source}' is empty; it needs one line per video, "
                          'path and label')
-    return parse_list(lines, source, prefix, num_classes, multi_class)
+    return lines
+
+
+def read_folder(folder: str) -> List[Entry]:
+    """Make entries, without labels, of a folder's videos.
+
+    Args:
+        folder (str): See :func:`find_videos`, as the errors.
+    """
+    paths = [os.path.join(folder, path) for path in find_videos(folder)]
+    return [Entry(folder, 0, os.path.normpath(path), None) for path in paths]
 
 
 def find_repeats(entries: Iterable[Entry],
@@ -181,7 +179,7 @@ def find_videos(folder: Union[str, Path]) -> List[str]:
         ValueError: It holds no video.
     """
     if not os.path.isdir(folder):
-        raise FileNotFoundError(f"folder '{folder}' does not exist; mend the "
+        raise FileNotFoundError(f"folder '{folder}' does not exist; fix the "
                                 f'path, which is taken from {Path.cwd()}')
     videos = []
     for place, folders, files in os.walk(folder, followlinks=True):
@@ -204,7 +202,7 @@ def write_files(texts: Dict[str, str]) -> None:
         texts (dict[str, str]): Their contents by path. Folders are made.
 
     Raises:
-        ValueError: One can not be written.
+        ValueError: One cannot be written.
     """
     try:
         with ExitStack() as stack:

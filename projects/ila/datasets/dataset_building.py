@@ -88,8 +88,8 @@ def _read_records(file: str) -> Iterator[Tuple[int, dict]]:
             return
         data = json.loads(text, object_pairs_hook=_refuse_repeats)
     except (OSError, ValueError, csv.Error) as error:
-        raise ValueError(f"'{file}' can not be read as CSV or JSON: {error}; "
-                         'mend or replace it') from error
+        raise ValueError(f"'{file}' cannot be read as CSV or JSON: {error}; "
+                         'fix or replace it') from error
     if isinstance(data, dict):
         data = [dict(path=path, label=data[path]) for path in data]
     if not isinstance(data, list) or any(type(x) is not dict for x in data):
@@ -142,14 +142,15 @@ def read_annotations(file: str, path_format: Optional[str],
         if not (path and label):
             raise ValueError(f'{file}:{number}: path or label is empty')
         path += '' if os.path.splitext(path)[1] else '.mp4'  # As decoders do.
-        path = os.path.normpath(os.path.join(prefix, path))
-        problem = find_undecodable(label) or find_undecodable(path)
-        # Paths may have such bytes, but only files tell that they are right.
-        if find_undecodable(label) or problem and not os.path.exists(path):
-            raise ValueError(f"{file}:{number}: {problem} in '{label}' or "
-                             f"'{path}'; save the file as UTF-8, for instance "
+        full_path = os.path.normpath(os.path.join(prefix, path))
+        # File names may have any bytes, and a file proves that they are right.
+        wrong = label if os.path.exists(full_path) else label + path
+        if find_undecodable(wrong):
+            name = label if find_undecodable(label) else path
+            raise ValueError(f'{file}:{number}: {find_undecodable(name)} in '
+                             f"'{name}'; save the file as UTF-8, for instance "
                              'with `iconv -f LATIN1 -t UTF-8`')
-        entries.append(Entry(file, number, path, label))
+        entries.append(Entry(file, number, full_path, label))
     if not entries:
         raise ValueError(f"'{file}' is empty; it needs an entry per video")
     return entries

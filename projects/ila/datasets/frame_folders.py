@@ -1,15 +1,17 @@
 """Videos as folders of images, one per frame."""
+import hashlib
 import os
 import re
+from pathlib import Path
 from string import Formatter
-from typing import List, Optional, Tuple
+from typing import Iterable, List, Optional, Tuple
 
 import mmcv
 import numpy as np
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from ..utils import naming_source
-from .annotations import natural_key
+from .annotations import Entry, Problem, natural_key
 from .transforms.loading import check_num_frames
 
 # MMAction2's default.
@@ -64,8 +66,8 @@ def find_frames(folder: str, template: Optional[str] = None) -> List[str]:
         for text, field, *_ in parts)
     matches = (re.fullmatch(pattern, name) for name in os.listdir(folder))
     numbers = {int(match[1]) for match in matches if match}
-    numbers = sorted(x for x in numbers
-                     if os.path.isfile(f'{folder}/{template.format(x)}'))
+    numbers = sorted(
+        x for x in numbers if os.path.isfile(f'{folder}/{template.format(x)}'))
     if not numbers:
         raise ValueError(f"no image is named like '{template}'; rename them, "
                          'or change the `filename_tmpl` of the frames')
@@ -75,6 +77,23 @@ def find_frames(folder: str, template: Optional[str] = None) -> List[str]:
         raise ValueError(f"'{name}' is missing between other frames; extract "
                          'the frames again')
     return [os.path.join(folder, template.format(x)) for x in numbers]
+
+
+def find_frame_folders(folder: str) -> List[str]:
+    """Find the folders with images in a folder, itself and all below.
+
+    Args:
+        folder (str): The folder.
+
+    Returns:
+        list[str]: Their paths in natural order, without hidden ones.
+    """
+    found = []
+    for place, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if name[0] != '.']
+        if select_files(place, names=names):
+            found.append(os.path.normpath(place))
+    return sorted(found, key=natural_key)
 
 
 class FrameFolder:
@@ -123,3 +142,105 @@ class FrameFolder:
                 raise ValueError('the image has another size than the others '
                                  'of the folder; remove what is no frame')
         return image
+
+
+def is_frame_list(lines: Iterable[str], prefix: str = '') -> bool:
+    """Tell MMAction2's lists of folders of frames from those of videos.
+
+    Args:
+        lines (Iterable[str]): The lines.
+        prefix (str): Folder that the paths are relative to. Defaults to ''.
+
+    Returns:
+        bool: Whether in some line a folder is followed by two numbers or
+        more, that of its frames and its labels.
+    """
+    for line in lines:
+        folder, *numbers = line.split() or ['']
+        if len(numbers) > 1 and all(map(str.isdecimal, numbers)):
+            if os.path.isdir(os.path.join(prefix, folder)):
+                return True
+    return False
+
+
+def parse_frame_list(
+        lines: Iterable[str],
+        source: str,
+        prefix: str = '',
+        num_classes: Optional[int] = None,
+        multi_class: bool = False,
+        template: str = FRAME_TEMPLATE) -> Tuple[List[Entry], List[Problem]]:
+    """Read the lines of a list as MMAction2's ``RawframeDataset`` does.
+
+    Args:
+        lines (Iterable[str]): The lines; empty ones are skipped.
+        source (str): The list's name.
+        prefix (str): Folder that the paths are relative to. Defaults to ''.
+        num_classes (int, optional): What the labels are less than.
+        multi_class (bool): Whether videos may have several labels, which are
+            a tuple then. Defaults to False.
+        template (str): See :func:`find_frames`.
+
+    Returns:
+        tuple: The folders of frames, and the lines that are wrong or say more
+        frames than there are.
+    """
+    entries, problems = [], []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        folder, *numbers = line.split()
+        path = os.path.normpath(os.path.join(prefix, folder))
+        if not all(re.fullmatch('[0-9]+', x) for x in numbers) or len(
+                numbers) < 2 or len(numbers) > 2 and not multi_class:
+            reason = (f"'{line}' is not a folder without blanks, its number "
+                      f"of frames and a label{' or several' * multi_class}; "
+                      'fix that line')
+            entry = Entry(source, number, '', None, line)
+            problems.append(Problem('wrong line', entry, reason))
+            continue
+        count, *labels = map(int, numbers)
+        label = tuple(sorted(set(labels))) if multi_class else labels[0]
+        entry = Entry(source, number, path, label, line)
+        if num_classes is not None and max(labels) >= num_classes:
+            reason = (f'label {max(labels)} is not in [0, {num_classes}); fix '
+                      'that line')
+            problems.append(Problem('wrong line', entry, reason))
+            continue
+        try:
+            found = len(find_frames(path, template))
+        except (OSError, ValueError):
+            found = count  # What is wrong is found when it is read.
+        if found < count:
+            reason = (f'the list says {count} frames, the folder has {found}; '
+                      'fix that line')
+            problems.append(Problem('truncated', entry, reason))
+        else:
+            entries.append(entry)
+    return entries, problems
+
+
+def check_frames(folder: str,
+                 template: Optional[str] = None,
+                 min_frames: int = 2) -> str:
+    """Read all frames of a folder.
+
+    Args:
+        folder (str): The folder.
+        template (str, optional): See :func:`find_frames`.
+        min_frames (int): Number of frames that it needs. Defaults to 2.
+
+    Returns:
+        str: SHA-256 of the files.
+
+    Raises:
+        ValueError: A frame cannot be read, or there are too few.
+    """
+    frames = FrameFolder(folder, template)
+    if len(frames) < min_frames:
+        raise ValueError(f'{len(frames)} frames, fewer than {min_frames}')
+    digest = hashlib.sha256()
+    for index, file in enumerate(frames.files):
+        frames[index]
+        digest.update(Path(file).read_bytes())
+    return digest.hexdigest()

@@ -8,11 +8,12 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from time import monotonic
-from typing import Dict, Iterable, NamedTuple, Sequence
+from typing import Dict, Iterable, NamedTuple, Optional, Sequence
 
 from mmengine.utils import ProgressBar
 
 from mmaction.registry import TRANSFORMS
+from .frame_folders import check_frames
 from .transforms.loading import find_reading, iter_frames
 from .video_file import ShortVideoError, TruncatedVideoError, check_regular
 
@@ -76,6 +77,25 @@ def check_video(path: str,
     return Result(content=digest)
 
 
+def check_frame_folder(path: str,
+                       min_frames: int = 2,
+                       template: Optional[str] = None) -> Result:
+    """Read all frames of a folder.
+
+    Args:
+        path (str): The folder.
+        min_frames (int): See :func:`check_video`.
+        template (str, optional): See :func:`find_frames`.
+
+    Returns:
+        Result: Of kind ``'unreadable'`` or none.
+    """
+    try:
+        return Result(content=check_frames(path, template, min_frames))
+    except (OSError, ValueError) as error:
+        return Result('unreadable', str(error))
+
+
 class _Worker:
     """A process that checks files, until one crashes it or takes too long."""
 
@@ -94,7 +114,9 @@ class _Worker:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
         try:
             while True:
-                pipe.send(check_video(*pipe.recv()))
+                has_frames, *arguments = pipe.recv()
+                check = check_frame_folder if has_frames else check_video
+                pipe.send(check(*arguments))
         except EOFError:
             pass
 
@@ -119,6 +141,7 @@ def check_videos(paths: Iterable[str],
                  min_frames: int = 2,
                  workers: int = 1,
                  timeout: float = 120,
+                 frames: Optional[Dict[str, Optional[str]]] = None,
                  pipeline: Sequence[dict] = PIPELINE) -> Dict[str, Result]:
     """Check files in several processes, with a progress bar on stderr.
 
@@ -127,54 +150,67 @@ def check_videos(paths: Iterable[str],
         min_frames (int): See :func:`check_video`.
         workers (int): Number of processes. Defaults to 1.
         timeout (float): Seconds that a file may take. Defaults to 120.
+        frames (dict[str, str | None], optional): The paths that are folders
+            of frames, and their template, see :func:`find_frames`.
         pipeline (Sequence[dict]): See :func:`check_video`.
 
     Returns:
         dict[str, Result]: By path. Beside the kinds of :func:`check_video`
-        there are ``'crashing'`` and ``'hanging'``.
+        there are ``'crashing'`` and ``'hanging'``, and ``'not checked'`` if
+        Ctrl+C ended the check.
     """
+    frames = frames or {}
     opening = pipeline[find_reading(pipeline)[0]]
-    local = opening.get('io_backend', 'disk') == 'disk'
-    results, sizes = dict(), dict()
-    for path in paths:
+    on_disk = opening.get('io_backend', 'disk') == 'disk'
+    results, sizes = {}, {}
+    for path in dict.fromkeys(paths):
+        if path in frames and os.path.isdir(path):
+            sizes[path] = 0  # Frames are hashed anyway.
+            continue
+        if not on_disk:
+            sizes[path] = path  # What other storages hold is not hashed.
+            continue
         try:
-            # Files of other storages are never read twice for their hash.
-            sizes[path] = len(sizes)
-            if local:
-                check_regular(path)
-                sizes[path] = os.path.getsize(path)
+            check_regular(path)
+            sizes[path] = os.path.getsize(path)
         except ValueError as error:
-            del sizes[path]
             results[path] = Result('unreadable', str(error))
         except OSError as error:
-            del sizes[path]
             results[path] = Result('missing', str(error))
     shared = Counter(sizes.values())
     waiting, busy = deque(sizes), {}
     idle = [_Worker() for _ in range(min(workers, len(waiting)))]
     progress = ProgressBar(len(waiting), file=sys.stderr)
-    while waiting or busy:
-        while waiting and idle:
-            worker, path = idle.pop(), waiting.popleft()
-            hashed = shared[sizes[path]] > 1
-            worker.pipe.send((path, min_frames, hashed, pipeline))
-            busy[worker.pipe] = worker, path, monotonic() + timeout
-        first = min(deadline for *_, deadline in busy.values())
-        ready = wait(busy, max(0, first - monotonic()))
-        for pipe, (worker, path, deadline) in list(busy.items()):
-            if pipe in ready:
-                results[path] = worker.receive()
-            elif monotonic() >= deadline:
-                results[path] = Result('hanging',
-                                       f'not decoded in {timeout:g} s')
-            else:
-                continue
-            del busy[pipe]
-            if results[path].kind in ('crashing', 'hanging'):
-                worker.stop()
-                worker = _Worker()
-            idle.append(worker)
-            progress.update()
+    try:
+        while waiting or busy:
+            while waiting and idle:
+                worker, path = idle.pop(), waiting.popleft()
+                last = [shared[sizes[path]] > 1, pipeline]
+                if path in frames:
+                    last = [frames[path]]
+                worker.pipe.send((path in frames, path, min_frames, *last))
+                busy[worker.pipe] = worker, path, monotonic() + timeout
+            first = min(deadline for *_, deadline in busy.values())
+            ready = wait(busy, max(0, first - monotonic()))
+            for pipe, (worker, path, deadline) in list(busy.items()):
+                if pipe in ready:
+                    results[path] = worker.receive()
+                elif monotonic() >= deadline:
+                    results[path] = Result('hanging',
+                                           f'not decoded in {timeout:g} s')
+                else:
+                    continue
+                del busy[pipe]
+                if results[path].kind in ('crashing', 'hanging'):
+                    worker.stop()
+                    worker = _Worker()
+                idle.append(worker)
+                progress.update()
+    except KeyboardInterrupt:
+        idle += [worker for worker, *_ in busy.values()]
+        stopped = Result('not checked', 'the check was stopped before')
+        for path in [*waiting, *(path for _, path, _ in busy.values())]:
+            results[path] = stopped
     for worker in idle:
         worker.stop()
     print(file=sys.stderr)

@@ -1,4 +1,5 @@
-from .atomic_file import AtomicLocalBackend, check_output, replacing
+from .atomic_file import (AtomicLocalBackend, check_output,
+                          check_output_folder, replacing)
 from .checkpoint import (find_weights, hash_weights, read_checkpoint,
                          write_checkpoint)
 from .model_wrapper import unwrap_model
@@ -12,10 +13,12 @@ from .weight_names import (convert_clip, convert_released, convert_to_ila,
 from .weight_sizes import clip_sizes, released_sizes
 
 __all__ = [
-    'AtomicLocalBackend', 'check_all_weights', 'check_output', 'check_weights', 'clip_sizes',
-    'convert_clip', 'convert_released', 'convert_to_ila', 'find_undecodable', 'find_weights',
+    'AtomicLocalBackend', 'check_all_weights', 'check_output',
+    'check_output_folder', 'check_weights', 'clip_sizes', 'convert_clip',
+    'convert_released', 'convert_to_ila', 'find_undecodable', 'find_weights',
     'hash_weights', 'is_alignment', 'is_clip', 'is_hugging_face_clip',
     'is_released', 'is_text_feature', 'mix_seed', 'naming_source',
-    'read_checkpoint', 'read_lines', 'read_text', 'released_sizes', 'released_stem', 'replacing',
-    'revert_released', 'split_lines', 'unwrap_model', 'write_checkpoint'
+    'read_checkpoint', 'read_lines', 'read_text', 'released_sizes',
+    'released_stem', 'replacing', 'revert_released', 'split_lines',
+    'unwrap_model', 'write_checkpoint'
 ]

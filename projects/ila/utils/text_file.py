@@ -87,9 +87,10 @@ def read_text(path: str, errors: str = 'strict') -> str:
             'not in that encoding; save it as UTF-8') from error
     for number, line in enumerate(split_lines(text), 1):
         if '\0' in line:
-            raise ValueError(f'{path}:{number}: the line holds a NUL; the '
-                             'file is no text or UTF-16 without a byte order '
-                             'mark; save it as UTF-8')
+            raise ValueError(f'{path}:{number}: the line holds a NUL, as in '
+                             'files that are no text and in UTF-16 without a '
+                             'byte order mark; give another file or save it '
+                             'as UTF-8')
         if errors == 'strict' and find_undecodable(line):
             raise ValueError(
                 f'{path}:{number}: {find_undecodable(line)}; save the file '

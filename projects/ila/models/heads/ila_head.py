@@ -35,8 +35,8 @@ class ILAHead(BaseHead):
                  average_clips: Optional[str] = 'prob',
                  **kwargs) -> None:
         if loss_cls is None:
-            loss_cls = dict(type='BCELossWithLogits' if multi_class else
-                            'CrossEntropyLoss')
+            loss_cls = dict(type='BCELossWithLogits'
+                            if multi_class else 'CrossEntropyLoss')
         super().__init__(
             num_classes,
             in_channels,
