@@ -209,7 +209,10 @@ def main() -> None:
         prediction = describe(model.cls_head, found['scores'],
                               args.class_names)
 
-    title = f'{video.name}: {prediction}'
+    # Neither terminals nor pictures take a name that is not UTF-8.
+    sys.stdout.reconfigure(errors='backslashreplace')
+    name = video.name.encode(errors='backslashreplace').decode()
+    title = f'{name}: {prediction}'
     if args.view is not None:
         title += f' (view {args.view})'
     print(title)

@@ -94,11 +94,21 @@ def test_what_is_no_file_is_reported_at_once(tmp_path, reader):
     found = check_videos([str(tmp_path / name) for name in cases])
     for (name, words), result in zip(cases.items(), found.values()):
         assert f'{result.kind}: {result.reason}' == words
-        # No suffix is added to a path that has one.
+        # One is added to a path without a suffix.
         if name != '/dev/zero':
             with pytest.raises((OSError, ValueError)) as caught:
                 open_video(tmp_path / name, reader)
             assert str(caught.value) == result.reason
+
+
+def write_sound(path, format=None):
+    """Write a second of silence."""
+    with av.open(str(path), 'w', format=format) as container:
+        stream = container.add_stream('libopus', rate=48000)
+        frame = av.AudioFrame(format='s16', layout='mono', samples=48000)
+        frame.rate = 48000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
 
 
 def write_truncated(folder):
@@ -109,12 +119,7 @@ def write_truncated(folder):
     write_h264(folder / 'a.ts')
     write_video(folder / 'a.avi', fourcc='MJPG')
     write_barcodes(folder / 'a.gif', 'gif', pix_fmt='rgb8')
-    with av.open(str(folder / 'a.ogv'), 'w', format='ogg') as container:
-        stream = container.add_stream('libopus', rate=48000)
-        frame = av.AudioFrame(format='s16', layout='mono', samples=48000)
-        frame.rate = 48000
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode())
+    write_sound(folder / 'a.ogv', 'ogg')
     return sorted(folder.iterdir())
 
 
@@ -147,20 +152,16 @@ def test_damaged_frames(tmp_path, name):
 
 
 def test_videos_without_two_frames(tmp_path):
-    write_barcodes(tmp_path / 'still.mp4', 'mjpeg', 1, 'mjpeg',
-                   pix_fmt='yuvj420p')  # A JPEG file.
+    write_barcodes(
+        tmp_path / 'still.mp4', 'mjpeg', 1, 'mjpeg',
+        pix_fmt='yuvj420p')  # A JPEG file.
     write_barcodes(tmp_path / 'one.mp4', 'libx264', 1)
     for name in ('still.mp4', 'one.mp4'):
         with pytest.raises(ValueError, match='the video has only 1'):
             open_video(tmp_path / name)
         assert check_video(str(tmp_path / name)).kind == 'too short'
     path = tmp_path / 'sound.mp4'
-    with av.open(str(path), 'w') as container:
-        stream = container.add_stream('aac', rate=8000, layout='mono')
-        frame = av.AudioFrame(format='fltp', layout='mono', samples=1024)
-        frame.rate = 8000
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode())
+    write_sound(path)
     with pytest.raises(ValueError, match='holds no video stream'):
         open_video(path)
     (tmp_path / 'empty.mp4').touch()
@@ -188,7 +189,8 @@ def test_names_that_are_not_utf8(tmp_path):
     name = os.fsdecode(b'caf\xe9.mp4')
     write_barcodes(tmp_path / 'a.mp4', 'libx264').rename(tmp_path / name)
     assert open_video(tmp_path / name)['total_frames'] == 40
-    assert check_videos([str(tmp_path / name)])[str(tmp_path / name)].kind == ''
+    assert check_videos([str(tmp_path / name)
+                         ])[str(tmp_path / name)].kind == ''
 
 
 class MemoryBackend(BaseStorageBackend):
@@ -237,8 +239,10 @@ def test_other_storages(tmp_path, reader, storage):
             ]))
     try:
         assert dataset[0]['inputs'].shape == (1, 3, 8, 48, 64)
-        with pytest.raises(RuntimeError, match=f'{prefix}/b.mp4.*(404|no such '
-                           'file in the storage)'):
+        with pytest.raises(
+                RuntimeError,
+                match=f'{prefix}/b.mp4.*(404|no such '
+                'file in the storage)'):
             dataset[1]
     finally:
         server.shutdown()

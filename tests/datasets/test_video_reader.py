@@ -134,10 +134,13 @@ def test_largest_stream_that_is_no_cover(tmp_path):
     path = tmp_path / 'video.mp4'
     with av.open(str(path), 'w') as container:
         packets = [
-            packet for size, codec, number, pix_fmt in (
-                ((32, 24), 'libx264', 10, 'yuv420p'),
-                ((64, 48), 'libx264', 40, 'yuv420p'),
-                ((320, 240), 'mjpeg', 1, 'yuvj420p'))
+            packet
+            for size, codec, number, pix_fmt in (((32, 24), 'libx264', 10,
+                                                  'yuv420p'), ((64,
+                                                                48), 'libx264',
+                                                               40, 'yuv420p'),
+                                                 ((320, 240), 'mjpeg', 1,
+                                                  'yuvj420p'))
             for packet in encode_barcodes(
                 container, codec, range(number), size, pix_fmt=pix_fmt)
         ]

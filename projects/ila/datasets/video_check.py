@@ -137,13 +137,12 @@ class _Worker:
         self.pipe.close()
 
 
-def check_videos(
-        paths: Iterable[str],
-        min_frames: int = 2,
-        workers: int = 1,
-        timeout: float = 120,
-        frames: Optional[Dict[str, Optional[str]]] = None,
-        pipeline: Sequence[dict] = PIPELINE) -> Dict[str, Result]:
+def check_videos(paths: Iterable[str],
+                 min_frames: int = 2,
+                 workers: int = 1,
+                 timeout: float = 120,
+                 frames: Optional[Dict[str, Optional[str]]] = None,
+                 pipeline: Sequence[dict] = PIPELINE) -> Dict[str, Result]:
     """Check files in several processes, with a progress bar on stderr.
 
     Args:

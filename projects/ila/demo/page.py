@@ -95,7 +95,7 @@ def draw(inferencer: ILAInferencer, path: str,
     sample = load_views(cfg.get('val_dataloader') or cfg.test_dataloader, path)
     sample['inputs'] = sample['inputs'][:1]
     found = run_model(model, sample)
-    title = Path(path).name
+    title = Path(path).name.encode(errors='backslashreplace').decode()
     frames, pairs, overlay = write_alignment(
         Path(folder), sample, found, model, title)
     return str(overlay), str(frames), str(pairs)
