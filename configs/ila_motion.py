@@ -46,29 +46,29 @@ model = dict(
 
 # Mirrored, most motions are those of another class.
 train_pipeline = [
-    dict(type='SafeDecordInit'),
+    dict(type='SafePyAVInit'),
     dict(type='UniformSample', clip_len=num_frames),
-    dict(type='SafeDecordDecode'),
+    dict(type='SafePyAVDecode'),
     dict(type='Resize', scale=(72, 72)),
     dict(type='RandomCrop', size=crop_size),
     dict(type='FormatShape', input_format='NCTHW'),
     dict(type='PackActionInputs')
 ]
 val_pipeline = [
-    dict(type='SafeDecordInit'),
+    dict(type='SafePyAVInit'),
     dict(type='UniformSample', clip_len=num_frames, test_mode=True),
-    dict(type='SafeDecordDecode'),
+    dict(type='SafePyAVDecode'),
     dict(type='Resize', scale=(72, 72)),
     dict(type='CenterCrop', crop_size=crop_size),
     dict(type='FormatShape', input_format='NCTHW'),
     dict(type='PackActionInputs')
 ]
 test_pipeline = [
-    dict(type='SafeDecordInit'),
+    dict(type='SafePyAVInit'),
     dict(
         type='UniformSample', clip_len=num_frames, num_clips=4,
         test_mode=True),
-    dict(type='SafeDecordDecode'),
+    dict(type='SafePyAVDecode'),
     dict(type='Resize', scale=(72, 72)),
     dict(type='CenterCrop', crop_size=crop_size),
     dict(type='FormatShape', input_format='NCTHW'),

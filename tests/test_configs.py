@@ -365,9 +365,10 @@ def test_schedule(name, start, lowest):
 def test_hooks(cfg):
     decay, *others = (HOOKS.build(hook) for hook in cfg.custom_hooks)
     assert type(decay).__name__ == 'DisturbanceDecayHook'
-    assert (decay.begin, decay.factor) == (30, 0.5)
+    assert (decay.begin, decay.interval, decay.factor) == (0.6, 0.02, 0.5)
     assert [type(hook).__name__ for hook in others] == [
-        'ReproducibleResumeHook', 'InvalidLossHook', 'RunRecordHook'
+        'ReproducibleResumeHook', 'ResumeCheckHook', 'InvalidLossHook',
+        'RunRecordHook'
     ]
     checkpoint = cfg.default_hooks.checkpoint
     assert checkpoint.type == 'AtomicCheckpointHook'

@@ -51,7 +51,7 @@ def forget_last_epoch():
     """Leave what a training leaves that is killed in its last epoch."""
     path = RUN / f'epoch_{EPOCHS}.pth'
     path.rename(RUN / 'unbroken.pth')
-    (RUN / 'last_checkpoint').write_text(str(RUN / f'epoch_{EPOCHS - 1}.pth'))
+    (RUN / 'last_checkpoint').write_text(f'epoch_{EPOCHS - 1}.pth')
 
 
 def run_as_printed(command, folder):

@@ -1,26 +1,31 @@
 """What the tools share."""
 import gc
+import re
 import runpy
 import sys
 from argparse import ArgumentParser, Namespace
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Dict, Iterator
+from typing import Any, Dict, Iterator, Optional, Sequence
 
 # This repository's `projects`, whatever the working directory is.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch  # noqa: E402
+from config_keys import FLAG, check_keys, merge_options  # noqa: E402
 from mmengine.config import Config, DictAction  # noqa: E402
 from mmengine.device import get_device  # noqa: E402
+from mmengine.hooks import Hook  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
 import mmaction  # noqa: E402
 import projects.ila  # noqa: E402,F401
 from mmaction.registry import RUNNERS  # noqa: E402
-from projects.ila.utils import unwrap_model  # noqa: E402
+from projects.ila.models.heads import ILAHead  # noqa: E402
+from projects.ila.utils import check_output_folder  # noqa: E402
+from projects.ila.utils import check_output, unwrap_model  # noqa: E402
 
 
 def load_mmaction_tool(name: str) -> Dict[str, Any]:
@@ -41,13 +46,38 @@ def load_mmaction_tool(name: str) -> Dict[str, Any]:
              'again: pip install --force-reinstall --no-deps mmaction2')
 
 
-def load_config(path: str) -> Config:
-    """Load a config, with ILA registered whatever its custom imports are."""
-    check_file(path, 'Config')
+def parse_mmaction_args(tool: Dict[str, Any]) -> Namespace:
+    """Parse the arguments of one of MMAction2's tools, and our own flag.
+
+    Args:
+        tool (dict): What :func:`load_mmaction_tool` returns.
+    """
+    arguments = sys.argv
+    sys.argv = [word for word in arguments if word != FLAG]
     try:
-        return Config.fromfile(path)
+        args = tool['parse_args']()
+    finally:
+        sys.argv = arguments
+    args.allow_new_keys = FLAG in arguments
+    return args
+
+
+def load_config(args: Namespace) -> Config:
+    """Load a config, with ILA registered whatever its custom imports are.
+
+    Args:
+        args (Namespace): With the config's path, the settings that are to
+            override it, which are only checked, and whether new keys are
+            allowed.
+    """
+    check_file(args.config, 'Config')
+    try:
+        cfg = Config.fromfile(args.config)
     except FileNotFoundError as error:
-        sys.exit(f'{path}: {error}')
+        sys.exit(f'{args.config}: {error}')
+    if not args.allow_new_keys:
+        check_keys(cfg, args.cfg_options)
+    return cfg
 
 
 def add_config_arguments(parser: ArgumentParser, help: str) -> None:
@@ -63,13 +93,17 @@ def add_config_arguments(parser: ArgumentParser, help: str) -> None:
         nargs='+',
         action=DictAction,
         help='override settings of the config, as key=value')
+    parser.add_argument(
+        FLAG,
+        action='store_true',
+        help='let keys pass that nothing is known to read')
 
 
 def load_overridden_config(args: Namespace) -> Config:
     """Load what :func:`add_config_arguments` took, and enter its scope."""
-    cfg = load_config(args.config)
+    cfg = load_config(args)
     if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
+        merge_options(cfg, args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmaction'))
     return cfg
 
@@ -90,18 +124,66 @@ def merge_args(tool: Dict[str, Any], cfg: Config, args: Namespace) -> Config:
 
 def check_file(path: str, kind: str) -> None:
     """Exit if a local file is missing."""
-    if '://' not in path and not Path(path).is_file():
+    if '://' not in path and not Path(path).expanduser().is_file():
         sys.exit(f'{kind} file not found: {path}. Please check its path, '
                  f'which is taken from {Path.cwd()}')
 
 
+def check_outputs(*paths: Optional[str],
+                  suffixes: Sequence[str] = (),
+                  folder: Optional[str] = None) -> None:
+    """Exit before some work if its results could not be written.
+
+    Args:
+        *paths (str | None): Files; None is one that is not wanted.
+        suffixes (Sequence[str]): Allowed endings. Defaults to any.
+        folder (str, optional): A folder that is going to get files.
+    """
+    with exit_on_bad_input():
+        for path in filter(None, paths):
+            check_output(path, suffixes)
+        if folder:
+            check_output_folder(folder)
+
+
 @contextmanager
 def exit_on_bad_input() -> Iterator[None]:
-    """Exit with an error's message alone, which says what to mend."""
+    """Exit with an error's message alone, which says what to fix."""
     try:
         yield
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         sys.exit(str(error))
+
+
+class _BeginHook(Hook):
+    """Notes that a run has begun to read data."""
+    begun = False
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        self.begun = True
+
+    before_test_epoch = before_train_epoch
+
+
+@contextmanager
+def exit_on_bad_start(runner: Runner) -> Iterator[None]:
+    """Exit with an error's message alone if a run does not begin.
+
+    Until then its config and the files that this names are read. Later errors
+    are not expected, and keep their traceback.
+
+    Args:
+        runner (Runner): The runner.
+    """
+    hook = _BeginHook()
+    runner.register_hook(hook)
+    try:
+        yield
+    except (BlockingIOError, FileNotFoundError, ValueError) as error:
+        if hook.begun:
+            raise
+        blocked = isinstance(error, BlockingIOError)
+        sys.exit(error.strerror if blocked else str(error))
 
 
 def check_num_classes(cfg: Config, runner: Runner, *splits: str) -> None:
@@ -115,6 +197,12 @@ def check_num_classes(cfg: Config, runner: Runner, *splits: str) -> None:
             sys.exit(f'`{split}_dataloader.dataset.num_classes` is '
                      f'{dataset.num_classes}, but `model.cls_head` has '
                      f'{num_classes} classes; mend one of them')
+        head = getattr(model, 'cls_head', None)
+        if dataset.get('multi_class') and isinstance(
+                head, ILAHead) and not head.multi_class:
+            sys.exit(f'`{split}_dataloader.dataset.multi_class` is True, but '
+                     '`model.cls_head` is for one label per video; give it '
+                     '`multi_class=True`')
 
 
 def build_runner(cfg: Config) -> Runner:
@@ -123,9 +211,15 @@ def build_runner(cfg: Config) -> Runner:
         prepare_for_strategy(cfg)
     if get_device() == 'cpu':
         prepare_for_cpu(cfg)
-    if 'runner_type' in cfg:
-        return RUNNERS.build(cfg)
-    return Runner.from_cfg(cfg)
+    try:
+        if 'runner_type' in cfg:
+            return RUNNERS.build(cfg)
+        return Runner.from_cfg(cfg)
+    except TypeError as error:
+        if re.search('unexpected keyword argument|has no argument',
+                     str(error)):
+            sys.exit(f'{cfg.filename}: {error}')
+        raise
 
 
 def prepare_for_strategy(cfg: Config) -> None:

@@ -19,6 +19,7 @@ from mmaction.apis import init_recognizer  # noqa: E402
 from mmaction.evaluation import top_k_accuracy  # noqa: E402
 from mmaction.registry import DATASETS  # noqa: E402
 from projects.ila.datasets import motion_videos  # noqa: E402
+from projects.ila.utils import read_lines  # noqa: E402
 from projects.ila.visualization import draw_alignment  # noqa: E402
 
 CONFIG = 'configs/ila_motion.py'
@@ -45,7 +46,7 @@ def check_dump(path: Path, ann_file: Path) -> np.ndarray:
         SystemExit: The dump is not one probability distribution per video,
             in the order of the annotation file.
     """
-    labels = [int(line.split()[-1]) for line in open(ann_file)]
+    labels = [int(line.split()[-1]) for line in read_lines(ann_file)]
     with open(path, 'rb') as file:
         results = pickle.load(file)
     if [int(result['gt_label']) for result in results] != labels:
@@ -102,7 +103,7 @@ def main() -> None:
     options = ['--cfg-options', *args.cfg_options] if args.cfg_options else []
     run('tools/train.py', CONFIG, *options)
 
-    checkpoint = Path((work_dir / 'last_checkpoint').read_text())
+    checkpoint = work_dir / (work_dir / 'last_checkpoint').read_text()
     accuracies = []
     for config in (CONFIG, SHUFFLED_CONFIG):
         dump = work_dir / f'{Path(config).stem}.pkl'

@@ -3,61 +3,131 @@ import argparse
 import csv
 import json
 import os
+import signal
 import sys
-from pathlib import Path
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Iterator
 
-from cli import (add_config_arguments, check_file, exit_on_bad_input,
-                 load_overridden_config)
+from cli import (add_config_arguments, check_file, check_outputs,
+                 exit_on_bad_input, load_overridden_config)
 
 from projects.ila.apis import ILAInferencer
-from projects.ila.utils import replacing
+
+COLUMNS = 'file', 'start', 'end', 'rank', 'label', 'name', 'score'
 
 
-def flatten(predictions: list) -> Iterator[dict]:
-    """Give one row per video or window and class.
+def flatten(prediction: dict) -> Iterator[dict]:
+    """Give one row per class, and per window if there are any.
 
     Args:
-        predictions (list[dict]): What ``ILAInferencer`` predicts.
+        prediction (dict): What ``ILAInferencer`` predicts for a file.
 
     Yields:
         dict: ``file``, ``start``, ``end``, both None without windows,
         ``rank`` from 1, ``label``, ``name`` and ``score``.
     """
-    for prediction in predictions:
-        for part in prediction.get('timeline', [prediction]):
-            for rank, best in enumerate(part['topk'], 1):
-                yield dict(
-                    file=prediction['file'],
-                    start=part.get('start'),
-                    end=part.get('end'),
-                    rank=rank,
-                    **best)
+    for part in prediction.get('timeline', [prediction]):
+        for rank, best in enumerate(part['topk'], 1):
+            yield dict(
+                file=prediction['file'],
+                start=part.get('start'),
+                end=part.get('end'),
+                rank=rank,
+                **best)
 
 
-def print_table(predictions: list) -> None:
-    """Print the classes of each file, the best first."""
-    for prediction in predictions:
-        print(prediction['file'])
-        for row in flatten([prediction]):
-            times = ''
-            if row['start'] is not None:
-                times = f"{row['start']:8.2f} - {row['end']:.2f} s"
-                times = (times if row['rank'] == 1 else '').ljust(21)
-            print(f"{times}{row['score']:8.1%}{row['label']:6}  {row['name']}")
+def print_table(prediction: dict) -> None:
+    """Print the classes of a file, the best first."""
+    print(prediction['file'])
+    for row in flatten(prediction):
+        times = ''
+        if row['start'] is not None:
+            times = f"{row['start']:8.2f} - {row['end']:.2f} s"
+            times = (times if row['rank'] == 1 else '').ljust(21)
+        print(f"{times}{row['score']:8.1%}{row['label']:6}  {row['name']}")
+    sys.stdout.flush()
 
 
-def write_results(path: str, result: dict) -> None:
-    """Write a result as a whole, as JSON or as a table of :func:`flatten`."""
-    with replacing(path) as partial, open(
-            partial, 'w', newline='', encoding='utf-8') as file:
-        if path.endswith('.json'):
-            json.dump(result, file, indent=2)
-        else:
-            columns = 'file', 'start', 'end', 'rank', 'label', 'name', 'score'
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(flatten(result['predictions']))
+class ResultFile:
+    """A JSON or CSV file that is written as results come.
+
+    When its block is left, by whatever error, it is whole and holds what was
+    there until then. Without any result an earlier file stays. What is not
+    UTF-8 in file names is escaped, as in ``caf\\udce9.mp4``.
+
+    Args:
+        path (str): The file, which is written beside until it is whole.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path, self.partial = path, f'{path}.partial'
+        self.count, self.errors, self.failed = 0, [], False
+
+    def __enter__(self) -> 'ResultFile':
+        with self._naming_failure():
+            self.file = open(
+                self.partial,
+                'w',
+                newline='',
+                encoding='utf-8',
+                errors='backslashreplace')
+            self.table = csv.DictWriter(self.file, COLUMNS)
+            if self.path.endswith('.json'):
+                self.file.write('{"predictions": [')
+            else:
+                self.table.writeheader()
+        return self
+
+    @contextmanager
+    def _naming_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.failed = True
+            raise ValueError(
+                f"cannot write '{self.path}': {error.strerror}; fix this, for "
+                'instance make room on the disk. What was written until now '
+                f"is in '{self.partial}'") from error
+
+    def write(self, result: dict) -> None:
+        """Write what ``ILAInferencer.iterate`` yields.
+
+        Args:
+            result (dict): A prediction or an error, which only JSON holds.
+
+        Raises:
+            ValueError: The file cannot be written.
+        """
+        if 'error' in result:
+            self.errors.append(result)
+            return
+        with self._naming_failure():
+            if self.path.endswith('.json'):
+                self.file.write(',\n' if self.count else '\n')
+                json.dump(result, self.file, allow_nan=False)
+            else:
+                self.table.writerows(flatten(result))
+            self.file.flush()
+        self.count += 1
+
+    def __exit__(self, kind: type, error: BaseException,
+                 trace: object) -> None:
+        if self.failed:
+            with suppress(OSError):
+                self.file.close()
+            return
+        if error and not self.count and not self.errors:
+            self.file.close()
+            os.remove(self.partial)
+            return
+        with self._naming_failure():
+            if self.path.endswith('.json'):
+                errors = ',\n'.join(map(json.dumps, self.errors))
+                self.file.write(f'\n],\n"errors": [\n{errors}\n]}}\n')
+            self.file.flush()
+            os.fsync(self.file.fileno())
+            self.file.close()
+            os.replace(self.partial, self.path)
 
 
 def parse_args() -> argparse.Namespace:
@@ -83,10 +153,7 @@ def parse_args() -> argparse.Namespace:
         '--stride', type=float, help='seconds from one window to the next')
     parser.add_argument('--out', help='file to write, .json or .csv')
     args = parser.parse_args()
-    if args.out and not args.out.endswith(('.json', '.csv')):
-        parser.error(f'--out {args.out} must end with .json or .csv')
-    if args.out and not os.access(Path(args.out).parent, os.W_OK):
-        parser.error(f'--out {args.out}: there is no such folder to write to')
+    check_outputs(args.out, suffixes=('.json', '.csv'))
     if ',' in (args.classes or '') and not os.path.isfile(args.classes):
         args.classes = args.classes.split(',')
     return args
@@ -94,30 +161,38 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    sys.stdout.reconfigure(errors='backslashreplace')  # For odd file names.
+    # How batch systems end jobs; as an exception it leaves a whole file, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     cfg = load_overridden_config(args)
     check_file(args.checkpoint, 'Checkpoint')
-    with exit_on_bad_input():
-        inferencer = ILAInferencer(
-            cfg,
-            args.checkpoint,
-            args.device,
-            args.classes,
-            show_progress=sys.stderr.isatty())
-        result = inferencer(
-            args.paths,
-            batch_size=args.batch_size,
-            topk=args.topk,
-            window=args.window,
-            stride=args.stride)
-    print_table(result['predictions'])
-    if args.out:
-        try:
-            write_results(args.out, result)
-        except OSError as error:
-            sys.exit(f'{args.out} can not be written: {error.strerror}')
-    errors = result['errors']
+    errors, count = [], 0
+    try:
+        with exit_on_bad_input():
+            inferencer = ILAInferencer(
+                cfg,
+                args.checkpoint,
+                args.device,
+                args.classes,
+                show_progress=sys.stderr.isatty() and not sys.stdout.isatty())
+            results = inferencer.iterate(
+                args.paths,
+                batch_size=args.batch_size,
+                topk=args.topk,
+                window=args.window,
+                stride=args.stride)
+            with ResultFile(args.out) if args.out else nullcontext() as output:
+                for count, result in enumerate(results, 1):
+                    if 'error' in result:
+                        errors.append(result)
+                    else:
+                        print_table(result)
+                    if output:
+                        output.write(result)
+    except KeyboardInterrupt:
+        print(f'interrupted, {count} files are done', file=sys.stderr)
+        sys.exit(130)
     if errors:
-        count = len(errors) + len(result['predictions'])
         lines = [f'{len(errors)} of {count} failed:']
         lines += [f"{error['file']}: {error['error']}" for error in errors]
         sys.exit('\n'.join(lines))

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Dict, List, Optional
 
 import torch
-from cli import (add_config_arguments, check_file, exit_on_bad_input,
-                 load_overridden_config)
+from cli import (add_config_arguments, check_file, check_outputs,
+                 exit_on_bad_input, load_overridden_config)
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
 from torch import Tensor, nn
@@ -171,7 +171,6 @@ def draw(sample: dict, found: Dict[str, Tensor], model: nn.Module, title: str,
         title (str): What stands above the pictures.
         args (Namespace): The command line.
     """
-    args.out_dir.mkdir(parents=True, exist_ok=True)
     for path in write_alignment(args.out_dir, sample, found, model, title,
                                 args.layers, args.fps):
         print(path)
@@ -197,6 +196,11 @@ def main() -> None:
     if cfg.model.type != 'ILARecognizer':
         sys.exit(f'{args.config}: a {cfg.model.type} aligns nothing. Please '
                  'give the config of an ILARecognizer')
+    video = Path(args.video)
+    if args.out_dir is None:
+        args.out_dir = Path('work_dirs',
+                            Path(args.config).stem, 'alignment', video.stem)
+    check_outputs(folder=args.out_dir)
     with exit_on_bad_input():
         sample = load_view(cfg, args.video, args.view)
         model = load_model(cfg, args.checkpoint, args.device)
@@ -205,14 +209,13 @@ def main() -> None:
         prediction = describe(model.cls_head, found['scores'],
                               args.class_names)
 
-    video = Path(args.video)
-    title = f'{video.name}: {prediction}'
+    # Neither terminals nor pictures take a name that is not UTF-8.
+    sys.stdout.reconfigure(errors='backslashreplace')
+    name = video.name.encode(errors='backslashreplace').decode()
+    title = f'{name}: {prediction}'
     if args.view is not None:
         title += f' (view {args.view})'
     print(title)
-    if args.out_dir is None:
-        args.out_dir = Path('work_dirs',
-                            Path(args.config).stem, 'alignment', video.stem)
     try:
         draw(sample, found, model, title, args)
     except OSError as error:

@@ -14,8 +14,9 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     sync_buffers=dict(type='SyncBuffersHook'))
 custom_hooks = [
-    dict(type='DisturbanceDecayHook', begin=30, factor=0.5),
+    dict(type='DisturbanceDecayHook', begin=0.6, interval=0.02, factor=0.5),
     dict(type='ReproducibleResumeHook'),
+    dict(type='ResumeCheckHook'),
     dict(type='InvalidLossHook'),
     dict(type='RunRecordHook')
 ]

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec, module_from_spec
 from pathlib import Path
-from typing import Any, Callable, Sequence
+from typing import Any, Callable, Dict, Sequence
 
 import mmengine._strategy.deepspeed as strategy
 import numpy as np
@@ -120,34 +120,80 @@ def leave_out_broken_multimodal(package: str) -> None:
         vars(dependency).update(healthy)
 
 
+def runner_globals() -> Dict[str, Any]:
+    """Get what the checkpoints of MMEngine's ``Runner`` may refer to.
+
+    Beside tensors they hold the history of the logged values and NumPy's
+    numbers and arrays; those of the released ILA hold their config. Where the
+    original could do more than the checkpoints need, a stand-in takes its
+    place: none of these can run code from a file.
+
+    Returns:
+        dict[str, Any]: The objects by the name in the file.
+    """
+    names = {
+        'mmengine.logging.history_buffer.HistoryBuffer': HistoryBuffer,
+        'numpy.dtype': _get_plain_dtype,
+        # Called by a file, it would take any bytes for pointers. Only
+        # `_make_array` needs it, which makes nothing else.
+        'numpy.ndarray': _NoArray,
+        # Pickle refers to the methods in a HistoryBuffer through `getattr`,
+        # which reaches everything.
+        'builtins.getattr': _get_statistic,
+        # A dict of plain values.
+        'yacs.config.CfgNode': OrderedDict
+    }
+    scalar = np.float64(0).__reduce__()[0]
+    # A checkpoint may come from NumPy 1 as well as from NumPy 2.
+    for core in ('numpy.core', 'numpy._core'):
+        names[f'{core}.multiarray._reconstruct'] = _make_array
+        names[f'{core}.multiarray.scalar'] = scalar
+    return names
+
+
 def allow_runner_checkpoints() -> None:
     """Let ``torch.load`` read the checkpoints of MMEngine's ``Runner``.
 
-    Since 2.6, ``torch.load`` refuses every type that is not on its list of
-    safe ones. This adds those that a ``Runner`` saves beside tensors, the
-    history of the logged values and NumPy's numbers and arrays, and the
-    config in checkpoints of the released ILA. None of them can run code from
-    the file.
+    With ``weights_only``, the default since 2.6, it refuses every type that
+    is not on its list of safe ones. This adds :func:`runner_globals`. Earlier
+    releases of PyTorch cannot be told of them.
     """
     if digit_version(torch.__version__) < digit_version('2.6.0'):
         return
-    reconstruct = np.empty(0).__reduce__()[0]
-    scalar = np.float64(0).__reduce__()[0]
-    safe = [HistoryBuffer, np.ndarray, np.dtype]
-    safe += [
-        type(np.dtype(name))
-        for name in ('float64', 'float32', 'int64', 'int32')
-    ]
-    # A checkpoint may come from NumPy 1 as well as from NumPy 2.
-    for core in ('numpy.core', 'numpy._core'):
-        safe += [(reconstruct, f'{core}.multiarray._reconstruct'),
-                 (scalar, f'{core}.multiarray.scalar')]
-    # Pickle refers to the methods in a HistoryBuffer through `getattr`, which
-    # must not be allowed as it is: it reaches everything.
-    safe.append((_get_statistic, 'builtins.getattr'))
-    # The released ILA's checkpoints hold their config, a dict of plain values.
-    safe.append((OrderedDict, 'yacs.config.CfgNode'))
+    safe = [(value, name) for name, value in runner_globals().items()]
+    # The state of an array and of its type is set as well. No file can refer
+    # to these names, which have a line break.
+    types = [np.ndarray] + [type(np.dtype(name)) for name in _PLAIN_DTYPES]
+    safe += [(kind, f'{kind.__name__}\n') for kind in types]
     torch.serialization.add_safe_globals(safe)
+
+
+_PLAIN_DTYPES = ('f8', 'f4', 'f2', 'i8', 'i4', 'i2', 'i1', 'u8', 'u4', 'u2',
+                 'u1', 'b1')
+
+
+class _NoArray:
+    """Stands in for ``numpy.ndarray`` in checkpoints."""
+
+
+def _make_array(*args) -> np.ndarray:
+    """Make an empty array, whose state follows in the checkpoint."""
+    return np.empty(0, np.int8)
+
+
+def _get_plain_dtype(name: str, *args) -> np.dtype:
+    """Stand in for ``numpy.dtype`` in checkpoints.
+
+    NumPy's own objects are returned, whose state cannot be changed. That of
+    the copies it would make could turn bytes into pointers.
+
+    Raises:
+        pickle.UnpicklingError: It is no type of plain numbers.
+    """
+    if name not in _PLAIN_DTYPES:
+        raise pickle.UnpicklingError(
+            f'Unsupported global: numpy.dtype({name!r})')
+    return np.dtype(name)
 
 
 def _get_statistic(owner: Any, name: str) -> Callable:

@@ -1,5 +1,6 @@
 import copy
 import itertools
+import shutil
 
 import cv2
 import numpy as np
@@ -11,7 +12,7 @@ from reference import load_reference
 from videos import write_h264, write_video
 
 from mmaction.apis import init_recognizer
-from mmaction.registry import DATASETS, TRANSFORMS
+from mmaction.registry import DATASETS, METRICS, TRANSFORMS
 from projects.ila.apis import (ILAInferencer, find_videos, load_released,
                                split_windows)
 
@@ -100,10 +101,10 @@ def scores(parts, num_classes=10):
 
 def write_frames(path, folder, start=0, end=None, name='frame {}.png'):
     """Save frames of a video as images."""
-    results = TRANSFORMS.build(dict(type='SafeDecordInit'))(
+    results = TRANSFORMS.build(dict(type='SafePyAVInit'))(
         dict(filename=str(path)))
     results['frame_inds'] = np.arange(start, end or results['total_frames'])
-    frames = TRANSFORMS.build(dict(type='SafeDecordDecode'))(results)['imgs']
+    frames = TRANSFORMS.build(dict(type='SafePyAVDecode'))(results)['imgs']
     folder.mkdir(parents=True)
     for number, frame in enumerate(frames, 1):
         cv2.imwrite(str(folder / name.format(number)), frame[..., ::-1])
@@ -142,6 +143,113 @@ def test_folder_of_frames_is_its_video(folder, inferencer, tmp_path):
     video, images = inferencer([folder / '2.mp4', tmp_path])['predictions']
     assert images['file'] == str(frames)
     assert images['topk'] == video['topk']
+
+
+def frames_config(**dataset):
+    """The config of a model that was trained on folders of frames."""
+    cfg = tiny_config()
+    pipeline = cfg.test_dataloader.dataset.pipeline
+    pipeline[2] = dict(type='RawFrameDecode')
+    cfg.test_dataloader.dataset = dict(
+        type='RawframeDataset', pipeline=pipeline[1:],
+        test_mode=True) | dataset
+    return cfg
+
+
+def test_model_of_frames(folder, tmp_path):
+    """The scores are those of a test with MMAction2's data set."""
+    for number in (2, 10):
+        frames = write_frames(
+            folder / f'{number}.mp4',
+            tmp_path / str(number),
+            name='img_{:05}.jpg')
+        # As MMAction2 extracts both to one folder.
+        cv2.imwrite(str(frames / 'flow_x_00001.jpg'), np.zeros((9, 9, 3)))
+    ann_file = tmp_path / 'list.txt'
+    ann_file.write_text('2 40 0\n10 100 1\n')
+    cfg = frames_config(
+        ann_file=str(ann_file), data_prefix=dict(img=str(tmp_path)))
+    model = init_recognizer(cfg, str(folder / 'linear.pth'), 'cpu')
+    with torch.no_grad():
+        expected = torch.stack([
+            model.test_step(pseudo_collate([sample]))[0].pred_score
+            for sample in DATASETS.build(cfg.test_dataloader.dataset)
+        ])
+    shutil.copy(folder / '1.mp4', tmp_path)
+    inferencer = ILAInferencer(cfg, folder / 'linear.pth')
+    result = inferencer([tmp_path, tmp_path / '1.mp4'], topk=10)
+    files = [x['file'] for x in result['predictions']]
+    assert files == [str(tmp_path / '2'), str(tmp_path / '10')]
+    torch.testing.assert_close(
+        scores(result['predictions']), expected, rtol=1e-3, atol=1e-4)
+    error, = result['errors']
+    assert error['file'] == str(tmp_path / '1.mp4')
+    assert 'reads folders of frames' in error['error']
+
+    (tmp_path / '2/img_00017.jpg').unlink()
+    other = ILAInferencer(
+        frames_config(filename_tmpl='{:03}.png'), folder / 'linear.pth')
+    for inferencer, words in ((inferencer, "'img_00017.jpg' is missing"),
+                              (other, "named like '{:03}.png'")):
+        error, = inferencer(tmp_path / '2')['errors']
+        assert words in error['error']
+
+
+@pytest.mark.parametrize(
+    'cls_head', [{}, {
+        **TEXT_HEAD, 'class_names': NAMES[:1]
+    }],
+    ids=['linear', 'text'])
+def test_scores_of_several_labels(folder, tmp_path, cls_head):
+    """They are sigmoids, as in a test, whose metric is MMAction2's."""
+    cfg = tiny_config(**cls_head, multi_class=True)
+    save_weights(cfg, tmp_path / 'several.pth')
+    model = init_recognizer(cfg, str(tmp_path / 'several.pth'), 'cpu')
+    num_classes = model.cls_head.num_classes
+    paths = [
+        shutil.copy(folder / f'{x}.mp4', tmp_path / f'a {x}.mp4')
+        for x in (1, 2, 10)
+    ]
+    labels = [[0], [0, num_classes - 1], [num_classes - 1]]
+    (tmp_path / 'list.txt').write_text(''.join(
+        f"{path} {' '.join(map(str, x))}\n" for path, x in zip(paths, labels)))
+    cfg.test_dataloader.dataset.update(
+        ann_file=str(tmp_path / 'list.txt'),
+        multi_class=True,
+        num_classes=num_classes)
+    metric = METRICS.build(
+        dict(type='AccMetric', metric_list=('mean_average_precision', )))
+    metric.dataset_meta = None
+    expected, targets = torch.zeros(3, num_classes), np.zeros((3, num_classes))
+    for row, sample in enumerate(DATASETS.build(cfg.test_dataloader.dataset)):
+        batch = pseudo_collate([sample])
+        with torch.no_grad():
+            result, = model.test_step(copy.deepcopy(batch))
+            inputs = model.data_preprocessor(batch)['inputs']
+            logits = model(inputs)['logits']
+        expected[row] = torch.stack([1 / (1 + (-x).exp())
+                                     for x in logits]).mean(0)
+        torch.testing.assert_close(result.pred_score, expected[row])
+        metric.process(None, [result.to_dict()])
+        targets[row, labels[row]] = 1
+    if num_classes > 1:  # MMAction2's metric takes no fewer.
+        precision = metric.evaluate(3)['acc/mean_average_precision']
+        naive = [
+            average_precision(expected[:, x].numpy(), targets[:, x])
+            for x in (0, num_classes - 1)
+        ]
+        assert precision == pytest.approx(np.mean(naive), abs=1e-6)
+
+    inferencer = ILAInferencer(cfg, tmp_path / 'several.pth')
+    predictions = inferencer(paths, topk=num_classes)['predictions']
+    torch.testing.assert_close(scores(predictions, num_classes), expected)
+
+
+def average_precision(scores, targets):
+    """The mean of the precisions at each right one, the best first."""
+    right = targets[np.argsort(-scores)]
+    precisions = np.cumsum(right) / np.arange(1, len(right) + 1)
+    return precisions[right == 1].mean()
 
 
 @pytest.mark.parametrize('write', [write_video, write_h264])
@@ -262,10 +370,10 @@ def test_bad_files_do_not_lose_the_others(folder, inferencer, tmp_path):
     good = [folder / '2.mp4', folder / '1.mp4']
     bad = {
         'cut.mp4': 'the file is truncated',
-        'empty.mp4': 'missing, damaged or no video; replace it (RuntimeError',
+        'empty.mp4': 'the file is empty',
         'one.mp4': 'ILA aligns pairs of frames, the video has only 1',
-        'missing.mp4': 'missing, damaged or no video; replace it (FileNotFo',
-        'images': f'{images}/3.jpg: the image can not be read: image file is ',
+        'missing.mp4': 'there is no such file',
+        'images': f'{images}/3.jpg: the image cannot be read: image file is ',
         'sizes': f'{sizes}/frame 15.png: the image has another size',
         'nothing': 'ILA aligns pairs of frames, the video has only 0'
     }

@@ -1,4 +1,8 @@
 import errno
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,7 +12,8 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 
 from mmaction.registry import HOOKS
-from projects.ila.utils import atomic_file
+from projects.ila.utils import (atomic_file, check_unlocked,
+                                find_latest_checkpoint)
 
 
 class OneWeight(BaseModel):
@@ -40,7 +45,7 @@ class Score(BaseMetric):
         return dict(score=next(Score.values))
 
 
-def build(folder, epochs, scores, **hook):
+def build(folder, epochs, scores, resume=False, **hook):
     Score.values = iter(scores)
     loader = dict(
         batch_size=2, dataset=FourItems(), sampler=dict(type='DefaultSampler'))
@@ -52,6 +57,7 @@ def build(folder, epochs, scores, **hook):
         train_cfg=dict(by_epoch=True, max_epochs=epochs),
         val_cfg=dict(),
         val_evaluator=Evaluator(Score()),
+        resume=resume,
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
         default_hooks=dict(
             checkpoint=dict(type='AtomicCheckpointHook', interval=1, **hook)),
@@ -88,8 +94,10 @@ def test_keeps_the_files_that_mmengine_keeps(tmp_path, kind):
     assert names(tmp_path) == [
         'best_score_epoch_4.pth', 'epoch_4.pth', 'epoch_5.pth'
     ]
-    assert (tmp_path / 'last_checkpoint').read_text() == str(tmp_path /
-                                                             'epoch_5.pth')
+    pointer = (tmp_path / 'last_checkpoint').read_text()
+    assert tmp_path / pointer == tmp_path / 'epoch_5.pth'
+    if kind == 'AtomicCheckpointHook':
+        assert pointer == 'epoch_5.pth'
 
 
 # The first epoch writes five files, of which the checkpoint comes twice.
@@ -127,4 +135,105 @@ def test_full_disk_loses_nothing(tmp_path, monkeypatch, number, name, kept):
     assert names(tmp_path) == ['best_score_epoch_1.pth', kept]
     for name in names(tmp_path):
         torch.load(tmp_path / name, weights_only=True)
-    assert (tmp_path / 'last_checkpoint').read_text() == str(tmp_path / kept)
+    assert (tmp_path / 'last_checkpoint').read_text() == kept
+
+
+BEST = dict(max_keep_ckpts=1, save_best='score', rule='greater')
+
+
+def test_copied_folder_is_resumed_by_itself(tmp_path):
+    first, second = tmp_path / 'first', tmp_path / 'second'
+    build(first, 1, [1], **BEST).train()
+    shutil.copytree(first, second)
+    before = {path: path.read_bytes() for path in first.glob('*.pth')}
+    # As MMEngine's hook writes it.
+    (second / 'last_checkpoint').write_text(str(first / 'epoch_1.pth'))
+    build(second, 2, [2], resume=True, **BEST).train()
+    assert names(second) == ['best_score_epoch_2.pth', 'epoch_2.pth']
+    assert {path: path.read_bytes() for path in first.glob('*.pth')} == before
+
+
+@pytest.mark.parametrize('name', ['victim', 'best_score_epoch_1.pth'])
+def test_what_a_checkpoint_names_elsewhere_is_not_removed(tmp_path, name):
+    folder = tmp_path / 'run'
+    build(folder, 1, [1], **BEST).train()
+    victim = tmp_path / name
+    victim.mkdir()
+    (victim / 'keep.txt').touch()
+    path = folder / 'epoch_1.pth'
+    content = torch.load(path, weights_only=True)
+    info = content['message_hub']['runtime_info']
+    info.update(
+        best_ckpt=str(victim), keep_ckpt_ids=[f'/../../{name}', '{0}', 1])
+    torch.save(content, path)
+    shutil.copytree(victim, folder / 'epoch_' / name)
+    build(folder, 2, [2], resume=True, **BEST).train()
+    assert (victim / 'keep.txt').is_file()
+    assert (folder / 'epoch_' / name / 'keep.txt').is_file()
+    assert (folder / 'epoch_2.pth').is_file()
+
+
+def test_newest_whole_checkpoint_is_found(tmp_path):
+    assert find_latest_checkpoint(str(tmp_path)) is None
+    for step in (9, 10, 11):
+        torch.save(dict(x=torch.zeros(99)), tmp_path / f'epoch_{step}.pth')
+    torch.save(dict(), tmp_path / 'best_score_epoch_12.pth')
+    (tmp_path / 'last_checkpoint').write_text('epoch_9.pth')
+    assert find_latest_checkpoint(str(tmp_path)).endswith('epoch_9.pth')
+    (tmp_path / 'last_checkpoint').unlink()
+    newest = tmp_path / 'epoch_11.pth'
+    newest.write_bytes(newest.read_bytes()[:500])
+    with pytest.warns(UserWarning, match='epoch_11.pth'):
+        found = find_latest_checkpoint(str(tmp_path))
+    assert found == str(tmp_path / 'epoch_10.pth')
+    for path in tmp_path.glob('epoch*'):
+        path.write_bytes(b'')
+    with pytest.warns(UserWarning), pytest.raises(
+            ValueError, match='no whole checkpoint'):
+        find_latest_checkpoint(str(tmp_path))
+
+
+HOLD = f'''
+import importlib.util, os, sys, time
+from unittest.mock import MagicMock
+sys.modules.update({{'own': MagicMock(), 'own.checkpoint': MagicMock()}})
+spec = importlib.util.spec_from_file_location(
+    'own.work_dir',
+    {str(Path(atomic_file.__file__).with_name('work_dir.py'))!r})
+module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+module.lock_work_dir(sys.argv[1])
+# As data loaders' workers, which outlive a killed run.
+if os.fork() == 0:
+    time.sleep(20)
+    os._exit(0)
+print(os.getpid(), flush=True)
+time.sleep(60)
+'''
+
+
+def test_folder_is_one_runs_until_it_ends(tmp_path):
+    process = subprocess.Popen([sys.executable, '-c', HOLD, tmp_path],
+                               stdout=subprocess.PIPE,
+                               text=True)
+    try:
+        number = process.stdout.readline().strip()
+        with pytest.raises(BlockingIOError, match='--work-dir') as caught:
+            build(tmp_path, 1, [1], **BEST).train()
+        assert str(tmp_path) in str(caught.value)
+        assert f'process {number} on' in str(caught.value)
+        with pytest.raises(BlockingIOError):
+            check_unlocked(str(tmp_path))
+        assert not names(tmp_path)
+    finally:
+        process.kill()
+        process.stdout.close()
+        process.wait()
+    check_unlocked(str(tmp_path))
+    build(tmp_path, 1, [1], **BEST).train()
+    assert len(names(tmp_path)) == 2
+
+
+def test_unknown_argument_is_refused():
+    with pytest.raises(TypeError, match="'max_keep'.*'max_keep_ckpts'"):
+        HOOKS.build(dict(type='AtomicCheckpointHook', max_keep=1))

@@ -13,6 +13,7 @@ from modules import load_module
 from videos import write_video
 
 from mmaction.registry import DATASETS
+from projects.ila.datasets import annotations
 from projects.ila.datasets.annotations import Entry
 from projects.ila.datasets.dataset_building import draw_split
 from projects.ila.models.text import load_class_names
@@ -128,7 +129,7 @@ def test_class_folders(build, video):
                 ann_file=f'videos/{split}_list.txt',
                 data_prefix=dict(video='videos'),
                 num_classes=4,
-                pipeline=[dict(type='SafeDecordInit')]))
+                pipeline=[dict(type='SafePyAVInit')]))
         assert len(dataset) == 4
         for index in range(4):
             info = dataset[index]
@@ -268,9 +269,8 @@ GOOD = ('v/a/1.mp4', 'v/a/2.mp4', 'v/b/1.mp4', 'v/b/2.mp4')
     (GOOD, 'v --class-names names.txt', "v: label 'b' is none of the 2 cla"),
     (GOOD, 'v --class-names kinetics40', "'kinetics40' is neither"),
     (GOOD, 'v --out v/a/1.mp4/x', "cannot write 'v/a/1.mp4.*another place"),
-    (('v/a/1\n.mp4', 'v/a/2.mp4'), 'v', r"'v/a/1\\n.mp4' can not stand"),
-    (('v/ a/1.mp4', 'v/ a/2.mp4'), 'v', "'v/ a/..mp4' can not stand in"),
-    (('v/a/\udcff.mp4', 'v/a/2.mp4'), 'v', "'v/a/.udcff.mp4' can not stand"),
+    (('v/a/1\n.mp4', 'v/a/2.mp4'), 'v', r"'v/a/1\\n.mp4' cannot stand"),
+    (('v/ a/1.mp4', 'v/ a/2.mp4'), 'v', "'v/ a/..mp4' cannot stand in"),
 ])
 def test_bad_folders(build, files, options, message):
     touch(*files)
@@ -283,7 +283,7 @@ def test_bad_folders(build, files, options, message):
 
 
 @pytest.mark.parametrize('name, text, options, message', [
-    ('none.csv', None, '', "'none.csv' can not be read .*No such file"),
+    ('none.csv', None, '', "'none.csv' cannot be read .*No such file"),
     ('a.csv', '', '', "'a.csv' is empty"),
     ('a.csv', 'path,label\n', '', "'a.csv' is empty"),
     ('a.csv', 'path;label\na/1.mp4;x', '', 'a.csv:2: there is no label'),
@@ -308,8 +308,9 @@ def test_bad_folders(build, files, options, message):
      "label 'ab' is none of the 2 classes"),
     ('a.csv', 'path,label\na/1.mp4,a', '--path {name}', 'there are only path'),
     ('a.csv', 'path,label\na/1.mp4,a', '--path {0}', '--path .*positional'),
-    ('a.csv', b'path,label\n\xff.mp4,a', '', "can not be read .*'utf-8'"),
-    ('a.json', '{"a/1.mp4": 0', '', "'a.json' can not be read as CSV or JSON"),
+    ('a.csv', b'path,label\n\xff.mp4,a', '',
+     "a.csv:2: byte 1 .0xff. is not UTF-8"),
+    ('a.json', '{"a/1.mp4": 0', '', "'a.json' cannot be read as CSV or JSON"),
     ('a.json', '{"a/1.mp4": 0, "a/1.mp4": 1}', '', "'a/1.mp4' occurs 2 times"),
     ('a.json', '["a/1.mp4"]', '', "'a.json' is neither a list of objects"),
     ('a.json', '[]', '', "'a.json' is empty"),
@@ -413,3 +414,34 @@ def test_no_training_command_for_a_path_that_options_do_not_take(build):
     check = shlex.split(
         printed.partition('python ')[2].replace('\\\n', '').splitlines()[0])
     assert check[1] == 'my own, data/val_list.txt'
+
+
+def test_names_that_are_not_utf8(build):
+    """Those of files stay as they are, those of classes are refused."""
+    touch('v/a/caf\udce9 1.mp4', 'v/a/2.mp4', 'v/b/1.mp4', 'v/b/2.mp4')
+    build('v')
+    lists = b''.join(path.read_bytes()
+                     for path in Path('v').glob('*_list.txt'))
+    assert b'a/caf\xe9 1.mp4 0\n' in lists
+    for split in ('train', 'val'):
+        path = f'v/{split}_list.txt'
+        entries, problems = annotations.parse_list(
+            annotations.read_list(path), path, 'v')
+        assert all(os.path.isfile(entry.path) for entry in entries)
+        assert (len(entries), problems) == (2, [])
+    Path('v/b').rename('v/\udce9')
+    with pytest.raises(SystemExit, match='0xe9. is not UTF-8; rename the cl'):
+        build('v', '--force')
+
+
+@pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16', 'utf-32'])
+def test_encodings_of_annotations(build, encoding):
+    touch('v/é1.mp4', 'v/é2.mp4', 'v/x1.mp4', 'v/x2.mp4')
+    rows = {'é1.mp4': 'é', 'é2.mp4': 'é', 'x1.mp4': 'x', 'x2.mp4': 'x'}
+    lines = ['path,label', *(f'{path},{rows[path]}' for path in rows)]
+    Path('a.csv').write_bytes('\r\n'.join(lines).encode(encoding))
+    Path('a.json').write_bytes(
+        json.dumps(rows, ensure_ascii=False).encode(encoding))
+    for name in ('a.csv', 'a.json'):
+        build('v', '--annotations', name, '--force')
+        assert Path('v/class_names.txt').read_text('utf-8') == 'x\né\n'

@@ -2,6 +2,7 @@ import csv
 import hashlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,6 +10,8 @@ import time
 from pathlib import Path
 
 import av
+import cv2
+import numpy as np
 import pytest
 from modules import load_module
 from videos import write_h264, write_video
@@ -119,7 +122,7 @@ def test_min_frames(check):
     assert read_report() == [('too short', '7.mp4')]
 
 
-def fake_check(path, min_frames, hashed):
+def fake_check(path, min_frames, hashed, pipeline):
     """A decoder that does what the file's name says."""
     if 'crash' in path:
         os.kill(os.getpid(), signal.SIGSEGV)
@@ -156,7 +159,7 @@ def test_crashes_and_hangs_do_not_stop_the_others(check, monkeypatch, workers):
 def test_only_files_of_one_size_are_hashed(tmp_path, monkeypatch):
     hashed = tmp_path / 'hashed'
 
-    def note(path, min_frames, wanted):
+    def note(path, min_frames, wanted, pipeline):
         if wanted:
             with open(hashed, 'a') as file:
                 file.write(Path(path).name + '\n')
@@ -262,9 +265,9 @@ def test_no_good_line(check):
 
 
 @pytest.mark.parametrize('arguments, message', [
-    (('none.txt', ), "'none.txt' can not be read .*No such file"),
+    (('none.txt', ), "'none.txt' cannot be read .*No such file"),
     (('empty.txt', ), "'empty.txt' is empty"),
-    (('a.mp4', ), "'a.mp4' can not be read as a text file"),
+    (('a.mp4', ), 'a.mp4:1: the line holds a NUL'),
     (('folder', ), "folder 'folder' holds no video"),
     (('list.txt', '--class-names', 'no'), "class_names 'no' is neither"),
     (('list.txt', '--out', 'a.mp4/x.csv'),
@@ -304,3 +307,101 @@ def test_command(broken):
     assert set(kinds[5:]) == {
         b'truncated', b'too short', b'unreadable', b'duplicate'
     }
+
+
+def write_frames(folder, count, start=1, name='img_{:05}.jpg', seed=0):
+    folder.mkdir(parents=True)
+    noise = np.random.default_rng(seed).integers(0, 256, (count, 24, 32, 3))
+    for number, image in enumerate(noise, start):
+        cv2.imwrite(str(folder / name.format(number)), image)
+
+
+def test_folders_of_frames(check):
+    """In folders and in lists of MMAction2's RawframeDataset."""
+    for seed, name in enumerate(('a', 'b 1', 'c', 'd', 'e', 'f')):
+        write_frames(Path('frames', name), 5, seed=seed)
+    shutil.copytree('frames/a', 'frames/g')
+    cv2.imwrite('frames/a/flow_x_00001.jpg', np.zeros((9, 9, 3)))
+    Path('frames/c/img_00003.jpg').unlink()
+    cv2.imwrite('frames/d/img_00004.jpg', np.zeros((9, 9, 3)))
+    path = Path('frames/e/img_00005.jpg')
+    path.write_bytes(path.read_bytes()[:300])
+    for number in range(2, 6):
+        Path(f'frames/f/img_0000{number}.jpg').unlink()
+
+    options = '--filename-tmpl', 'img_{:05}.jpg'
+    assert check('frames', *options)[0] == 1
+    bad = [('unreadable', f'frames/{x}') for x in 'cdef']
+    assert sorted(read_report()) == [('duplicate', 'frames/g'), *bad]
+
+    lines = ['a 5 1', 'a 6 1', 'b 1 5 0', 'c 5 0', 'd 5 2', 'none 5 0', 'a 5']
+    Path('list.txt').write_text('\n'.join(lines))
+    code, printed = check('list.txt', '--data-prefix', 'frames',
+                          '--write-list', 'good.txt')
+    assert code == 1
+    assert read_report() == [('truncated', 'frames/a'), ('wrong line', '3'),
+                             ('wrong line', '7'), ('unreadable', 'frames/c'),
+                             ('unreadable', 'frames/d'),
+                             ('missing', 'frames/none'),
+                             ('classes unused', '')]
+    assert 'the list says 6 frames, the folder has 5' in ''.join(printed)
+    assert "'img_00003.jpg' is missing" in ''.join(printed)
+    assert Path('good.txt').read_text() == 'a 5 1\n'
+
+    Path('list.txt').write_text('a 5 1 0\n')
+    assert check('list.txt', '--data-prefix', 'frames',
+                 '--multi-class')[0] == 0
+
+
+def test_several_labels(check):
+    for number, name in enumerate(('a', 'b 1', 'c')):
+        write_video(Path(f'{name}.mp4'), 10 + number)
+    Path('list.txt').write_text('a.mp4 0 2\nb 1.mp4 2\nc.mp4 3 0\n'
+                                'a.mp4 2 0\nb 1.mp4 2 3\n')
+    assert check('list.txt', '--multi-class')[0] == 1
+    assert read_report() == [('duplicate', 'a.mp4'),
+                             *[('two labels', 'b 1.mp4')] * 2,
+                             ('classes unused', '')]
+    assert check('list.txt')[0] == 1
+    assert [x[0] for x in read_report()][:4] == ['wrong line'] * 4
+
+
+def test_encodings_of_lists(check):
+    name = os.fsdecode(b'caf\xe9')
+    write_video(Path('a.mp4'), 10).rename(f'{name}.mp4')
+    Path('list.txt').write_bytes(os.fsencode(f'{name}.mp4 0\n{name} 1 0\n'))
+    code, printed = check('list.txt', '--write-list', 'good.txt')
+    assert code == 1
+    assert 'list.txt:2: byte 4 (0xe9) is not UTF-8' in ''.join(printed)
+    assert Path('good.txt').read_bytes() == b'caf\xe9.mp4 0\n'
+    Path(f'{name}.mp4').rename(f'{name}2.mp4')
+    assert check('.')[0] == 0
+    Path(f'{name}2.mp4').write_bytes(b'')
+    assert check('.')[0] == 1
+    assert read_report() == [('unreadable', r'caf\udce92.mp4')]
+
+
+def test_report_outlives_an_interrupt(check, monkeypatch):
+    for name in 'abc':
+        Path(f'{name}.mp4').write_text(name)
+    Path('list.txt').write_text('a.mp4 0\nb.mp4 0\nc.mp4 0\n')
+    update = video_check.ProgressBar.update
+
+    def interrupt(self):
+        update(self)
+        if self.completed == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(video_check.ProgressBar, 'update', interrupt)
+    code, _ = check('list.txt', '--workers', '1', '--write-list', 'good.txt')
+    assert code == 130
+    assert [kind for kind, _ in read_report()] == ['unreadable'] * 2
+    assert not Path('good.txt').exists()
+
+
+def test_outputs_are_refused_before_the_work(check, monkeypatch):
+    monkeypatch.setattr(tool, 'read_source', None)
+    Path('list.txt').touch()
+    for option in ('--out', '--write-list'):
+        code, _ = check('list.txt', option, 'list.txt/x.csv')
+        assert code.startswith("cannot write 'list.txt/x.csv': ")

@@ -75,7 +75,7 @@ def test_released_to_ila_and_back(k400):
 
 @pytest.mark.parametrize('tool, config, content, message', [
     ('clip_to_ila', 'ila_vitb16_k400', b'no archive',
-     "weight file 'a.pth' can not be read"),
+     "weight file 'a.pth' cannot be read"),
     ('released_to_ila', 'released/ila_vitb16_k400', 'ssv2',
      'a.pth: the weights lack'),
     ('released_to_ila', 'released/ila_vitb16_ssv2', 'k400',

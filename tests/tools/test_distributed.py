@@ -14,9 +14,9 @@ _base_ = ['{ROOT}/tests/data/tiny_motion.py']
 model = dict(backbone=dict(alignment=dict(predictor=dict(
     norm_cfg=dict(type='GN', num_groups=1)))))
 train_pipeline = [
-    dict(type='SafeDecordInit'),
+    dict(type='SafePyAVInit'),
     dict(type='UniformSample', clip_len=4),
-    dict(type='SafeDecordDecode'),
+    dict(type='SafePyAVDecode'),
     dict(type='RandomResizedCrop'),
     dict(type='Resize', scale=(32, 32), keep_ratio=False),
     dict(type='FormatShape', input_format='NCTHW'),

@@ -244,9 +244,9 @@ def tiny(tmp_path_factory):
         folder, 'token', 'text', f"""
 work_dir = '{folder}/work'
 crops = [
-    dict(type='SafeDecordInit'),
+    dict(type='SafePyAVInit'),
     dict(type='UniformSample', clip_len=4, num_clips=2, test_mode=True),
-    dict(type='SafeDecordDecode'),
+    dict(type='SafePyAVDecode'),
     dict(type='Resize', scale=(32, 32), keep_ratio=False),
     dict(type='FormatShape', input_format='NCTHW'),
     dict(type='PackActionInputs')
@@ -298,7 +298,7 @@ def test_test_gives_the_figures_of_the_checkpoint(tiny, capfd):
     ('b.pt2', ['--cfg-options', 'model.data_preprocessor.to_rgb=True'
                ], 'only the normalisation of RGB can be exported'),
     ('data', [], 'data: give a name that ends in'),
-    ('a.pth/b.pt2', [], 'Cannot write .*b.pt2: .*choose another name'),
+    ('a.pth/b.pt2', [], "cannot write '.*b.pt2': .*choose another place"),
 ])
 def test_bad_input_of_export(tiny, output, options, message):
     before = sorted(tiny.rglob('*'))
@@ -342,7 +342,7 @@ def test_file_that_differs_is_not_kept(tiny, monkeypatch):
 
 
 @pytest.mark.parametrize('name, options, message', [
-    ('a.pt2', ['--dump', 'out.txt'], '--dump out.txt: .*end its name with'),
+    ('a.pt2', ['--dump', 'out.txt'], "write 'out.txt': .*must end with .pkl"),
     ('none.pt2', [], "none.pt2' does not exist; mend its path"),
     ('cut.pt2', [], "cut.pt2' can not be read: it is truncated"),
     ('a.pth', [], "a.pth' can not be read: .* or not from tools/deployment"),

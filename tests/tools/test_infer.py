@@ -1,6 +1,9 @@
 import csv
 import json
+import math
+import os
 import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +15,7 @@ from videos import write_video
 
 from mmaction.apis import init_recognizer
 from projects.ila.apis import ILAInferencer
+from projects.ila.models.heads import ILALinearHead
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / 'tools/infer.py'
@@ -20,9 +24,9 @@ PIPELINE = 'test_dataloader.dataset.pipeline'
 CONFIG = f'''
 _base_ = ['{ROOT}/tests/data/tiny_motion.py']
 test_pipeline = [
-    dict(type='SafeDecordInit'),
+    dict(type='SafePyAVInit'),
     dict(type='UniformSample', clip_len=4, num_clips=2, test_mode=True),
-    dict(type='SafeDecordDecode'),
+    dict(type='SafePyAVDecode'),
     dict(type='Resize', scale=(-1, 32)),
     dict(type='ThreeCrop', crop_size=32),
     dict(type='FormatShape', input_format='NCTHW'),
@@ -176,20 +180,90 @@ def test_classes_of_a_text_head(folder, infer, tmp_path):
     assert total == pytest.approx(100, abs=0.11)
 
 
-def test_results_that_can_not_be_written_are_shown(infer, monkeypatch):
-
-    def fail(*args, **kwargs):
-        raise OSError(28, 'No space left on device')
-
-    monkeypatch.setattr(tool.json, 'dump', fail)
+def test_results_that_cannot_be_written_are_shown(folder, infer):
+    (folder / 'full.json.partial').symlink_to('/dev/full')
     code, out, _ = infer('videos/c.mp4', '--out', 'full.json')
-    assert code == 'full.json can not be written: No space left on device'
+    (folder / 'full.json.partial').unlink()
+    assert code.startswith("cannot write 'full.json': No space left on device")
     assert 'videos/c.mp4\n' in out
+
+
+@pytest.mark.parametrize('name, error, expected',
+                         [('stopped.json', KeyboardInterrupt(), 130),
+                          ('stopped.csv', SystemExit(143), 143)])
+def test_finished_predictions_outlive_an_interrupt(folder, infer, monkeypatch,
+                                                   name, error, expected):
+    read, written = ILAInferencer._read, []
+
+    def interrupt(self, file, *args):
+        if 'd.mp4' in file:
+            written.append((folder / f'{name}.partial').read_text())
+            raise error
+        return read(self, file, *args)
+
+    monkeypatch.setattr(ILAInferencer, '_read', interrupt)
+    (folder / name).write_text('older')
+    code, out, _ = infer('videos', '--topk', '1', '--out', name)
+    assert code == expected
+    assert 'videos/c.mp4' in out
+    # What is done is on the disk already, if the process is killed.
+    assert 'videos/c.mp4' in written[0]
+    if name.endswith('.json'):
+        result = json.loads((folder / name).read_text())
+        files = [x['file'] for x in result['predictions']]
+    else:
+        with open(folder / name, newline='') as file:
+            files = [row['file'] for row in csv.DictReader(file)]
+    assert files == ['videos/a b.mp4', 'videos/c.mp4']
+
+    # Before the first one is done there is nothing to write.
+    (folder / name).write_text('older')
+    assert infer('videos/d.mp4', '--out', name)[0] == expected
+    assert (folder / name).read_text() == 'older'
+    assert list(folder.glob('*.partial')) == []
+
+
+def test_file_names_that_are_not_utf8(folder, infer):
+    path = os.fsdecode(b'videos/caf\xe9.mp4')
+    shutil.copy(folder / 'videos/c.mp4', folder / path)
+    for name in ('odd.json', 'odd.csv'):
+        code, out, _ = infer('videos/caf*', '--topk', '1', '--out', name)
+        assert code == 0
+        assert r'videos/caf\udce9.mp4' in out
+    (folder / path).unlink()
+    prediction, = json.loads((folder / 'odd.json').read_text())['predictions']
+    assert prediction['file'] == path
+    with open(folder / 'odd.csv', newline='', encoding='utf-8') as file:
+        row, = csv.DictReader(file)
+    assert row['file'] == r'videos/caf\udce9.mp4'
+
+
+def test_scores_that_are_not_finite_are_errors(folder, infer, monkeypatch):
+    """Of each file, and the file that is written is JSON."""
+    average = ILALinearHead.average_clip
+
+    def spoil(self, logits, num_segs):
+        logits[0, 0] = math.nan
+        return average(self, logits, num_segs)
+
+    monkeypatch.setattr(ILALinearHead, 'average_clip', spoil)
+    code, _, _ = infer('videos', '--batch-size', '2', '--out', 'nan.json')
+    # Each batch has one.
+    assert code.startswith('2 of 3 failed:\nvideos/')
+    assert code.count('the scores are not finite') == 2
+
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    text = (folder / 'nan.json').read_text()
+    result = json.loads(text, parse_constant=refuse)
+    assert len(result['predictions']) == 1
+    assert len(result['errors']) == 2
 
 
 @pytest.mark.parametrize('arguments, words', [
     (['none*.mp4', 'none'], "no videos in 'none*.mp4, none'"),
-    (['videos', '--device', 'cuda:99'], "device 'cuda:99' can not be used"),
+    (['videos', '--device', 'cuda:99'], "device 'cuda:99' cannot be used"),
     (['videos', '--classes', 'a,b'], '`classes` are 2 names'),
     (['videos', '--classes', 'none.txt'], "'none.txt' is neither"),
     (['videos', '--stride', '1'], 'stride needs a window'),
@@ -201,9 +275,14 @@ def test_bad_arguments_are_one_line(infer, arguments, words):
     assert words in code and '\n' not in code
 
 
-def test_bad_outputs_are_refused_before_any_work(infer):
+def test_bad_outputs_are_refused_before_any_work(folder, infer, monkeypatch):
+    monkeypatch.setattr(tool, 'load_overridden_config', None)
+    (folder / 'folder.json').mkdir()
     for name, words in (('a.txt', 'must end with .json or .csv'),
-                        ('none/a.csv', 'there is no such folder')):
-        code, out, err = infer('videos', '--out', name)
-        assert (code, out) == (2, '')
-        assert words in err
+                        ('tiny.pth/a.csv', 'File exists'), ('folder.json',
+                                                            'it is a folder'),
+                        (f"{'a' * 300}.csv", 'File name too long')):
+        code, out, _ = infer('videos', '--out', name)
+        assert words in code and f"cannot write '{name}'" in code
+        assert out == ''
+    (folder / 'folder.json').rmdir()

@@ -21,9 +21,9 @@ model = dict(
     data_preprocessor=dict(
         blending=dict(type='MixupBlending', num_classes=10, alpha=0.8)))
 train_pipeline = [
-    dict(type='SafeDecordInit'),
+    dict(type='SafePyAVInit'),
     dict(type='UniformSample', clip_len=4),
-    dict(type='SafeDecordDecode'),
+    dict(type='SafePyAVDecode'),
     dict(type='RandomResizedCrop'),
     dict(type='Resize', scale=(32, 32), keep_ratio=False),
     dict(type='Flip', flip_ratio=0.5),
@@ -42,7 +42,8 @@ train_cfg = dict(max_epochs=4, val_interval=1)
 default_hooks = dict(checkpoint=dict(max_keep_ckpts=2))
 optim_wrapper = dict(accumulative_counts=2, clip_grad=dict(max_norm=1.))
 custom_hooks = [
-    dict(type='DisturbanceDecayHook', begin=1, factor=0.5),
+    dict(
+        type='DisturbanceDecayHook', begin=0.25, interval=0.25, factor=0.5),
     dict(type='ReproducibleResumeHook'),
     dict(type='EMAHook', momentum=0.1)
 ]

@@ -22,17 +22,17 @@ TOOL = ROOT / 'tools/visualize_alignment.py'
 CONFIG = f'''
 _base_ = ['{ROOT}/tests/data/tiny_motion.py']
 val_pipeline = [
-    dict(type='SafeDecordInit'),
+    dict(type='SafePyAVInit'),
     dict(type='UniformSample', clip_len=4, test_mode=True),
-    dict(type='SafeDecordDecode'),
+    dict(type='SafePyAVDecode'),
     dict(type='Resize', scale=(32, 32), keep_ratio=False),
     dict(type='FormatShape', input_format='NCTHW'),
     dict(type='PackActionInputs')
 ]
 test_pipeline = [
-    dict(type='SafeDecordInit'),
+    dict(type='SafePyAVInit'),
     dict(type='UniformSample', clip_len=4, num_clips=2, test_mode=True),
-    dict(type='SafeDecordDecode'),
+    dict(type='SafePyAVDecode'),
     dict(type='Resize', scale=(-1, 32)),
     dict(type='ThreeCrop', crop_size=32),
     dict(type='FormatShape', input_format='NCTHW'),
@@ -55,7 +55,8 @@ def folder(tmp_path_factory):
     (folder / 'tiny.py').write_text(CONFIG)
     for name, settings in (('token', dict(form='token')),
                            ('released', dict(form='released')),
-                           ('second', dict(temporal_layers=[1]))):
+                           ('second', dict(temporal_layers=[1])),
+                           ('none', dict(form='none', alignment=None))):
         torch.manual_seed(0)
         cfg = Config.fromfile(folder / 'tiny.py')
         cfg.model.backbone.update(settings)
@@ -212,11 +213,11 @@ def test_compiled_model(draw, folder, monkeypatch):
 
 @pytest.mark.parametrize('args, message', [
     ('token.pth none.mp4', 'Video file not found: none.mp4'),
-    ('none.pth a.mp4', 'Checkpoint file not found: none.pth'),
+    ('missing.pth a.mp4', 'Checkpoint file not found: missing.pth'),
     ('token.pth one.mp4', "cannot load video 'one.mp4': .* has only 1"),
     ('token.pth cut.mp4', "cannot load video 'cut.mp4': .* truncated"),
     ('token.pth text.mp4', "cannot load video 'text.mp4'"),
-    ('text.mp4 a.mp4', "weight file 'text.mp4' can not be read"),
+    ('text.mp4 a.mp4', "weight file 'text.mp4' cannot be read"),
     ('released.pth a.mp4', "released.pth: the weights have ILA's form"),
     ('token.pth a.mp4 --layers 0 2', '--layers 2: .* 2 blocks; .* 0 to 1'),
     ('token.pth a.mp4 --layers -1', '--layers -1: .* 2 blocks; .* 0 to 1'),
@@ -224,12 +225,12 @@ def test_compiled_model(draw, folder, monkeypatch):
      'model.backbone.temporal_layers=[1]',
      '--layers 0: that block aligns nothing; choose from 1'),
     ('second.pth a.mp4', r'second.pth: the weights lack \d+ entries .*layers.0'
-     '.*mend `model.backbone`'),
+     '.*take the config'),
     ('token.pth a.mp4 --view 6', '--view 6: .* 6 views; .* 0 to 5'),
     ('token.pth a.mp4 --class-names two.txt', 'two.txt: 2 names, .* 10'),
     ('token.pth a.mp4 --class-names none.txt', "'none.txt' is neither"),
     ('token.pth a.mp4 --device gpu', '--device gpu can not be used'),
-    ('token.pth a.mp4 --out-dir a.mp4', 'to a.mp4: .* another --out-dir'),
+    ('token.pth a.mp4 --out-dir a.mp4', "write to folder 'a.mp4': .* another"),
     ('token.pth a.mp4 --cfg-options val_dataloader=None',
      'no `val_dataloader`.*--view'),
     ('token.pth a.mp4 --cfg-options model.type=Recognizer3D',
@@ -237,7 +238,7 @@ def test_compiled_model(draw, folder, monkeypatch):
     ('token.pth a.mp4 --cfg-options val_pipeline.3.scale=(36,36) '
      'val_dataloader.dataset.pipeline.3.scale=(36,36)',
      'patches of 8 pixels do not divide'),
-    ('token.pth a.mp4 --cfg-options model.backbone.form=none '
+    ('none.pth a.mp4 --cfg-options model.backbone.form=none '
      'model.backbone.alignment=None',
      "the form 'none' has no interactive points .* 'token' or 'released'"),
 ])

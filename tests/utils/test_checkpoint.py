@@ -4,9 +4,11 @@ import sys
 import types
 import zipfile
 
+import numpy as np
 import pytest
 import torch
 from archives import clip_of, save_torchscript
+from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 from reference import load_reference
 from safetensors.torch import save_file
@@ -93,7 +95,7 @@ def test_truncated_files_are_named(tmp_path, clip, name, kept):
         save_file(clip, path)
     whole = path.read_bytes()
     path.write_bytes(whole[:int(kept * len(whole))])
-    with pytest.raises(ValueError, match=rf"{name}' can not be read"):
+    with pytest.raises(ValueError, match=rf"{name}' cannot be read"):
         read_checkpoint(str(path))
 
 
@@ -208,3 +210,117 @@ def test_hash_depends_on_names_types_shapes_and_values():
     ]
     assert hash_weights(weights) == hash_weights(same)
     assert len({hash_weights(w) for w in [weights, *others]}) == 6
+
+
+@pytest.mark.parametrize('name', ['a.pth', 'a.pt', 'a.safetensors', 'b.pth'])
+def test_no_flipped_bit_of_the_weights_is_missed(tmp_path, name):
+    weights = dict(a=torch.randn(64, 4), b=torch.randn(3))
+    path = tmp_path / name
+    if name == 'a.pt':
+        save_torchscript(weights, path)
+    elif name == 'b.pth':  # As a training writes it.
+        torch.save(dict(state_dict=weights, meta=dict(epoch=1)), path)
+    else:
+        meta = dict(ila=dict(weights_sha256=hash_weights(weights)))
+        write_checkpoint(str(path), dict(state_dict=weights, meta=meta))
+    whole = path.read_bytes()
+    expected = read_checkpoint(str(path))['state_dict']
+    for place in range(0, len(whole), max(1, len(whole) // 150)):
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << place % 8
+        path.write_bytes(flipped)
+        try:
+            found = read_checkpoint(str(path))['state_dict']
+        except ValueError as error:
+            assert f"{name}' cannot be read" in str(error) or (
+                'holds more than data' in str(error))
+        else:  # The bit means nothing.
+            assert found.keys() == expected.keys(), place
+            for key, value in expected.items():
+                assert torch.equal(found[key], value), place
+
+
+@pytest.mark.parametrize('entry', ['state_dict', 'model'])
+def test_other_weights_than_the_hash_says(tmp_path, entry):
+    weights = dict(a=torch.ones(2))
+    meta = dict(ila=dict(weights_sha256=hash_weights(weights)))
+    path = str(tmp_path / 'a.pth')
+    torch.save({entry: weights, 'meta': meta}, path)
+    assert read_checkpoint(path)[entry].keys() == {'a'}
+    weights['a'][1] = 2
+    torch.save({entry: weights, 'meta': meta}, path)
+    with pytest.raises(ValueError, match=r"a\.pth' cannot .*weights_sha256"):
+        CheckpointLoader.load_checkpoint(path)
+
+
+def test_archive_without_checksums_is_read(tmp_path):
+    """PyTorch's own switch leaves zeros in their place."""
+    path = str(tmp_path / 'a.pth')
+    torch.save(dict(a=torch.ones(2)), path)
+    with zipfile.ZipFile(path) as archive:
+        sums = [info.CRC for info in archive.infolist()]
+    content = (tmp_path / 'a.pth').read_bytes()
+    for value in sums:
+        content = content.replace(value.to_bytes(4, 'little'), bytes(4))
+    (tmp_path / 'a.pth').write_bytes(content)
+    assert torch.equal(read_checkpoint(path)['a'], torch.ones(2))
+
+
+@pytest.mark.parametrize('version', ['2.1.0', torch.__version__])
+@pytest.mark.parametrize('zipped', [True, False])
+def test_training_state_is_read_by_every_release(tmp_path, monkeypatch,
+                                                 version, zipped):
+    path = str(tmp_path / 'a.pth')
+    counts = np.arange(3)
+    content = dict(
+        state_dict=dict(a=torch.ones(2)),
+        optimizer=dict(state={0: dict(step=torch.tensor(3.))}),
+        message_hub=dict(
+            log_scalars=dict(loss=HistoryBuffer([1., 2.], [1, 1])),
+            runtime_info=dict(
+                score=np.float32(0.25), best=np.bool_(True), counts=counts)))
+    torch.save(content, path, _use_new_zipfile_serialization=zipped)
+    monkeypatch.setattr(torch, '__version__', version)
+    loaded = CheckpointLoader.load_checkpoint(path, 'cpu')
+    assert loaded['optimizer']['state'][0]['step'] == 3
+    assert loaded['message_hub']['log_scalars']['loss'].mean() == 1.5
+    info = loaded['message_hub']['runtime_info']
+    assert info['score'] == np.float32(0.25) and info['best']
+    np.testing.assert_array_equal(info['counts'], counts)
+    torch.save(
+        dict(state_dict=Attack()), path, _use_new_zipfile_serialization=zipped)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match='holds more than data'):
+        CheckpointLoader.load_checkpoint(path, 'cpu')
+    assert not os.path.exists('attacked')
+
+
+class Call:
+
+    def __init__(self, *call):
+        self.call = call
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize('version', ['2.1.0', torch.__version__])
+@pytest.mark.parametrize('call', [
+    Call(np.ndarray, ((1, ), 'O', b'pointers')),
+    Call(np.dtype, ('O', False, True)),
+    Call(np.dtype, ('f8,O', )),
+])
+def test_numpy_takes_no_bytes_for_pointers(tmp_path, monkeypatch, version,
+                                           call):
+    torch.save(dict(a=torch.ones(1), b=call), tmp_path / 'a.pth')
+    monkeypatch.setattr(torch, '__version__', version)
+    with pytest.raises(ValueError, match=r"a\.pth' "):
+        read_checkpoint(str(tmp_path / 'a.pth'))
+
+
+def test_state_of_numpy_types_is_not_read(tmp_path):
+    """Under such a state, numbers would be taken for pointers."""
+    state = (3, '<', None, ('a', ), {'a': (np.dtype('f4'), 0)}, 8, 8, 63)
+    call = Call(np.dtype, ('f8', False, True), state)
+    torch.save(dict(a=torch.ones(1), b=call), tmp_path / 'a.pth')
+    assert read_checkpoint(str(tmp_path / 'a.pth'))['b'].fields is None

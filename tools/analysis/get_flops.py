@@ -16,11 +16,11 @@ from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 from mmaction.registry import MODELS  # noqa: E402
 from mmaction.structures import ActionDataSample  # noqa: E402
 from projects.ila.utils import is_alignment  # noqa: E402
-from projects.ila.utils.weight_names import (KINETICS_CLASSES,  # noqa: E402
-                                             SSV2_CLASSES)
+from projects.ila.utils.weight_names import KINETICS_CLASSES  # noqa: E402
+from projects.ila.utils.weight_names import SSV2_CLASSES  # noqa: E402
 
-# GFLOPs per view in the paper, which are MACs: by number of classes, then (arch,
-# image size, frames).
+# GFLOPs per view in the paper, which are MACs: by number of classes, then
+# (arch, image size, frames).
 PUBLISHED = {
     KINETICS_CLASSES: {
         ('clip-b/32', 224, 8): 40,

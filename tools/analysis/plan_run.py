@@ -26,6 +26,7 @@ from torch.utils._pytree import tree_flatten  # noqa: E402
 
 from mmaction.registry import MODELS  # noqa: E402
 from mmaction.structures import ActionDataSample  # noqa: E402
+from projects.ila.utils import read_lines  # noqa: E402
 
 AMP_WRAPPERS = ('AmpOptimWrapper', 'OptionalAmpOptimWrapper')
 GIB = 2**30
@@ -164,7 +165,9 @@ def count_videos(cfg: Config) -> int:
     path = Path(dataset.get('data_root') or '', dataset.get('ann_file', ''))
     videos = 0
     if path.is_file():
-        videos = sum(bool(line.strip()) for line in path.open())
+        videos = sum(
+            bool(line.strip())
+            for line in read_lines(str(path), 'surrogateescape'))
     if not videos:
         raise ValueError(
             f"annotation file '{path}' does not exist or is empty; prepare "

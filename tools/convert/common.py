@@ -6,6 +6,7 @@ from typing import Callable
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from cli import check_outputs  # noqa: E402
 from cli import exit_on_bad_input  # noqa: E402
 from cli import add_config_arguments, load_overridden_config  # noqa: E402
 
@@ -25,6 +26,7 @@ def main(convert: Callable, description: str) -> None:
     parser.add_argument('source', help='file to convert')
     parser.add_argument('target', help='file to write')
     args = parser.parse_args()
+    check_outputs(args.target)
     cfg = load_overridden_config(args)
 
     with exit_on_bad_input():

@@ -23,12 +23,13 @@ from typing import Iterable, List, Sequence, Tuple
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / 'tools'))
 
-from cli import exit_on_bad_input  # noqa: E402
+from cli import check_outputs, exit_on_bad_input  # noqa: E402
 from mmengine.config import DictAction  # noqa: E402
 
 from projects.ila.datasets import annotations  # noqa: E402
 from projects.ila.datasets import dataset_building as building  # noqa: E402
 from projects.ila.datasets.annotations import Entry, natural_key  # noqa: E402
+from projects.ila.utils import split_lines  # noqa: E402
 
 
 def read_parts(args: argparse.Namespace) -> List[Tuple[str, List[Entry]]]:
@@ -79,15 +80,13 @@ def format_list(entries: List[Entry], prefix: str) -> str:
     entries = sorted(entries, key=lambda x: (x.label, natural_key(x.path)))
     text = ''.join(f'{os.path.relpath(x.path, prefix)} {x.label}\n'
                    for x in entries)
-    read, _ = annotations.parse_list(text.split('\n'), 'list', prefix)
+    read, _ = annotations.parse_list(split_lines(text), 'list', prefix)
     read = {(entry.path, entry.label) for entry in read}
     for entry in entries:
-        text_only = entry.path.encode(errors='ignore').decode()
-        if (text_only, entry.label) not in read:
+        if (entry.path, entry.label) not in read:
             raise ValueError(
-                f'{entry.path!r} can not stand in a list, it begins or ends '
-                'with a blank, or has a line break or an unknown character; '
-                'rename the file')
+                f'{entry.path!r} cannot stand in a list, since it begins or '
+                'ends with a blank or has a line break; rename the file')
     return text
 
 
@@ -192,6 +191,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    sys.stdout.reconfigure(errors='backslashreplace')  # For odd file names.
     folder = Path(args.folders[0])
     out = args.out or str(folder if len(args.folders) == 1 else folder.parent)
     files = [
@@ -203,6 +203,8 @@ def main() -> None:
     if there and not args.force:
         sys.exit(f'{there[0]} is there already; give another --out or replace '
                  'it with --force')
+    if args.out:
+        check_outputs(*files)
     with exit_on_bad_input():
         names = args.class_names and building.read_class_names(
             args.class_names)

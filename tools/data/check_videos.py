@@ -12,16 +12,63 @@ import sys
 from collections import Counter
 from itertools import islice
 from pathlib import Path
-from typing import List
+from typing import List, Optional, Sequence, Tuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from cli import exit_on_bad_input  # noqa: E402
+from cli import check_outputs, exit_on_bad_input, load_config  # noqa: E402
 
-from projects.ila.datasets import annotations  # noqa: E402
+from projects.ila.datasets import annotations, frame_folders  # noqa: E402
 from projects.ila.datasets.annotations import Entry, Problem  # noqa: E402
+from projects.ila.datasets.video_check import PIPELINE  # noqa: E402
 from projects.ila.datasets.video_check import check_videos  # noqa: E402
 from projects.ila.models.text import load_class_names  # noqa: E402
+
+
+def read_source(source: str, prefix: str, num_classes: Optional[int],
+                args: argparse.Namespace) -> Tuple[list, list, dict]:
+    """Read a list or look into a folder, of videos or of folders of frames.
+
+    Returns:
+        tuple: The entries, the problems, and the template of the entries that
+        are folders of frames by their paths.
+    """
+    template = args.filename_tmpl
+    if os.path.isdir(source):
+        folders = frame_folders.find_frame_folders(source)
+        try:
+            return annotations.read_folder(source), [], {}
+        except ValueError:  # There is no video.
+            if not folders:
+                raise
+        entries = [Entry(source, 0, path, None) for path in folders]
+        return entries, [], dict.fromkeys(folders, template)
+    lines = annotations.read_list(source)
+    if not frame_folders.is_frame_list(lines, prefix):
+        return *annotations.parse_list(lines, source, prefix, num_classes,
+                                       args.multi_class), {}
+    template = template or frame_folders.FRAME_TEMPLATE
+    entries, problems = frame_folders.parse_frame_list(lines, source, prefix,
+                                                       num_classes,
+                                                       args.multi_class,
+                                                       template)
+    return entries, problems, dict.fromkeys((x.path for x in entries),
+                                            template)
+
+
+def get_labels(entry: Entry) -> Tuple[int, ...]:
+    """Get the labels of an entry: none, one or several."""
+    if entry.label is None:
+        return ()
+    return entry.label if isinstance(entry.label, tuple) else (entry.label, )
+
+
+def load_pipeline(args: argparse.Namespace) -> Sequence[dict]:
+    """Get the test pipeline of a config, or the default one."""
+    if args.config is None:
+        return PIPELINE
+    dataset = load_config(args).get('test_dataloader', {}).get('dataset', {})
+    return [dict(step) for step in dataset.get('pipeline', [])]
 
 
 def drop(entries: List[Entry], problems: List[Problem]) -> List[Entry]:
@@ -33,7 +80,11 @@ def drop(entries: List[Entry], problems: List[Problem]) -> List[Entry]:
 def find_unused(entries: List[Entry], source: str,
                 num_classes: int) -> List[Problem]:
     """Find the classes of which a list has no entry."""
-    used = {entry.label for entry in entries if entry.source == source}
+    used = {
+        label
+        for entry in entries if entry.source == source
+        for label in get_labels(entry)
+    }
     unused = (label for label in range(num_classes) if label not in used)
     number = num_classes - len(used)
     if not number:
@@ -45,13 +96,14 @@ def find_unused(entries: List[Entry], source: str,
 
 
 def format_csv(problems: List[Problem]) -> str:
+    """Make a table, in which what is not UTF-8 in paths is escaped."""
     table = io.StringIO(newline='')
     writer = csv.writer(table, lineterminator='\n')
     writer.writerow(['kind', 'source', 'line', 'path', 'reason'])
     for kind, entry, reason in problems:
         writer.writerow(
             [kind, entry.source, entry.line or '', entry.path, reason])
-    return table.getvalue()
+    return table.getvalue().encode('utf-8', 'backslashreplace').decode()
 
 
 def parse_args() -> argparse.Namespace:
@@ -60,7 +112,8 @@ def parse_args() -> argparse.Namespace:
         'sources',
         nargs='+',
         metavar='LIST|FOLDER',
-        help='lists of paths and labels, or folders of videos')
+        help='lists of paths and labels, or folders, of videos or of folders '
+        'of frames')
     parser.add_argument(
         '--data-prefix',
         nargs='+',
@@ -70,6 +123,19 @@ def parse_args() -> argparse.Namespace:
         '--class-names',
         help="'kinetics400' or a file with one name per line; labels up to "
         'the highest one by default')
+    parser.add_argument(
+        '--multi-class',
+        action='store_true',
+        help='videos may have several labels')
+    parser.add_argument(
+        '--filename-tmpl',
+        help='names of frames; img_{:05}.jpg in lists and all images in '
+        'folders by default')
+    parser.set_defaults(cfg_options=None, allow_new_keys=False)
+    parser.add_argument(
+        '--config',
+        help='config file whose test pipeline reads the videos; SafePyAVInit '
+        'and SafePyAVDecode do by default')
     parser.add_argument('--min-frames', type=int, default=2)
     parser.add_argument('--workers', type=int, default=os.cpu_count())
     parser.add_argument(
@@ -96,24 +162,29 @@ def parse_args() -> argparse.Namespace:
         parser.error('--write-list needs lists, not folders')
     if len(set(args.sources)) < len(args.sources):
         parser.error('give each list or folder once')
+    check_outputs(args.out, *args.write_list or [])
     return args
 
 
 def main() -> None:
     args = parse_args()
     sys.stdout.reconfigure(errors='backslashreplace')  # For odd file names.
-    entries, problems = [], []
+    entries, problems, frames = [], [], {}
     with exit_on_bad_input():
         num_classes = None
         if args.class_names:
             num_classes = len(load_class_names(args.class_names))
         for source, prefix in zip(args.sources, args.data_prefix):
-            found = annotations.read_source(source, prefix, num_classes)
+            found = read_source(source, prefix, num_classes, args)
             entries += found[0]
             problems += found[1]
-
-    results = check_videos((entry.path for entry in entries), args.min_frames,
-                           args.workers, args.timeout)
+            frames.update(found[2])
+        pipeline = load_pipeline(args)
+        results = check_videos((entry.path for entry in entries),
+                               args.min_frames, args.workers, args.timeout,
+                               frames, pipeline)
+    checked = [x for x in entries if results[x.path].kind != 'not checked']
+    stopped, entries = len(checked) < len(entries), checked
     for entry in entries:
         kind, reason, _ = results[entry.path]
         if kind:
@@ -125,10 +196,10 @@ def main() -> None:
     })
     good = drop(good, problems)
     if num_classes is None:
-        labels = [entry.label for entry in entries if entry.line]
+        labels = [label for entry in entries for label in get_labels(entry)]
         num_classes = 1 + max(labels, default=-1)
     for source in args.sources:
-        if not os.path.isdir(source):
+        if not os.path.isdir(source) and not stopped:
             problems += find_unused(good, source, num_classes)
 
     kinds = Counter(problem.kind for problem in problems)
@@ -139,6 +210,11 @@ def main() -> None:
         print(f'{kind}: {name.strip() or entry.source}: {reason}')
 
     texts = {args.out: format_csv(problems)} if args.out else {}
+    if stopped:
+        with exit_on_bad_input():
+            annotations.write_files(texts)
+        print(f'stopped; {len(entries)} of them are checked', file=sys.stderr)
+        sys.exit(130)
     for source, target in zip(args.sources, args.write_list or []):
         lines = [entry.text for entry in good if entry.source == source]
         if not lines:

@@ -15,6 +15,7 @@ from typing import Iterator
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cli import check_file  # noqa: E402
+from cli import check_outputs  # noqa: E402
 from cli import exit_on_bad_input  # noqa: E402
 from cli import add_config_arguments, load_overridden_config  # noqa: E402
 
@@ -93,6 +94,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    check_outputs(args.output)
     cfg = load_overridden_config(args)
     check_file(args.checkpoint, 'Checkpoint')
     with exit_on_bad_input():
@@ -100,8 +102,6 @@ def main() -> None:
         if args.output.endswith('.onnx'):
             deployment.check_packages(*deployment.ONNX_PACKAGES)
             write = deployment.write_onnx
-        with exit_if_not_writable(args.output):
-            os.makedirs(os.path.dirname(args.output) or '.', exist_ok=True)
         classifier, meta = deployment.load_classifier(cfg, args.checkpoint)
         if args.int8:
             meta['precision'] = 'int8-full' if args.full_range else 'int8'

@@ -6,12 +6,13 @@ exported: same data, views and metrics.
 import argparse
 import sys
 from pathlib import Path
-from typing import Callable, List, Optional
+from typing import Callable, List
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch  # noqa: E402
 from cli import check_num_classes  # noqa: E402
+from cli import check_outputs  # noqa: E402
 from cli import exit_on_bad_input  # noqa: E402
 from cli import add_config_arguments, load_overridden_config  # noqa: E402
 from mmengine.config import Config  # noqa: E402
@@ -19,12 +20,12 @@ from mmengine.model import BaseModel  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 from torch import Tensor  # noqa: E402
 
-from mmaction.models.heads import BaseHead  # noqa: E402
 from projects.ila.apis.deployment import load_exported  # noqa: E402
 from projects.ila.models import load_class_names  # noqa: E402
+from projects.ila.models.heads import ILAHead  # noqa: E402
 
 
-class ExportedHead(BaseHead):
+class ExportedHead(ILAHead):
     """A head that is given the logits and averages them over the views."""
 
     def init_weights(self) -> None:
@@ -41,15 +42,19 @@ class ExportedRecognizer(BaseModel):
     Args:
         run (Callable): From :func:`load_exported`.
         num_classes (int): Number of classes.
-        average_clips (str, optional): How the views of a video are averaged.
+        cls_head (dict): Config of the head that was exported.
     """
 
     def __init__(self, run: Callable[[Tensor], Tensor], num_classes: int,
-                 average_clips: Optional[str]) -> None:
+                 cls_head: dict) -> None:
         super().__init__()
         self.run = run
-        self.cls_head = ExportedHead(
-            num_classes, in_channels=0, average_clips=average_clips)
+        settings = {
+            key: cls_head[key]
+            for key in ('average_clips', 'loss_cls', 'multi_class')
+            if key in cls_head
+        }
+        self.cls_head = ExportedHead(num_classes, in_channels=0, **settings)
 
     def forward(self, inputs: List[Tensor], data_samples: list,
                 mode: str) -> list:
@@ -91,9 +96,8 @@ def check_classes(cfg: Config, meta: dict) -> None:
 
 def main() -> None:
     args = parse_args()
-    if args.dump and not args.dump.endswith(('.pkl', '.pickle')):
-        sys.exit(f'--dump {args.dump}: predictions are saved as a pickle '
-                 'file. Please end its name with .pkl or .pickle')
+    if args.dump:
+        check_outputs(args.dump, suffixes=('.pkl', '.pickle'))
     cfg = load_overridden_config(args)
     if 'test_dataloader' not in cfg:
         sys.exit(f'{args.config} has no `test_dataloader`. Please take the '
@@ -112,9 +116,8 @@ def main() -> None:
     with exit_on_bad_input():
         run, meta = load_exported(args.file)
         check_classes(cfg, meta)
-        model = ExportedRecognizer(
-            run, meta['num_classes'],
-            cfg.model.cls_head.get('average_clips', 'prob'))
+        model = ExportedRecognizer(run, meta['num_classes'],
+                                   cfg.model.cls_head)
         runner = Runner(
             model,
             work_dir,

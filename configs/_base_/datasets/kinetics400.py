@@ -3,9 +3,9 @@ num_frames = 8
 crop_size = 224
 
 train_pipeline = [
-    dict(type='SafeDecordInit'),
+    dict(type='SafePyAVInit'),
     dict(type='UniformSample', clip_len=num_frames),
-    dict(type='SafeDecordDecode'),
+    dict(type='SafePyAVDecode'),
     dict(type='Resize', scale=(-1, 256)),
     dict(
         type='MultiScaleCrop',
@@ -38,20 +38,20 @@ train_pipeline = [
     dict(type='PackActionInputs')
 ]
 val_pipeline = [
-    dict(type='SafeDecordInit'),
+    dict(type='SafePyAVInit'),
     dict(type='UniformSample', clip_len=num_frames, test_mode=True),
-    dict(type='SafeDecordDecode'),
+    dict(type='SafePyAVDecode'),
     dict(type='Resize', scale=(-1, 256)),
     dict(type='CenterCrop', crop_size=crop_size),
     dict(type='FormatShape', input_format='NCTHW'),
     dict(type='PackActionInputs')
 ]
 test_pipeline = [
-    dict(type='SafeDecordInit'),
+    dict(type='SafePyAVInit'),
     dict(
         type='UniformSample', clip_len=num_frames, num_clips=4,
         test_mode=True),
-    dict(type='SafeDecordDecode'),
+    dict(type='SafePyAVDecode'),
     dict(type='Resize', scale=(-1, crop_size)),
     dict(type='ThreeCrop', crop_size=crop_size),
     dict(type='FormatShape', input_format='NCTHW'),

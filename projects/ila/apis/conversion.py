@@ -197,7 +197,7 @@ def ila_to_released(model_cfg: ConfigDict,
             "`ReleasedAlignment` and the predictor's stem 'dense' or, "
             "with a text head, 'separable', nothing else of it changed; this "
             'one cannot run there')
-    meta = _describe(model, model_cfg, weights, path)
+    meta = _describe(model, model_cfg, reverted, path)
     report = ConversionReport(
         list(reverted), [], list(filter(is_text_feature, weights)))
     return dict(model=reverted, meta=dict(ila=meta)), report

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from ..models.heads import ILATextHead
+from ..utils.exported_program import UnsafeProgramError, load_program
 from .loading import load_recognizer
 
 # Every runtime has it; newer ones, Attention among them, bring no speed.
@@ -149,7 +150,9 @@ def _quietly() -> Iterator[None]:
 
 @_quietly()
 def write_program(program: ExportedProgram, meta: dict, path: str) -> None:
-    """Write a program for ``torch.export.load``."""
+    """Write a program for ``torch.export.load``, without sample inputs."""
+    # They are pickled, and nobody needs them.
+    program._example_inputs = None
     with open(path, 'wb') as file:
         torch.export.save(
             program, file, extra_files=dict(ila=json.dumps(meta)))
@@ -210,8 +213,7 @@ def _load_program(path: str) -> Tuple[Callable[[Tensor], Tensor], str]:
         if not any(name.endswith('/extra/ila') for name in archive.namelist()):
             raise ValueError('it has no metadata')
     extra_files = dict(ila='')
-    with open(path, 'rb') as file:
-        program = torch.export.load(file, extra_files=extra_files)
+    program = load_program(path, extra_files)
     return program.module(), extra_files['ila']
 
 
@@ -243,8 +245,8 @@ def load_exported(path: str) -> Tuple[Callable[[Tensor], Tensor], dict]:
 
     Raises:
         FileNotFoundError: The file does not exist.
-        ValueError: It is damaged or something else, or ONNX Runtime is
-            missing.
+        ValueError: It is damaged, something else or could run code, or ONNX
+            Runtime is missing.
     """
     if not os.path.isfile(path):
         raise FileNotFoundError(f"exported file '{path}' does not exist; mend "
@@ -257,6 +259,9 @@ def load_exported(path: str) -> Tuple[Callable[[Tensor], Tensor], dict]:
     try:
         function, text = load(path)
         meta = json.loads(text)
+    except UnsafeProgramError as error:
+        raise ValueError(f"exported file '{path}' {error}; take one that "
+                         'tools/deployment/export.py wrote') from None
     except Exception as error:  # Its type depends on what is broken.
         reason = str(error).split('\n')[0]
         raise ValueError(

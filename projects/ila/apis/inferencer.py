@@ -1,11 +1,10 @@
 import glob
 import os
 import warnings
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
-import mmcv
 import numpy as np
 import torch
 from mmengine.config import Config
@@ -13,33 +12,22 @@ from mmengine.dataset import Compose
 from mmengine.infer.infer import BaseInferencer, ModelType
 from mmengine.registry import init_default_scope
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress
 from torch import nn
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from mmaction.registry import INFERENCERS, MODELS
 from mmaction.structures import ActionDataSample
 from mmaction.utils import get_str_type
 from ..datasets.annotations import VIDEO_SUFFIXES, natural_key
-from ..datasets.transforms import SafeDecordDecode, SafeDecordInit
-from ..datasets.transforms.loading import check_num_frames
+from ..datasets.frame_folders import FRAME_TEMPLATE, FrameFolder, select_files
+from ..datasets.transforms.loading import find_reading, iter_frames
 from ..models.text import load_class_names
-from ..utils import naming_source
 from .loading import load_recognizer
 
 PathType = Union[str, Path]
 
 
-def _select(folder: str, names: Sequence[str],
-            extensions: Tuple[str, ...]) -> List[str]:
-    """Get the paths with one of these endings, without hidden files."""
-    return [
-        os.path.join(folder, name) for name in sorted(names, key=natural_key)
-        if name.lower().endswith(extensions) and name[0] != '.'
-    ]
-
-
-def find_videos(path: str) -> List[str]:
+def find_videos(path: str, prefer_frames: bool = False) -> List[str]:
     """Find the videos that a path stands for, in natural order.
 
     Args:
@@ -47,25 +35,29 @@ def find_videos(path: str) -> List[str]:
             for any folders. Folders are searched with their subfolders. Where
             none of them holds a video file, each one with images is a video,
             the images its frames.
+        prefer_frames (bool): Whether to look for videos only where there is
+            no such folder. Defaults to False.
 
     Returns:
         list[str]: Files and folders of frames; none if nothing is there.
     """
-    if os.path.isfile(path):
-        return [path]
+    if os.path.lexists(path) and not os.path.isdir(path):
+        return [path]  # Also what is no file: it is for the reader to say.
     if not os.path.isdir(path):
         found = []
         for match in sorted(glob.glob(path, recursive=True), key=natural_key):
-            found += find_videos(match)
+            found += find_videos(match, prefer_frames)
         # `**` gives a folder as well as what is in it.
         return list(dict.fromkeys(found))
     videos, frame_folders = [], []
     for folder, subfolders, names in os.walk(path):
         subfolders[:] = sorted((name for name in subfolders if name[0] != '.'),
                                key=natural_key)
-        videos += _select(folder, names, VIDEO_SUFFIXES)
-        if _select(folder, names, IMG_EXTENSIONS):
+        videos += select_files(folder, VIDEO_SUFFIXES, names)
+        if select_files(folder, names=names):
             frame_folders.append(folder)
+    if prefer_frames:
+        return frame_folders or videos
     return videos or frame_folders
 
 
@@ -103,30 +95,6 @@ def split_windows(num_frames: int, fps: float, window: float,
     return [(start, start + length) for start in starts.astype(int).tolist()]
 
 
-class _ImageFolder:
-    """A folder's images in natural order, read when they are asked for."""
-
-    def __init__(self, folder: str) -> None:
-        self.files = _select(folder, os.listdir(folder), IMG_EXTENSIONS)
-        check_num_frames(len(self.files))
-        self.shape = None
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        path = self.files[index]
-        with naming_source(path):
-            try:
-                # OpenCV fills up truncated images.
-                image = mmcv.imread(
-                    path, channel_order='rgb', backend='pillow')
-            except OSError as error:
-                raise ValueError(f'the image can not be read: {error}')
-            self.shape = self.shape or image.shape
-            if image.shape != self.shape:
-                raise ValueError('the image has another size than the others '
-                                 'of the folder; remove what is no frame')
-        return image
-
-
 def _first_line(error: Exception) -> str:
     return str(error).strip().split('\n')[0]
 
@@ -136,9 +104,9 @@ class ILAInferencer(BaseInferencer):
     """Classify videos with a trained ILA model.
 
     Videos are decoded, sampled and cropped by the config's test pipeline, as
-    ``tools/test.py`` does; windows of videos are always decoded by decord, in
-    one pass. Nothing is drawn: MMAction2 1.2.0's visualizer looks for
-    predictions under a name that they no longer have.
+    ``tools/test.py`` does; windows of videos in one pass. Nothing is drawn:
+    MMAction2 1.2.0's visualizer looks for predictions under a name that they
+    no longer have.
 
     Args:
         model (str | Path | Config): Config of an ``ILARecognizer``, its file,
@@ -185,14 +153,11 @@ class ILAInferencer(BaseInferencer):
             if path.is_file():
                 return Config.fromfile(path), None
         raise ValueError(f"'{model}' is neither a config file nor the name of "
-                         "one of this project's; mend its path")
+                         "one of this project's; fix its path")
 
     def _set_classes(self, head: dict) -> None:
         """Give the head's config the class names, or refuse them."""
         if 'class_names' in head:
-            if len(self.classes) < 2:
-                raise ValueError('`classes` must be 2 or more: the score of '
-                                 'a class that has no rival is always 1')
             head.update(class_names=self.classes, num_classes=None)
         elif len(self.classes) != head.num_classes:
             raise ValueError(
@@ -213,7 +178,7 @@ class ILAInferencer(BaseInferencer):
         try:
             torch.empty(0, device=device)
         except (AssertionError, RuntimeError) as error:
-            raise ValueError(f"device '{device}' can not be used "
+            raise ValueError(f"device '{device}' cannot be used "
                              f'({_first_line(error)}); take another one')
         if self.classes is not None:
             self._set_classes(cfg.model.cls_head)
@@ -224,6 +189,9 @@ class ILAInferencer(BaseInferencer):
             model = load_recognizer(cfg.model, weights)
         model.cfg = cfg
         model.to(device).switch_to_deploy()
+        if len(self.classes or '..') < 2 and not model.cls_head.multi_class:
+            raise ValueError('`classes` must be 2 or more: the score of '
+                             'a class that has no rival is always 1')
         # Averages of another kind are no probabilities.
         model.cls_head.average_clips = 'prob'
         if self.classes is None:
@@ -236,16 +204,15 @@ class ILAInferencer(BaseInferencer):
         """Build the test pipeline, and its parts around the decoding."""
         dataset = cfg.get('test_dataloader', dict()).get('dataset', dict())
         steps = list(dataset.get('pipeline', []))
-        kinds = [get_str_type(step['type']) for step in steps]
-        places = [
-            place for place, kind in enumerate(kinds)
-            if kind.endswith(('Init', 'Decode'))
-        ]
-        if len(places) != 2:
-            raise ValueError('`test_dataloader.dataset.pipeline` needs one '
-                             'transform that opens and one that decodes a '
-                             f'video, but it has {kinds}; mend the config')
-        opening, decoding = places
+        try:
+            opening, decoding = find_reading(steps)
+        except ValueError as error:
+            raise ValueError(f'`test_dataloader.dataset.pipeline`: {error}')
+        self._frame_template = None
+        if opening == decoding:
+            self._frame_template = dataset.get('filename_tmpl', FRAME_TEMPLATE)
+        self._open = Compose([steps[opening]])
+        self._decode = Compose([steps[decoding]])
         self._sample = Compose(steps[:opening] + steps[opening + 1:decoding])
         self._prepare = Compose([dict(type='ArrayDecode')] +
                                 steps[decoding + 1:])
@@ -263,7 +230,8 @@ class ILAInferencer(BaseInferencer):
         if isinstance(inputs, (str, Path)):
             inputs = [inputs]
         paths = [os.fspath(path) for path in inputs]
-        found = [find_videos(path) for path in paths]
+        prefer_frames = self._frame_template is not None
+        found = [find_videos(path, prefer_frames) for path in paths]
         if not any(found):
             raise FileNotFoundError(
                 f"there are no videos in '{', '.join(paths)}'; give files, "
@@ -277,10 +245,7 @@ class ILAInferencer(BaseInferencer):
     def __call__(self,
                  inputs: Union[PathType, Sequence[PathType]],
                  return_datasamples: bool = False,
-                 batch_size: int = 1,
-                 topk: int = 5,
-                 window: Optional[float] = None,
-                 stride: Optional[float] = None) -> dict:
+                 **kwargs) -> dict:
         """Classify videos, or windows of them.
 
         Args:
@@ -288,6 +253,32 @@ class ILAInferencer(BaseInferencer):
             return_datasamples (bool): Whether ``predictions`` are the model's
                 ``ActionDataSample``, one per video or window.
                 Defaults to False.
+            **kwargs: See :meth:`iterate`.
+
+        Returns:
+            dict: ``predictions`` and ``errors``, lists of what
+            :meth:`iterate` yields, each in the order of the inputs.
+
+        Raises:
+            FileNotFoundError: There are no videos at all.
+            ValueError: An argument is out of its range.
+        """
+        predictions, errors = [], []
+        for number, result in self._iterate(inputs, return_datasamples,
+                                            **kwargs):
+            if isinstance(result, list):
+                predictions += result
+            else:
+                errors.append((number, result))
+        errors = [error for _, error in sorted(errors, key=lambda x: x[0])]
+        return dict(predictions=predictions, errors=errors)
+
+    def iterate(self, inputs: Union[PathType, Sequence[PathType]],
+                **kwargs) -> Iterator[dict]:
+        """Classify videos one after the other, or windows of them.
+
+        Args:
+            inputs (str | Path | Sequence): Paths, see :func:`find_videos`.
             batch_size (int): Videos or windows, each with all its views, that
                 pass through the model at once. Defaults to 1.
             topk (int): Classes to give, at most. Defaults to 5.
@@ -296,18 +287,32 @@ class ILAInferencer(BaseInferencer):
             stride (float, optional): Seconds from one window to the next.
                 Defaults to ``window``.
 
-        Returns:
-            dict: ``predictions``, dicts in the order of the inputs: ``file``
-            and ``topk``, a list of dicts ``label``, ``name`` and ``score``,
-            the probability averaged over the views. With windows, ``file``
-            and ``timeline``, a list of dicts ``start``, ``end``, in seconds
-            at the video's average frame rate, and ``topk``. ``errors``, dicts
-            ``file`` and ``error`` of the inputs that have no prediction.
+        Yields:
+            dict: ``file`` and ``topk``, a list of dicts ``label``, ``name``
+            and ``score``, the probability averaged over the views: the
+            softmax over the classes, or each class's sigmoid if the model is
+            of several labels per video. With windows, ``file`` and
+            ``timeline``, a list of dicts ``start``, ``end``, in seconds at
+            the video's average frame rate, and ``topk``. Or ``file`` and
+            ``error`` of an input that has no prediction.
 
         Raises:
             FileNotFoundError: There are no videos at all.
             ValueError: An argument is out of its range.
         """
+        for _, result in self._iterate(inputs, **kwargs):
+            yield from result if isinstance(result, list) else [result]
+
+    def _iterate(
+        self,
+        inputs: Union[PathType, Sequence[PathType]],
+        return_datasamples: bool = False,
+        batch_size: int = 1,
+        topk: int = 5,
+        window: Optional[float] = None,
+        stride: Optional[float] = None
+    ) -> Iterator[Tuple[int, Union[list, dict]]]:
+        """Give each input's number with its predictions or its error."""
         if window is None and stride is not None:
             raise ValueError('stride needs a window, in seconds too')
         stride = window if stride is None else stride
@@ -315,23 +320,40 @@ class ILAInferencer(BaseInferencer):
             value = locals()[name]
             if value is not None and not 0 < value < np.inf:
                 raise ValueError(f'{name} must be more than 0, got {value}')
-        files, errors = self._inputs_to_list(inputs), dict()
-        preds = []
-        for batch in self.preprocess(files, batch_size, window, stride,
-                                     errors):
-            try:
-                preds += self.forward(batch)
-            except ValueError as error:  # The model can not take their size.
-                for sample in batch['data_samples']:
-                    errors[sample.number] = str(error)
-        preds = [pred for pred in preds if pred.number not in errors]
-        return dict(
-            predictions=self.postprocess(preds, None, return_datasamples,
-                                         topk),
-            errors=[
-                dict(file=files[number], error=errors[number])
-                for number in sorted(errors)
-            ])
+        files = self._inputs_to_list(inputs)
+        errors, num_told, clips = dict(), 0, []
+        batches = self.preprocess(files, batch_size, window, stride, errors)
+        for batch in chain(batches, [None]):
+            for pred in self._predict(batch, errors) if batch else []:
+                if clips and clips[0].number != pred.number:
+                    clips = []  # Of a video that failed after its first ones.
+                clips.append(pred)
+                if pred.is_last:
+                    if pred.number not in errors:
+                        yield pred.number, self.postprocess(
+                            clips, None, return_datasamples, topk)
+                    clips = []
+            for number in list(errors)[num_told:]:
+                yield number, dict(file=files[number], error=errors[number])
+            num_told = len(errors)
+
+    def _predict(self, batch: dict,
+                 errors: Dict[int, str]) -> List[ActionDataSample]:
+        """Run the model on a batch, and note the errors of its videos."""
+        samples, error = batch['data_samples'], None
+        try:
+            samples = self.forward(batch)
+        except ValueError as failure:  # The model cannot take their size.
+            error = str(failure)
+        for sample in samples:
+            if error is None and not sample.pred_score.isfinite().all():
+                errors.setdefault(
+                    sample.number,
+                    'the scores are not finite; use weights that are, or '
+                    'compute in 32-bit floats')
+            elif error is not None:
+                errors.setdefault(sample.number, error)
+        return samples
 
     def preprocess(self, inputs: List[str], batch_size: int,
                    window: Optional[float], stride: Optional[float],
@@ -340,7 +362,7 @@ class ILAInferencer(BaseInferencer):
 
         Args:
             inputs (list[str]): Files and folders of frames.
-            batch_size (int): See :meth:`__call__`, as the next two.
+            batch_size (int): See :meth:`iterate`, as the next two.
             window (float, optional): Seconds.
             stride (float, optional): Seconds.
             errors (dict[int, str]): Gets the errors, by number of the input.
@@ -351,26 +373,34 @@ class ILAInferencer(BaseInferencer):
 
         def read_all() -> Iterator[dict]:
             for number, file in enumerate(
-                    track(
-                        inputs,
-                        'Inference',
-                        console=Console(stderr=True),
-                        disable=not self.show_progress)):
+                    progress.track(inputs, description='Inference')):
                 try:
-                    for clip in self._read(file, window, stride):
+                    clips = self._read(file, window, stride)
+                    clip = next(clips)
+                    while clip:
+                        following = next(clips, None)
                         clip['data_samples'].set_metainfo(
-                            dict(number=number, filename=file))
+                            dict(
+                                number=number,
+                                filename=file,
+                                is_last=following is None))
                         yield clip
+                        clip = following
                 except Exception as error:  # Its type depends on the file.
                     message = _first_line(error)
-                    if not isinstance(error, ValueError):
-                        message = ('missing, damaged or no video; replace it '
-                                   f'({type(error).__name__}: {message})')
+                    if not isinstance(error, (OSError, ValueError)):
+                        message = f'{type(error).__name__}: {message}'
                     errors[number] = message
 
-        for _, clips in groupby(read_all(), lambda clip: clip['inputs'].shape):
-            yield from map(self.collate_fn,
-                           self._get_chunk_data(clips, batch_size))
+        # What its user prints is not for the progress bar's console.
+        with Progress(
+                console=Console(stderr=True),
+                redirect_stdout=False,
+                disable=not self.show_progress) as progress:
+            for _, clips in groupby(read_all(),
+                                    lambda clip: clip['inputs'].shape):
+                yield from map(self.collate_fn,
+                               self._get_chunk_data(clips, batch_size))
 
     def _read(self, file: str, window: Optional[float],
               stride: Optional[float]) -> Iterator[dict]:
@@ -380,9 +410,12 @@ class ILAInferencer(BaseInferencer):
             if window is not None:
                 raise ValueError('a folder of images has no frame rate, which '
                                  'windows need; give the video')
-            images = _ImageFolder(file)
-            info.update(array=images, total_frames=len(images.files))
+            frames = FrameFolder(file, self._frame_template)
+            info.update(array=frames, total_frames=len(frames))
             yield self._prepare(self._sample(info))
+        elif self._frame_template is not None and os.path.exists(file):
+            raise ValueError('the pipeline of the config reads folders of '
+                             'frames, not videos; give such a folder')
         elif window is None:
             yield self.pipeline(info)
         else:
@@ -391,24 +424,26 @@ class ILAInferencer(BaseInferencer):
     def _read_windows(self, info: dict, window: float,
                       stride: float) -> Iterator[dict]:
         """Read a video's windows while it is decoded."""
-        video, decode = SafeDecordInit()(info), SafeDecordDecode()
-        reader, fps = video.pop('video_reader'), video['avg_fps']
+        video = self._open(info)
+        if 'avg_fps' not in video:
+            raise ValueError('the transform of the config that opens videos '
+                             'does not give `avg_fps`, which windows need; '
+                             'take SafePyAVInit')
+        fps = video['avg_fps']
         windows = split_windows(video['total_frames'], fps, window, stride)
         clips = [
             self._sample(
                 dict(video, start_index=start, total_frames=end - start))
             for start, end in windows
         ]
-        wanted = np.unique([clip['frame_inds'] for clip in clips])
-        frames, position = dict(), 0
+        images = iter_frames(
+            self._open, self._decode, video,
+            np.unique([x['frame_inds'] for x in clips]).tolist())
+        frames = dict()
         for (start, end), clip in zip(windows, clips):
             frames = {i: frames[i] for i in frames if i >= start}
-            new = wanted[(wanted >= position) & (wanted < end)]
-            if len(new):
-                # The reader goes on where it has stopped.
-                images = decode._decord_load_frames(reader, new - position)
-                frames.update(zip(new.tolist(), images))
-                position = new[-1] + 1
+            while clip['frame_inds'].max() not in frames:
+                frames.update([next(images)])
             clip = self._prepare(dict(clip, array=frames))
             clip['data_samples'].set_metainfo(
                 dict(start=round(start / fps, 3), end=round(end / fps, 3)))
@@ -428,7 +463,7 @@ class ILAInferencer(BaseInferencer):
             topk (int): Classes to give, at most.
 
         Returns:
-            list: See ``predictions`` of :meth:`__call__`.
+            list: See :meth:`iterate`.
         """
         if return_datasamples:
             return preds

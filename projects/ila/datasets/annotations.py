@@ -6,9 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Dict, Iterable, List, NamedTuple, Optional, Tuple, Union
 
-from mmengine.fileio import list_from_file
-
-from ..utils import replacing
+from ..utils import read_lines, replacing
 from .ila_video_dataset import ILAVideoDataset
 
 VIDEO_SUFFIXES = ('.3gp', '.avi', '.flv', '.m4v', '.mkv', '.mov', '.mp4',
@@ -20,7 +18,8 @@ class Entry(NamedTuple):
     source: str
     line: int  # from 1; 0 is none
     path: str
-    label: Union[int, str, None]  # A number or a name.
+    # A number, several in ascending order, or a name.
+    label: Union[int, Tuple[int, ...], str, None]
     text: str = ''  # The line itself.
 
     @property
@@ -36,12 +35,11 @@ class Problem(NamedTuple):
     reason: str
 
 
-def parse_list(
-        lines: Iterable[str],
-        source: str,
-        prefix: str = '',
-        num_classes: Optional[int] = None
-) -> Tuple[List[Entry], List[Problem]]:
+def parse_list(lines: Iterable[str],
+               source: str,
+               prefix: str = '',
+               num_classes: Optional[int] = None,
+               multi_class: bool = False) -> Tuple[List[Entry], List[Problem]]:
     """Read the lines of a list as :class:`ILAVideoDataset` does.
 
     Args:
@@ -49,6 +47,8 @@ def parse_list(
         source (str): The list's name.
         prefix (str): Folder that the paths are relative to. Defaults to ''.
         num_classes (int, optional): What the labels are less than.
+        multi_class (bool): Whether videos may have several labels, which are
+            a tuple then. Defaults to False.
 
     Returns:
         tuple: The videos and the wrong lines. Paths are normalised and have
@@ -58,6 +58,7 @@ def parse_list(
         source, [],
         data_prefix=dict(video=prefix),
         num_classes=num_classes,
+        multi_class=multi_class,
         lazy_init=True)
     entries, problems = [], []
     for number, line in enumerate(lines, 1):
@@ -74,41 +75,46 @@ def parse_list(
             path = info['filename']
             path += '' if os.path.splitext(path)[1] else '.mp4'
             path = os.path.normpath(path)
-            entries.append(Entry(source, number, path, info['label'], line))
+            label = info['label']
+            if multi_class:
+                label = tuple(sorted(set(label)))
+            entries.append(Entry(source, number, path, label, line))
     return entries, problems
 
 
-def read_source(source: str,
-                prefix: str = '',
-                num_classes: Optional[int] = None
-                ) -> Tuple[List[Entry], List[Problem]]:
-    """Read a list or look into a folder.
+def read_list(source: str) -> List[str]:
+    """Read the lines of a list.
 
     Args:
-        source (str): List or folder.
-        prefix (str): See :func:`parse_list`.
-        num_classes (int, optional): See :func:`parse_list`.
+        source (str): The list.
 
     Returns:
-        tuple: See :func:`parse_list`.
+        list[str]: The lines. Bytes that are not UTF-8 are surrogates, which
+        :func:`parse_list` takes in names of files that are there.
 
     Raises:
-        ValueError: There is neither, or it holds no video.
+        ValueError: There is no such file, its encoding is not certain, or it
+            is empty.
     """
-    if os.path.isdir(source):
-        paths = [os.path.join(source, path) for path in find_videos(source)]
-        return [
-            Entry(source, 0, os.path.normpath(path), None) for path in paths
-        ], []
     try:
-        lines = list_from_file(source)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"'{source}' can not be read as a text file "
+        lines = read_lines(source, 'surrogateescape')
+    except OSError as error:
+        raise ValueError(f"'{source}' cannot be read as a text file "
                          f'({error}); give a list or a folder') from error
     if not any(map(str.strip, lines)):
         raise ValueError(f"'{source}' is empty; it needs one line per video, "
                          'path and label')
-    return parse_list(lines, source, prefix, num_classes)
+    return lines
+
+
+def read_folder(folder: str) -> List[Entry]:
+    """Make entries, without labels, of a folder's videos.
+
+    Args:
+        folder (str): See :func:`find_videos`, as the errors.
+    """
+    paths = [os.path.join(folder, path) for path in find_videos(folder)]
+    return [Entry(folder, 0, os.path.normpath(path), None) for path in paths]
 
 
 def find_repeats(entries: Iterable[Entry],
@@ -173,7 +179,7 @@ def find_videos(folder: Union[str, Path]) -> List[str]:
         ValueError: It holds no video.
     """
     if not os.path.isdir(folder):
-        raise FileNotFoundError(f"folder '{folder}' does not exist; mend the "
+        raise FileNotFoundError(f"folder '{folder}' does not exist; fix the "
                                 f'path, which is taken from {Path.cwd()}')
     videos = []
     for place, folders, files in os.walk(folder, followlinks=True):
@@ -196,7 +202,7 @@ def write_files(texts: Dict[str, str]) -> None:
         texts (dict[str, str]): Their contents by path. Folders are made.
 
     Raises:
-        ValueError: One can not be written.
+        ValueError: One cannot be written.
     """
     try:
         with ExitStack() as stack:

@@ -1,5 +1,6 @@
 """Labelled videos from folders and annotation files of several forms."""
 import csv
+import io
 import json
 import os
 import re
@@ -10,6 +11,7 @@ from typing import Dict, Iterator, List, Optional, Tuple
 import numpy as np
 
 from ..models.text import load_class_names
+from ..utils import find_undecodable, read_text
 from .annotations import Entry, find_videos, natural_key
 
 SPLITS = ('train', 'val')
@@ -74,20 +76,20 @@ def _refuse_repeats(pairs: List[tuple]) -> dict:
 def _read_records(file: str) -> Iterator[Tuple[int, dict]]:
     """Read a CSV or JSON file, with the lines or numbers of its entries."""
     try:
-        with open(file, encoding='utf-8-sig', newline='') as stream:
-            if not file.lower().endswith('.json'):
-                reader = csv.DictReader(stream, strict=True)
-                for record in reader:
-                    if None in record or None in record.values():
-                        raise ValueError(f'line {reader.line_num} has not the '
-                                         f'{len(reader.fieldnames)} columns '
-                                         'of the first line')
-                    yield reader.line_num, record
-                return
-            data = json.load(stream, object_pairs_hook=_refuse_repeats)
+        text = read_text(file, 'surrogateescape')
+        if not file.lower().endswith('.json'):
+            reader = csv.DictReader(io.StringIO(text, newline=''), strict=True)
+            for record in reader:
+                if None in record or None in record.values():
+                    raise ValueError(f'line {reader.line_num} has not the '
+                                     f'{len(reader.fieldnames)} columns '
+                                     'of the first line')
+                yield reader.line_num, record
+            return
+        data = json.loads(text, object_pairs_hook=_refuse_repeats)
     except (OSError, ValueError, csv.Error) as error:
-        raise ValueError(f"'{file}' can not be read as CSV or JSON: {error}; "
-                         'mend or replace it') from error
+        raise ValueError(f"'{file}' cannot be read as CSV or JSON: {error}; "
+                         'fix or replace it') from error
     if isinstance(data, dict):
         data = [dict(path=path, label=data[path]) for path in data]
     if not isinstance(data, list) or any(type(x) is not dict for x in data):
@@ -140,8 +142,15 @@ def read_annotations(file: str, path_format: Optional[str],
         if not (path and label):
             raise ValueError(f'{file}:{number}: path or label is empty')
         path += '' if os.path.splitext(path)[1] else '.mp4'  # As decoders do.
-        path = os.path.normpath(os.path.join(prefix, path))
-        entries.append(Entry(file, number, path, label))
+        full_path = os.path.normpath(os.path.join(prefix, path))
+        # File names may have any bytes, and a file proves that they are right.
+        wrong = label if os.path.exists(full_path) else label + path
+        if find_undecodable(wrong):
+            name = label if find_undecodable(label) else path
+            raise ValueError(f'{file}:{number}: {find_undecodable(name)} in '
+                             f"'{name}'; save the file as UTF-8, for instance "
+                             'with `iconv -f LATIN1 -t UTF-8`')
+        entries.append(Entry(file, number, full_path, label))
     if not entries:
         raise ValueError(f"'{file}' is empty; it needs an entry per video")
     return entries
@@ -199,7 +208,7 @@ def number_labels(entries: List[Entry], names: Optional[List[str]],
     if names is None and numbers:
         names = [str(x) for x in range(len(set(map(int, numbers))))]
     elif names is None:
-        names = sorted(labels, key=natural_key)
+        names = load_class_names(sorted(labels, key=natural_key))
     index = {name: number for number, name in enumerate(names)}
     if len(numbers) == len(labels) and not labels.keys() <= index.keys():
         index = {x: int(x) for x in numbers if int(x) < len(names)}

@@ -1,18 +1,17 @@
 import logging
 import math
 import os.path as osp
-import random
 from typing import List, Optional
 
-import numpy as np
 import torch
-from mmengine.fileio import exists, list_from_file
+from mmengine.fileio import exists
 from mmengine.logging import print_log
 from torch.utils.data import get_worker_info
 
 from mmaction.datasets import VideoDataset
 from mmaction.registry import DATASETS
-from ..utils import mix_seed
+from ..utils import find_undecodable, read_lines
+from .list_lines import split_line
 
 # Each worker process has a place of its own to count in, so that no count is
 # lost between two of them.
@@ -23,9 +22,11 @@ _MAX_WORKERS = 256
 class ILAVideoDataset(VideoDataset):
     """Video dataset that names the file behind every failure.
 
-    The annotation file has one line per video, a path and a label. The label
-    is the last field, so that paths may contain the delimiter. Empty lines
-    are skipped. Labels are checked against ``num_classes`` where it is given.
+    The annotation file has one line per video, a path and a label, or several
+    with ``multi_class=True``. Labels are the last fields, so that paths may
+    contain the delimiter. Empty lines are skipped. Labels are checked against
+    ``num_classes`` where it is given. The file is UTF-8, or UTF-16 with a
+    byte order mark; a path may have other bytes if there is such a file.
     A sample's ``filename`` is among the meta information of its data sample.
 
     Args:
@@ -57,32 +58,17 @@ class ILAVideoDataset(VideoDataset):
         self.on_error = on_error
         self.max_errors = max_errors
         self._errors = torch.zeros(_MAX_WORKERS, dtype=torch.int64)
-        self._random_state = torch.full((2, ), -1, dtype=torch.int64)
-        self._share_memory()
-        super().__init__(*args, **kwargs)
-
-    def _share_memory(self) -> None:
-        """Let workers share their state with the process that makes them."""
         self._errors.share_memory_()
-        self._random_state.share_memory_()
+        super().__init__(*args, **kwargs)
 
     def __setstate__(self, state: dict) -> None:
         self.__dict__.update(state)
-        self._share_memory()  # Copied tensors share nothing.
+        self._errors.share_memory_()  # Copied tensors share nothing.
 
     @property
     def num_errors(self) -> int:
         """int: How many failures were skipped."""
         return int(self._errors.sum())
-
-    def set_random_state(self, seed: int, epoch: int) -> None:
-        """Let what is drawn for a sample depend on these and on it alone.
-
-        Args:
-            seed (int): Seed of the training.
-            epoch (int): The coming epoch.
-        """
-        self._random_state.copy_(torch.tensor([seed, epoch]))
 
     def load_data_list(self) -> List[dict]:
         """Read and check the annotation file.
@@ -96,7 +82,8 @@ class ILAVideoDataset(VideoDataset):
                 'the dataset or mend `ann_file` in the config')
         data_list = [
             self._parse_line(line, f'{self.ann_file}:{number}')
-            for number, line in enumerate(list_from_file(self.ann_file), 1)
+            for number, line in enumerate(
+                read_lines(self.ann_file, 'surrogateescape'), 1)
             if line.strip()
         ]
         if not data_list:
@@ -106,18 +93,16 @@ class ILAVideoDataset(VideoDataset):
         return data_list
 
     def _parse_line(self, line: str, place: str) -> dict:
-        if self.multi_class:
-            filename, *fields = line.split(self.delimiter)
-        else:
-            filename, *fields = line.rsplit(self.delimiter, 1)
         try:
-            labels = [int(field) for field in fields]
-        except ValueError:
-            labels = []
-        if not labels or not filename.strip():
-            raise ValueError(f"{place}: '{line}' is not a path and an integer "
-                             f"label with '{self.delimiter}' between them; "
-                             'mend that line')
+            path, labels = split_line(line, self.delimiter, self.multi_class,
+                                      self._is_file)
+        except ValueError as error:
+            raise ValueError(f'{place}: {error}') from error
+        if find_undecodable(line) and not self._is_file(path):
+            raise ValueError(
+                f'{place}: {find_undecodable(line)}, and there is no file '
+                f"'{path}'; save the list as UTF-8, for instance with `iconv "
+                '-f LATIN1 -t UTF-8`')
         num_classes = self.num_classes or math.inf
         for label in labels:
             if not 0 <= label < num_classes:
@@ -125,16 +110,31 @@ class ILAVideoDataset(VideoDataset):
                                  f'[0, {num_classes}); mend that line or '
                                  '`num_classes` in the config')
         return dict(
-            filename=osp.join(self.data_prefix['video'], filename.strip()),
+            filename=osp.join(self.data_prefix['video'], path),
             label=labels if self.multi_class else labels[0])
 
+    @property
+    def _on_disk(self) -> bool:
+        return all(
+            getattr(step, 'io_backend', 'disk') == 'disk'
+            for step in self.pipeline.transforms)
+
+    def _is_file(self, path: str) -> bool:
+        if not self._on_disk:
+            return False  # Not all storages can answer.
+        path = osp.join(self.data_prefix['video'], path)
+        # Decoders add the ending.
+        return osp.exists(path if osp.splitext(path)[1] else f'{path}.mp4')
+
     def _check_exists(self, filename: str) -> None:
+        if not self._on_disk:
+            return  # Other storages answer when a video is loaded.
         if not osp.splitext(filename)[1]:
             filename += '.mp4'  # As DecordInit does.
-        if exists(filename):
+        if osp.exists(filename):
             return
         folder = self.data_prefix['video'] or osp.dirname(filename)
-        if not exists(folder or osp.curdir):
+        if not osp.exists(folder or osp.curdir):
             raise FileNotFoundError(
                 f"data folder '{folder}' does not exist; put the videos there "
                 'or mend `data_prefix` in the config')
@@ -157,20 +157,13 @@ class ILAVideoDataset(VideoDataset):
             RuntimeError: The pipeline failed. It carries nothing but a
                 message, so that it leaves a worker process intact.
         """
-        seed, epoch = self._random_state.tolist()
-        if epoch >= 0:
-            seed = mix_seed(seed, epoch, idx)
-            random.seed(seed)
-            np.random.seed(seed)
-            torch.manual_seed(seed)
         data_info = self.get_data_info(idx)
         filename = data_info['filename']
         try:
             results = self.pipeline(data_info)
         except Exception as error:
             message = (f"cannot load video '{filename}': "
-                       f'{type(error).__name__}: {error}. If the file is '
-                       'missing, truncated or damaged, replace it or remove '
+                       f'{type(error).__name__}: {error}. Fix that, or remove '
                        f"its line from '{self.ann_file}'")
             if self.on_error == 'raise' or self.test_mode:
                 raise RuntimeError(message) from error
@@ -188,6 +181,8 @@ class ILAVideoDataset(VideoDataset):
             raise RuntimeError(
                 f'{message}. More than `max_errors={self.max_errors}` videos '
                 'could not be loaded; mend them or raise that limit')
+        # Log files take no file names that are not UTF-8.
+        message = message.encode(errors='backslashreplace').decode()
         print_log(
             f'Skipped ({count} so far): {message}',
             logger='current',

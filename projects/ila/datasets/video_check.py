@@ -1,22 +1,23 @@
 """Check of video files in processes that may crash or hang."""
 import hashlib
 import os
-import re
 import signal
 import sys
 from collections import Counter, deque
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from time import monotonic
-from typing import Dict, Iterable, NamedTuple
+from typing import Dict, Iterable, NamedTuple, Optional, Sequence
 
-import decord  # noqa: F401, so that no process has to load it
-import numpy as np
-from mmengine.fileio import FileClient
 from mmengine.utils import ProgressBar
 
-from .transforms import SafeDecordDecode, SafeDecordInit
-from .transforms.loading import read_whole_file
+from mmaction.registry import TRANSFORMS
+from .frame_folders import check_frames
+from .transforms.loading import find_reading, iter_frames
+from .video_file import ShortVideoError, TruncatedVideoError, check_regular
+
+PIPELINE = (dict(type='SafePyAVInit'), dict(type='SafePyAVDecode'))
 
 # Such processes start at once, with all modules loaded.
 _CONTEXT = get_context('fork')
@@ -31,7 +32,8 @@ class Result(NamedTuple):
 
 def check_video(path: str,
                 min_frames: int = 2,
-                hashed: bool = False) -> Result:
+                hashed: bool = False,
+                pipeline: Sequence[dict] = PIPELINE) -> Result:
     """Read and decode a file from its first frame to the last.
 
     Args:
@@ -40,31 +42,58 @@ def check_video(path: str,
             fewest that a training takes.
         hashed (bool): Whether to tell the hash of its content. Defaults to
             False.
+        pipeline (Sequence[dict]): Configs of transforms, one of which opens
+            and one of which decodes it. Defaults to PyAV's.
 
     Returns:
-        Result: Of kind ``'truncated'``, ``'too short'``, ``'unreadable'`` or
-        none.
+        Result: Of kind ``'missing'``, ``'truncated'``, ``'too short'``,
+        ``'unreadable'`` or none.
     """
-    problem = 'truncated'  # What a ValueError means.
+    opening, decoding = (
+        TRANSFORMS.build(pipeline[place]) for place in find_reading(pipeline))
     try:
-        content = read_whole_file(FileClient('disk'), path)
-        problem = 'too short'
-        results = SafeDecordInit().transform(dict(filename=path))
-        frames = results['total_frames']
+        video = opening(dict(filename=path, start_index=0, modality='RGB'))
+        frames = video['total_frames']
         if frames < min_frames:
-            raise ValueError(f'{frames} frames, fewer than {min_frames}')
-        problem = 'unreadable'
-        # It gives the last frame alone, but decodes all of them.
-        results['frame_inds'] = np.array([frames - 1])
-        SafeDecordDecode().transform(results)
-    except ValueError as error:
-        return Result(problem, str(error))
-    except Exception as error:
-        # Decord tells where in its source it stopped.
-        reason = re.sub(r'\[[\d:]+\] \S+:\d+: ', '', str(error))
-        return Result('unreadable', ' '.join(reason.split()))
-    digest = hashlib.sha256(content).hexdigest() if hashed else ''
+            raise ShortVideoError(f'{frames} frames, fewer than {min_frames}')
+        if hasattr(video['video_reader'], 'check'):
+            video['video_reader'].check()
+        else:
+            deque(iter_frames(opening, decoding, video, range(frames)), 0)
+        digest = ''
+        if hashed:
+            digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except FileNotFoundError as error:
+        return Result('missing', str(error))
+    except TruncatedVideoError as error:
+        return Result('truncated', str(error))
+    except ShortVideoError as error:
+        return Result('too short', str(error))
+    except Exception as error:  # Its type depends on the reader.
+        reason = ' '.join(str(error).split())
+        if not isinstance(error, ValueError):
+            reason = f'{type(error).__name__}: {reason}'
+        return Result('unreadable', reason)
     return Result(content=digest)
+
+
+def check_frame_folder(path: str,
+                       min_frames: int = 2,
+                       template: Optional[str] = None) -> Result:
+    """Read all frames of a folder.
+
+    Args:
+        path (str): The folder.
+        min_frames (int): See :func:`check_video`.
+        template (str, optional): See :func:`find_frames`.
+
+    Returns:
+        Result: Of kind ``'unreadable'`` or none.
+    """
+    try:
+        return Result(content=check_frames(path, template, min_frames))
+    except (OSError, ValueError) as error:
+        return Result('unreadable', str(error))
 
 
 class _Worker:
@@ -85,7 +114,9 @@ class _Worker:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
         try:
             while True:
-                pipe.send(check_video(*pipe.recv()))
+                has_frames, *arguments = pipe.recv()
+                check = check_frame_folder if has_frames else check_video
+                pipe.send(check(*arguments))
         except EOFError:
             pass
 
@@ -109,7 +140,9 @@ class _Worker:
 def check_videos(paths: Iterable[str],
                  min_frames: int = 2,
                  workers: int = 1,
-                 timeout: float = 120) -> Dict[str, Result]:
+                 timeout: float = 120,
+                 frames: Optional[Dict[str, Optional[str]]] = None,
+                 pipeline: Sequence[dict] = PIPELINE) -> Dict[str, Result]:
     """Check files in several processes, with a progress bar on stderr.
 
     Args:
@@ -117,42 +150,67 @@ def check_videos(paths: Iterable[str],
         min_frames (int): See :func:`check_video`.
         workers (int): Number of processes. Defaults to 1.
         timeout (float): Seconds that a file may take. Defaults to 120.
+        frames (dict[str, str | None], optional): The paths that are folders
+            of frames, and their template, see :func:`find_frames`.
+        pipeline (Sequence[dict]): See :func:`check_video`.
 
     Returns:
         dict[str, Result]: By path. Beside the kinds of :func:`check_video`
-        there are ``'missing'``, ``'crashing'`` and ``'hanging'``.
+        there are ``'crashing'`` and ``'hanging'``, and ``'not checked'`` if
+        Ctrl+C ended the check.
     """
-    missing = Result('missing', 'there is no such file')
-    results = {path: missing for path in paths}
-    sizes = {
-        path: os.path.getsize(path)
-        for path in results if os.path.isfile(path)
-    }
+    frames = frames or {}
+    opening = pipeline[find_reading(pipeline)[0]]
+    on_disk = opening.get('io_backend', 'disk') == 'disk'
+    results, sizes = {}, {}
+    for path in dict.fromkeys(paths):
+        if path in frames and os.path.isdir(path):
+            sizes[path] = 0  # Frames are hashed anyway.
+            continue
+        if not on_disk:
+            sizes[path] = path  # What other storages hold is not hashed.
+            continue
+        try:
+            check_regular(path)
+            sizes[path] = os.path.getsize(path)
+        except ValueError as error:
+            results[path] = Result('unreadable', str(error))
+        except OSError as error:
+            results[path] = Result('missing', str(error))
     shared = Counter(sizes.values())
     waiting, busy = deque(sizes), {}
     idle = [_Worker() for _ in range(min(workers, len(waiting)))]
     progress = ProgressBar(len(waiting), file=sys.stderr)
-    while waiting or busy:
-        while waiting and idle:
-            worker, path = idle.pop(), waiting.popleft()
-            worker.pipe.send((path, min_frames, shared[sizes[path]] > 1))
-            busy[worker.pipe] = worker, path, monotonic() + timeout
-        first = min(deadline for *_, deadline in busy.values())
-        ready = wait(busy, max(0, first - monotonic()))
-        for pipe, (worker, path, deadline) in list(busy.items()):
-            if pipe in ready:
-                results[path] = worker.receive()
-            elif monotonic() >= deadline:
-                results[path] = Result('hanging',
-                                       f'not decoded in {timeout:g} s')
-            else:
-                continue
-            del busy[pipe]
-            if results[path].kind in ('crashing', 'hanging'):
-                worker.stop()
-                worker = _Worker()
-            idle.append(worker)
-            progress.update()
+    try:
+        while waiting or busy:
+            while waiting and idle:
+                worker, path = idle.pop(), waiting.popleft()
+                last = [shared[sizes[path]] > 1, pipeline]
+                if path in frames:
+                    last = [frames[path]]
+                worker.pipe.send((path in frames, path, min_frames, *last))
+                busy[worker.pipe] = worker, path, monotonic() + timeout
+            first = min(deadline for *_, deadline in busy.values())
+            ready = wait(busy, max(0, first - monotonic()))
+            for pipe, (worker, path, deadline) in list(busy.items()):
+                if pipe in ready:
+                    results[path] = worker.receive()
+                elif monotonic() >= deadline:
+                    results[path] = Result('hanging',
+                                           f'not decoded in {timeout:g} s')
+                else:
+                    continue
+                del busy[pipe]
+                if results[path].kind in ('crashing', 'hanging'):
+                    worker.stop()
+                    worker = _Worker()
+                idle.append(worker)
+                progress.update()
+    except KeyboardInterrupt:
+        idle += [worker for worker, *_ in busy.values()]
+        stopped = Result('not checked', 'the check was stopped before')
+        for path in [*waiting, *(path for _, path, _ in busy.values())]:
+            results[path] = stopped
     for worker in idle:
         worker.stop()
     print(file=sys.stderr)

@@ -7,7 +7,7 @@ from typing import Dict, List, Sequence, Tuple
 import gradio as gr
 
 from ..apis import ILAInferencer
-from ..datasets.transforms import SafeDecordInit
+from ..datasets.video_reader import VideoReader
 from ..models.text import load_class_names
 from ..visualization import load_views, run_model, write_alignment
 
@@ -27,17 +27,16 @@ def check_size(path: str, max_mb: float) -> None:
 def check_length(path: str, max_seconds: float) -> None:
     """Refuse a video that is too long, before it is decoded.
 
-    Files that can not be opened pass: what is wrong with them is the
+    Files that cannot be opened pass: what is wrong with them is the
     inferencer's to tell.
     """
     try:
-        video = SafeDecordInit()(dict(filename=path))
-    except Exception:  # Its type depends on what is broken.
+        seconds = VideoReader(Path(path).read_bytes()).duration
+    except (OSError, ValueError):
         return
-    if not video['avg_fps'] > 0:
+    if not seconds:
         raise ValueError('the file does not tell how long the video is; '
-                         'encode it anew')
-    seconds = video['total_frames'] / video['avg_fps']
+                         'convert it to MP4')
     if seconds > max_seconds:
         raise ValueError(f'the video is {seconds:.1f} s long, more than the '
                          f'{max_seconds:g} s allowed; cut it')
@@ -56,12 +55,12 @@ def set_classes(inferencer: ILAInferencer, names: List[str]) -> None:
         ValueError: Names are empty, repeated or fewer than 2.
     """
     names = load_class_names(names)
-    if len(names) < 2:
+    head = inferencer.model.cls_head
+    if len(names) < 2 and not head.multi_class:
         raise ValueError('give 2 class names or more, separated by commas: '
                          'the score of a class that has no rival is always 1')
     if names == inferencer.classes:
         return
-    head = inferencer.model.cls_head
     weights = head.state_dict()
     head.class_names, head.num_classes = names, len(names)
     # Loading drops the features of other texts, which `weights` still names.
@@ -96,7 +95,7 @@ def draw(inferencer: ILAInferencer, path: str,
     sample = load_views(cfg.get('val_dataloader') or cfg.test_dataloader, path)
     sample['inputs'] = sample['inputs'][:1]
     found = run_model(model, sample)
-    title = Path(path).name
+    title = Path(path).name.encode(errors='backslashreplace').decode()
     frames, pairs, overlay = write_alignment(
         Path(folder), sample, found, model, title)
     return str(overlay), str(frames), str(pairs)

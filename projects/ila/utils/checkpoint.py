@@ -4,101 +4,22 @@ import json
 import os
 import pickle
 import re
-import zipfile
 from collections import OrderedDict
 from contextlib import contextmanager
-from typing import Any, Iterator, Optional, Tuple
+from typing import Any, Iterator
 
 import safetensors
 import torch
 from mmengine.runner import CheckpointLoader
-from mmengine.runner.checkpoint import load_from_local
+from mmengine.runner.checkpoint import _process_mmcls_checkpoint
 from safetensors.torch import save_file
 from torch import Tensor
 
 from .atomic_file import replacing
+from .remote_file import local_copy
+from .torch_file import check_crc, load_data
+from .torchscript import find_torchscript, read_torchscript
 from .weight_names import StateDict
-
-
-class _Module:
-    """Stands in for every class of a TorchScript archive."""
-
-
-class _ArchiveUnpickler(pickle.Unpickler):
-    """Read the tensors of a TorchScript archive, and none of its code.
-
-    Args:
-        archive (ZipFile): The archive.
-        root (str): Its only folder.
-    """
-    # Lists of numbers come with a function that tags them with their type.
-    containers = dict.fromkeys(
-        ('build_intlist', 'build_doublelist', 'build_boollist',
-         'build_tensorlist', 'restore_type_tag'), lambda value, *tag: value)
-    dtypes = dict(
-        FloatStorage=torch.float32,
-        HalfStorage=torch.float16,
-        BFloat16Storage=torch.bfloat16,
-        DoubleStorage=torch.float64,
-        LongStorage=torch.int64,
-        IntStorage=torch.int32,
-        ByteStorage=torch.uint8,
-        BoolStorage=torch.bool)
-
-    def __init__(self, archive: zipfile.ZipFile, root: str) -> None:
-        super().__init__(archive.open(f'{root}/data.pkl'))
-        self.archive = archive
-        self.root = root
-
-    def find_class(self, module: str, name: str) -> Any:
-        if module.startswith('__torch__'):
-            return _Module
-        if (module, name) == ('torch._utils', '_rebuild_tensor_v2'):
-            return self.rebuild_tensor
-        if (module, name) == ('collections', 'OrderedDict'):
-            return OrderedDict
-        if module == 'torch' and name in self.dtypes:
-            return self.dtypes[name]
-        if module == 'torch.jit._pickle' and name in self.containers:
-            return self.containers[name]
-        raise pickle.UnpicklingError(f'Unsupported global: {module}.{name}')
-
-    def persistent_load(self, pid: Tuple) -> Tensor:
-        _, dtype, key, *_ = pid
-        data = bytearray(self.archive.read(f'{self.root}/data/{key}'))
-        return torch.frombuffer(
-            data, dtype=dtype) if data else torch.empty(
-                0, dtype=dtype)
-
-    @staticmethod
-    def rebuild_tensor(storage: Tensor, offset: int, size: Tuple,
-                       stride: Tuple, *_) -> Tensor:
-        return storage.as_strided(size, stride, offset)
-
-
-def _find_torchscript(path: str) -> Optional[str]:
-    """Get the folder in a TorchScript archive; None for other files."""
-    if not zipfile.is_zipfile(path):
-        return None
-    with zipfile.ZipFile(path) as archive:
-        for name in archive.namelist():
-            root, _, file = name.partition('/')
-            if file == 'constants.pkl':
-                return root
-    return None
-
-
-def _read_torchscript(path: str, root: str) -> StateDict:
-
-    def tensors(module: _Module, prefix: str = '') -> Iterator[tuple]:
-        for name, value in vars(module).items():
-            if isinstance(value, Tensor):
-                yield prefix + name, value
-            elif isinstance(value, _Module):
-                yield from tensors(value, f'{prefix}{name}.')
-
-    with zipfile.ZipFile(path) as archive:
-        return dict(tensors(_ArchiveUnpickler(archive, root).load()))
 
 
 def _read_safetensors(path: str) -> dict:
@@ -108,21 +29,16 @@ def _read_safetensors(path: str) -> dict:
     return dict(state_dict=weights, meta=dict(ila=meta) if meta else {})
 
 
-def _read_archive(path: str) -> Optional[dict]:
-    """Read TorchScript and safetensors; None for other files."""
-    if path.endswith('.safetensors'):
-        return _read_safetensors(path)
-    root = _find_torchscript(path)
-    if root is None:
-        return None
-    return dict(state_dict=_read_torchscript(path, root))
-
-
 @contextmanager
-def _naming(path: str) -> Iterator[None]:
-    """Turn what goes wrong while a file is read into one clear error."""
+def _naming(name: str, path: str) -> Iterator[None]:
+    """Turn what goes wrong while a file is read into one clear error.
+
+    Args:
+        name (str): What the user calls the file.
+        path (str): Where it is.
+    """
     if not os.path.isfile(path):
-        raise FileNotFoundError(f"weight file '{path}' does not exist; mend "
+        raise FileNotFoundError(f"weight file '{name}' does not exist; fix "
                                 'its path or put it there')
     try:
         yield
@@ -131,16 +47,43 @@ def _naming(path: str) -> Iterator[None]:
                                 str(error))
         if isinstance(error, pickle.UnpicklingError) and unsupported:
             raise ValueError(
-                f"weight file '{path}' holds more than data, and loading it "
+                f"weight file '{name}' holds more than data, and loading it "
                 f'could run code ({unsupported[0]}); take a file that holds '
                 'tensors only') from None
         # Of PyTorch's advice, which is to run the code, only the reason.
         reason = re.search(r'WeightsUnpickler error:\s*(.+)', str(error))
         reason = reason[1] if reason else str(error).split('\n')[0]
         raise ValueError(
-            f"weight file '{path}' can not be read: it is truncated, damaged "
+            f"weight file '{name}' cannot be read: it is truncated, damaged "
             'or something else; download or save it again '
             f'({reason})') from None
+
+
+def _check_hash(checkpoint: Any) -> None:
+    """Compare weights with the hash that was written beside them."""
+    expected = checkpoint
+    for key in ('meta', 'ila', 'weights_sha256'):
+        expected = expected.get(key) if isinstance(expected, dict) else None
+    if expected is None:
+        return  # Only converted files have one.
+    weights = checkpoint.get('state_dict', checkpoint.get('model'))
+    if hash_weights(weights) != expected:
+        raise ValueError('its weights are not those that `weights_sha256` of '
+                         'its metadata was computed from')
+
+
+def _read(path: str, map_location: Any = 'cpu') -> Any:
+    """Read any file of weights, and check what was written to check it."""
+    if path.endswith('.safetensors'):
+        checkpoint = _read_safetensors(path)
+    else:
+        check_crc(path)
+        root = find_torchscript(path)
+        if root is not None:
+            return dict(state_dict=read_torchscript(path, root))
+        checkpoint = load_data(path, map_location)
+    _check_hash(checkpoint)
+    return checkpoint
 
 
 def read_checkpoint(path: str) -> dict:
@@ -159,9 +102,8 @@ def read_checkpoint(path: str) -> dict:
         FileNotFoundError: The file does not exist.
         ValueError: The file is damaged or holds more than data.
     """
-    with _naming(path):
-        return _read_archive(path) or torch.load(
-            path, map_location='cpu', weights_only=True)
+    with _naming(path, path):
+        return _read(path)
 
 
 def find_weights(checkpoint: dict, path: str) -> StateDict:
@@ -192,25 +134,33 @@ def find_weights(checkpoint: dict, path: str) -> StateDict:
     }
 
 
-@CheckpointLoader.register_scheme(prefixes='', force=True)
+# A loader that is not replaced here would read files in a way of its own.
+@CheckpointLoader.register_scheme(
+    prefixes=list(CheckpointLoader._schemes), force=True)
 def load_from_file(filename: str, map_location: Any = None) -> dict:
-    """Read a local file for MMEngine's ``load_from`` and ``Pretrained``.
+    """Read a file for MMEngine's ``load_from``, ``resume`` and ``Pretrained``.
 
-    Beside MMEngine's own checkpoints these are TorchScript archives,
-    safetensors and checkpoints of the released ILA. Errors in loading the
-    weights into an ILA model name the file.
+    It is the loader of all of MMEngine's schemes. Beside MMEngine's own
+    checkpoints these are TorchScript archives, safetensors and checkpoints of
+    the released ILA. Errors in loading the weights into an ILA model name the
+    file.
 
     Args:
-        filename (str): The file.
+        filename (str): The file: a path, an address or a name of a model that
+            MMEngine knows, such as ``'torchvision://resnet50'``.
         map_location (Any): See :func:`torch.load`.
 
     Returns:
         dict: The checkpoint.
+
+    Raises:
+        FileNotFoundError: The file does not exist.
+        ValueError: It cannot be fetched, is damaged or holds more than data.
     """
-    filename = os.path.expanduser(filename)
-    with _naming(filename):
-        checkpoint = _read_archive(filename) or load_from_local(
-            filename, map_location)
+    with local_copy(filename) as path, _naming(filename, path):
+        checkpoint = _read(path, map_location)
+    if filename.startswith('mmcls://'):
+        checkpoint = _process_mmcls_checkpoint(checkpoint)
     try:
         weights = find_weights(checkpoint, filename)
     except ValueError:

@@ -2,6 +2,7 @@
 from contextlib import contextmanager
 from typing import Iterable, Iterator, Set
 
+import torch
 from torch import nn
 
 from .checkpoint import find_weights
@@ -32,6 +33,25 @@ def naming_source(source: str) -> Iterator[None]:
         raise ValueError(f'{source}: {error}') from None
 
 
+def check_finite(state_dict: StateDict) -> None:
+    """Refuse weights that are not numbers.
+
+    A model gives predictions and accuracies with them too, which mean
+    nothing.
+
+    Raises:
+        ValueError: Some are NaN or infinite.
+    """
+    broken = [
+        name for name, value in state_dict.items()
+        if value.is_floating_point() and not torch.isfinite(value).all()
+    ]
+    if broken:
+        raise ValueError(
+            f'NaN or infinite values in {len(broken)} of the weights '
+            f'({_list(broken)}); take an earlier checkpoint of the training')
+
+
 def check_weights(own: StateDict,
                   state_dict: StateDict,
                   partial: bool = True) -> None:
@@ -46,9 +66,9 @@ def check_weights(own: StateDict,
             fine, as at the start of a training. Defaults to True.
 
     Raises:
-        ValueError: The weights are of another temporal module or size, lack
-            what the model needs of them or, unless ``partial``, anything at
-            all.
+        ValueError: The weights are of another temporal module or size, hold
+            NaN or infinite values, lack what the model needs of them or,
+            unless ``partial``, anything at all.
     """
     parts, own_parts = _temporal_parts(state_dict), _temporal_parts(own)
     if parts - own_parts:
@@ -75,6 +95,11 @@ def check_weights(own: StateDict,
             return bool(parts)
         return name.startswith('backbone.')
 
+    check_finite({
+        name: value
+        for name, value in state_dict.items()
+        if name in given or is_text_feature(name)
+    })
     for name in sorted(filter(is_needed, names & given)):
         # Position embeddings are interpolated.
         if (own[name].shape != state_dict[name].shape

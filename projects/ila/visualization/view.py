@@ -26,7 +26,7 @@ def load_views(dataloader: dict, video: str) -> dict:
         ``(views, 3, T, H, W)``, uint8.
 
     Raises:
-        ValueError: The video can not be loaded.
+        ValueError: The video cannot be loaded.
     """
     pipeline = Compose(dataloader['dataset']['pipeline'])
     try:
@@ -35,9 +35,7 @@ def load_views(dataloader: dict, video: str) -> dict:
     except Exception as error:  # Its type depends on what is broken.
         reason = str(error).strip().split('\n')[0]
         raise ValueError(f"cannot load video '{video}': "
-                         f'{type(error).__name__}: {reason}. If the file is '
-                         'truncated, damaged or no video, replace '
-                         'it') from None
+                         f'{type(error).__name__}: {reason}') from None
 
 
 def check_alignment(model: nn.Module) -> None:
@@ -75,7 +73,7 @@ def run_model(model: nn.Module, sample: dict) -> Dict[str, Tensor]:
             recorder(backbone) as attentions:
         outputs = model(inputs)
     found = dict(
-        scores=outputs['logits'][0].softmax(-1),
+        scores=model.cls_head.logits_to_scores(outputs['logits'][0]),
         points=outputs['points'][:, 0].unflatten(-1, (2, -1, 2)).squeeze(3),
         similarities=torch.cat(cosines))
     if has_token:

@@ -233,3 +233,29 @@ def test_views_are_averaged_as_probabilities(build):
         torch.testing.assert_close(sample.pred_score, expected)
         assert sample.pred_label.item() == expected.argmax()
         assert math.isclose(sample.pred_score.sum().item(), 1, rel_tol=1e-5)
+
+
+def test_loss_and_scores_of_several_labels():
+    """By the closed forms; what the loss is decides what scores are."""
+    cfg = dict(type='ILALinearHead', num_classes=3, in_channels=16)
+    labels = torch.tensor([[1., 0., 1.], [0., 0., 0.]])
+    samples = [ActionDataSample().set_gt_label(x) for x in labels]
+    sigmoids = dict(type='BCELossWithLogits')
+    for options in (dict(multi_class=True), dict(loss_cls=sigmoids)):
+        head = MODELS.build({**cfg, **options}).eval()
+        logits = head(features(2))
+        p = 1 / (1 + (-logits).exp())
+        loss = head.loss(features(2), samples)['loss_cls']
+        expected = labels * p.log() + (1 - labels) * (1 - p).log()
+        torch.testing.assert_close(loss, -expected.mean())
+        torch.testing.assert_close(head.average_clip(logits, 2)[0], p.mean(0))
+    exponents = logits.exp()
+    head = MODELS.build({**cfg, 'loss_cls': sigmoids, 'multi_class': False})
+    torch.testing.assert_close(
+        head.average_clip(logits, 2)[0],
+        (exponents / exponents.sum(1, keepdim=True)).mean(0))
+    with pytest.raises(ValueError, match='use .BCELossWithLogits'):
+        MODELS.build({
+            **cfg, 'multi_class': True,
+            'loss_cls': dict(type='CrossEntropyLoss')
+        })

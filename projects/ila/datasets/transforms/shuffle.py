@@ -1,3 +1,4 @@
+import os
 import zlib
 from typing import Dict
 
@@ -26,6 +27,7 @@ class ShuffleFrames(BaseTransform):
             dict: With the shuffled ``frame_inds``.
         """
         clips = results['frame_inds'].reshape(results['num_clips'], -1)
-        rng = np.random.default_rng(zlib.crc32(results['filename'].encode()))
+        rng = np.random.default_rng(
+            zlib.crc32(os.fsencode(results['filename'])))
         results['frame_inds'] = rng.permuted(clips, axis=1).ravel()
         return results

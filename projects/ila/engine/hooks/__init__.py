@@ -2,9 +2,10 @@ from .atomic_checkpoint_hook import AtomicCheckpointHook
 from .disturbance_decay_hook import DisturbanceDecayHook
 from .invalid_loss_hook import InvalidLossHook
 from .reproducible_resume_hook import ReproducibleResumeHook
+from .resume_check_hook import ResumeCheckHook
 from .run_record_hook import RunRecordHook
 
 __all__ = [
     'AtomicCheckpointHook', 'DisturbanceDecayHook', 'InvalidLossHook',
-    'ReproducibleResumeHook', 'RunRecordHook'
+    'ReproducibleResumeHook', 'ResumeCheckHook', 'RunRecordHook'
 ]

@@ -1,12 +1,16 @@
+import inspect
 import os.path as osp
-from typing import Dict, Optional
+import re
+from difflib import get_close_matches
+from typing import Any, Callable, Dict, List, Optional
 
-from mmengine.dist import is_main_process
+from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.fileio import put_text
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
 from mmaction.registry import HOOKS
+from ...utils import find_latest_checkpoint, lock_work_dir, unlock_work_dir
 
 
 @HOOKS.register_module()
@@ -17,10 +21,17 @@ class AtomicCheckpointHook(CheckpointHook):
     there. MMEngine's hook removes it before and writes in place, so that a
     run that is killed, or meets a full disk, may have none left.
 
+    Only checkpoints of this hook in the run's own folder are removed, whatever
+    a resumed checkpoint names. The folder may be moved or copied. While a run
+    trains in it, others are refused.
+
     Args:
         backend_args (dict, optional): Where checkpoints are stored. Defaults
             to the local disk.
         **kwargs: Arguments of MMEngine's ``CheckpointHook``.
+
+    Raises:
+        TypeError: ``CheckpointHook`` has no such argument.
     """
 
     def __init__(self,
@@ -28,18 +39,85 @@ class AtomicCheckpointHook(CheckpointHook):
                  backend_args: Optional[dict] = dict(backend='atomic'),
                  **kwargs) -> None:
         super().__init__(*args, backend_args=backend_args, **kwargs)
+        # MMEngine hands these on, but to a function that takes no others.
+        for name in self.args:
+            known = list(inspect.signature(CheckpointHook).parameters)
+            nearest = get_close_matches(name, known[:-1], 1, 0)[0]
+            raise TypeError(
+                f"AtomicCheckpointHook has no argument '{name}'; did you mean "
+                f"'{nearest}'? Change it in `default_hooks.checkpoint`")
+
+    def before_run(self, runner: Runner) -> None:
+        """Find the checkpoint of a run that is to be resumed.
+
+        Args:
+            runner (Runner): The runner.
+
+        Raises:
+            ValueError: There are checkpoints, but none that can be read.
+        """
+        if (runner._resume is True and runner._load_from is None
+                and not runner._has_loaded):
+            runner._load_from = _on_main_process(find_latest_checkpoint,
+                                                 runner.work_dir)
+
+    def before_train(self, runner: Runner) -> None:
+        """Lock the folder, and find older checkpoints in it.
+
+        Args:
+            runner (Runner): The runner of the training.
+
+        Raises:
+            BlockingIOError: Another run trains in the folder.
+        """
+        _on_main_process(lock_work_dir, runner.work_dir)
+        info = runner.message_hub.runtime_info
+        if 'keep_ckpt_ids' in info:
+            info['keep_ckpt_ids'] = [
+                step for step in info['keep_ckpt_ids'] if type(step) is int
+            ]
+        super().before_train(runner)
+        if self.save_best:
+            self._set_best_paths({
+                key: self._find_own(path)
+                for key, path in self._best_paths().items()
+            })
+
+    def after_train(self, runner: Runner) -> None:
+        """Publish checkpoints and unlock the folder.
+
+        Args:
+            runner (Runner): The runner of the training.
+        """
+        super().after_train(runner)
+        if is_main_process():
+            unlock_work_dir(runner.work_dir)
+
+    def _is_own(self, name: str) -> bool:
+        """Whether this hook gives files such a name."""
+        step = re.sub(r'\\\{.*?\\\}', r'\\d+', re.escape(self.filename_tmpl))
+        return bool(re.fullmatch(rf'(best_[^/\\]+_)?{step}', name))
+
+    def _find_own(self, path: Optional[str]) -> Optional[str]:
+        """Find a checkpoint that may be named with another folder."""
+        name = osp.basename(str(path))
+        own = self.file_backend.join_path(self.out_dir, name)
+        if self._is_own(name) and self.file_backend.exists(own):
+            return own
+        return None
 
     def _remove(self, path: str) -> None:
-        if not is_main_process():
+        own = self._find_own(path)
+        if own is None or not is_main_process():
             return
-        if self.file_backend.isdir(path):  # As DeepSpeed writes them.
-            self.file_backend.rmtree(path)
-        elif self.file_backend.exists(path):
-            self.file_backend.remove(path)
+        if self.file_backend.isdir(own):  # As DeepSpeed writes them.
+            self.file_backend.rmtree(own)
+        else:
+            self.file_backend.remove(own)
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int,
                                    meta: dict) -> None:
-        outdated = []
+        outdated: List[int] = []
         if self.max_keep_ckpts > 0 and step not in self.keep_ckpt_ids:
             if len(self.keep_ckpt_ids) == self.max_keep_ckpts:
                 outdated.append(self.keep_ckpt_ids.popleft())
@@ -56,17 +134,16 @@ class AtomicCheckpointHook(CheckpointHook):
             save_param_scheduler=self.save_param_scheduler,
             meta=meta,
             by_epoch=self.by_epoch,
-            backend_args=self.backend_args,
-            **self.args)
+            backend_args=self.backend_args)
         if is_main_process():
+            # The folder may be moved.
+            inside = self.out_dir == runner.work_dir
             put_text(
-                self.last_ckpt,
+                name if inside else self.last_ckpt,
                 osp.join(runner.work_dir, 'last_checkpoint'),
                 backend_args=dict(backend='atomic'))
         for old in outdated:
-            self._remove(
-                self.file_backend.join_path(self.out_dir,
-                                            self.filename_tmpl.format(old)))
+            self._remove(self.filename_tmpl.format(old))
 
     def _best_paths(self) -> Dict[Optional[str], Optional[str]]:
         if len(self.key_indicators) == 1:
@@ -93,3 +170,21 @@ class AtomicCheckpointHook(CheckpointHook):
             elif path not in (None, after[key]):
                 self._remove(path)
         self._set_best_paths(after)
+
+
+def _on_main_process(function: Callable, *args) -> Any:
+    """Call a function in one process for all of them.
+
+    Returns:
+        Any: What it returns, in all processes. What it raises, all raise.
+    """
+    outcome = [None, None]
+    if is_main_process():
+        try:
+            outcome[0] = function(*args)
+        except (OSError, ValueError) as error:
+            outcome[1] = error
+    broadcast_object_list(outcome)
+    if outcome[1] is not None:
+        raise outcome[1]
+    return outcome[0]

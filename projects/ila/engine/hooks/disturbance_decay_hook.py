@@ -1,5 +1,7 @@
+from math import floor
+
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from mmengine.runner import IterBasedTrainLoop, Runner
 
 from mmaction.registry import HOOKS
 from ...utils import unwrap_model
@@ -9,20 +11,37 @@ from ...utils import unwrap_model
 class DisturbanceDecayHook(Hook):
     """Let the disturbance of ILA's alignment masks fade out in training.
 
-    Before each epoch it calls ``model.backbone.set_disturbance_scale`` with
-    ``factor**(epoch - begin + 1)`` from epoch ``begin`` on and with 1 before.
-    The scale depends on nothing but the epoch, so that it is right after a
-    resume as well. For epoch-based training.
+    It calls ``model.backbone.set_disturbance_scale``, before each epoch of an
+    epoch-based and before each iteration of an iteration-based training. The
+    scale is 1 until the share ``begin`` of the training is done, ``factor``
+    from there on, and is multiplied with ``factor`` after each further
+    ``interval``. It depends on nothing but the progress, so that it is right
+    after a resume as well, and short trainings see all of it. By default it
+    is halved in each of 50 epochs from the 31st on.
 
     Args:
-        begin (int): First epoch, counted from 0, with a lower disturbance.
-            Defaults to 30.
-        factor (float): What the disturbance is multiplied with each epoch.
-            Defaults to 0.5.
+        begin (float): Share of the training, in [0, 1], after which the
+            disturbance is lowered. Defaults to 0.6.
+        interval (float): Share of the training, in (0, 1], after which it is
+            lowered again. Defaults to 0.02.
+        factor (float): What the disturbance is multiplied with. Defaults to
+            0.5.
+
+    Raises:
+        ValueError: ``begin`` or ``interval`` is no share.
     """
 
-    def __init__(self, begin: int = 30, factor: float = 0.5) -> None:
+    def __init__(self,
+                 begin: float = 0.6,
+                 interval: float = 0.02,
+                 factor: float = 0.5) -> None:
+        if not 0 <= begin <= 1 or not 0 < interval <= 1:
+            raise ValueError(
+                f'DisturbanceDecayHook(begin={begin}, interval={interval}) '
+                'counts in shares of the training, not in epochs; write '
+                'begin=0.6 for epoch 30 of 50 in `custom_hooks`')
         self.begin = begin
+        self.interval = interval
         self.factor = factor
 
     def before_train_epoch(self, runner: Runner) -> None:
@@ -31,6 +50,20 @@ class DisturbanceDecayHook(Hook):
         Args:
             runner (Runner): The runner of the training.
         """
-        epochs = max(0, runner.epoch - self.begin + 1)
-        model = unwrap_model(runner.model)
-        model.backbone.set_disturbance_scale(self.factor**epochs)
+        if not isinstance(runner.train_loop, IterBasedTrainLoop):
+            self._set_scale(runner, runner.epoch / runner.max_epochs)
+
+    def before_train_iter(self, runner: Runner, *args, **kwargs) -> None:
+        """Set the scale of the coming iteration.
+
+        Args:
+            runner (Runner): The runner of the training.
+        """
+        if isinstance(runner.train_loop, IterBasedTrainLoop):
+            self._set_scale(runner, runner.iter / runner.max_iters)
+
+    def _set_scale(self, runner: Runner, progress: float) -> None:
+        # A quotient that rounding makes a bit smaller than it is counts.
+        steps = floor((progress - self.begin) / self.interval + 1e-6) + 1
+        unwrap_model(runner.model).backbone.set_disturbance_scale(
+            self.factor**max(0, steps))

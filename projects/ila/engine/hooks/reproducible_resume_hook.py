@@ -1,10 +1,13 @@
+from itertools import chain, repeat
 from typing import Optional
 
 from mmengine.dist import all_reduce, get_rank, get_world_size
-from mmengine.hooks import Hook
-from mmengine.runner import Runner, set_random_seed
+from mmengine.hooks import CheckpointHook, Hook
+from mmengine.runner import IterBasedTrainLoop, Runner, set_random_seed
+from torch.utils.data import BatchSampler, DataLoader
 
-from mmaction.registry import HOOKS
+from mmaction.registry import DATA_SAMPLERS, HOOKS
+from ...datasets.samplers import SeededBatchSampler
 from ...utils import mix_seed, unwrap_model
 
 
@@ -15,29 +18,51 @@ class ReproducibleResumeHook(Hook):
     MMEngine resumes weights, optimizer, schedulers and averages. What is drawn
     at random, and gradients that are still accumulated, it does not. With
     this hook an iteration's random numbers depend on nothing but the seed, the
-    iteration and the process; those of a sample of ``ILAVideoDataset`` on
-    nothing but the seed, the epoch and the sample, so that neither the number
-    of workers nor that of processes matters. Gradients that an epoch leaves
-    accumulated are saved.
+    iteration and the process; those of a sample, in any data set, on nothing
+    but the seed and the number of its draw, see :class:`SeededBatchSampler`.
+    Training goes on with the batch that would have come next, and none before
+    it is loaded, in both of MMEngine's training loops and within epochs.
+    Accumulated gradients are saved with the checkpoint.
 
-    It is for epoch-based training, which resumes at the start of an epoch.
-    FSDP and DeepSpeed lose what is accumulated.
+    The data loader has to be given by its config. FSDP and DeepSpeed lose what
+    is accumulated.
     """
 
     priority = 'VERY_HIGH'
 
     def __init__(self) -> None:
         self._gradients: Optional[dict] = None
+        self._batches = 0  # Of its epoch that a resumed run has done.
+        self._epoch_start: Optional[int] = None
 
     def before_train(self, runner: Runner) -> None:
-        """Take over the seed and the gradients of a resumed run.
+        """Take over the seed, the place and the gradients of a resumed run.
 
         Args:
             runner (Runner): The runner of the training.
         """
-        # Built before the checkpoint was read, it may have a seed of its own.
-        runner.train_dataloader.sampler.seed = runner.seed
-        if runner.iter and self._gradients:
+        loop = runner.train_loop
+        loader = loop.dataloader
+        by_iter = isinstance(loop, IterBasedTrainLoop)
+        if not runner.iter:
+            self._batches, self._gradients = 0, None
+        if loader.batch_sampler is not None:
+            batches = SeededBatchSampler(
+                _build_batch_sampler(runner, loader), _common_seed(runner),
+                by_iter)
+            batches.skip = runner.iter if by_iter else self._batches
+            # `DataLoader` refuses another one because of iterators that may
+            # exist. The only one is that of an iteration-based loop, which was
+            # made before the checkpoint was read.
+            vars(loader).update(
+                sampler=getattr(batches, 'sampler', loader.sampler),
+                batch_sampler=batches)
+            if by_iter:
+                loop.dataloader_iterator = loader._iterator = None
+                # The loop takes as many batches as are done already.
+                loop.dataloader_iterator = chain(
+                    repeat(None, runner.iter), iter(loader))
+        if self._gradients:
             for name, parameter in unwrap_model(
                     runner.model).named_parameters():
                 if name in self._gradients:
@@ -45,27 +70,43 @@ class ReproducibleResumeHook(Hook):
         self._gradients = None
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Tell the data set which epoch comes."""
-        dataset = runner.train_dataloader.dataset
-        if hasattr(dataset, 'set_random_state'):
-            dataset.set_random_state(runner.seed, runner.epoch)
+        """Tell the data loader which epoch comes."""
+        if isinstance(runner.train_loop, IterBasedTrainLoop):
+            return
+        batches = runner.train_dataloader.batch_sampler
+        if isinstance(batches, SeededBatchSampler):
+            batches.epoch = runner.epoch
+        self._epoch_start = runner.iter - self._batches
+        self._batches = 0
 
     def before_train_iter(self, runner: Runner, *args, **kwargs) -> None:
         """Seed the iteration."""
         set_random_seed(mix_seed(runner.seed, runner.iter, get_rank()))
 
-    def after_train_epoch(self, runner: Runner) -> None:
-        """Average accumulated gradients over the processes.
+    def after_train_iter(self, runner: Runner, *args, **kwargs) -> None:
+        """Average accumulated gradients if a checkpoint comes."""
+        for hook in runner.hooks:
+            if isinstance(hook, CheckpointHook) and not hook.by_epoch and (
+                    hook.every_n_train_iters(runner, hook.interval,
+                                             hook.save_begin)
+                    or self.is_last_train_iter(runner)):
+                return _average_gradients(runner)
 
-        The next step averages them again, which changes nothing then; but
-        any process can save them for all.
-        """
-        if get_world_size() > 1:
-            for gradient in _accumulated(runner).values():
-                all_reduce(gradient, 'mean')
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Average accumulated gradients."""
+        self._epoch_start = None
+        _average_gradients(runner)
+
+    def before_val(self, runner: Runner) -> None:
+        """Average accumulated gradients, since a best checkpoint may come."""
+        if runner.iter:
+            _average_gradients(runner)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Save accumulated gradients."""
+        """Save accumulated gradients and the place in the epoch."""
+        if self._epoch_start is not None:
+            done = checkpoint['meta']['iter'] - self._epoch_start
+            checkpoint['meta']['batches_of_epoch'] = done
         gradients = _accumulated(runner)
         if gradients and 'optimizer' in checkpoint:
             checkpoint['gradients'] = {
@@ -74,8 +115,47 @@ class ReproducibleResumeHook(Hook):
             }
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Keep gradients until it is known whether the run is resumed."""
+        """Keep the state until it is known whether the run is resumed."""
         self._gradients = checkpoint.get('gradients')
+        self._batches = checkpoint.get('meta', {}).get('batches_of_epoch', 0)
+
+
+def _common_seed(runner: Runner) -> int:
+    """Get the seed that all processes have in common."""
+    if runner._randomness_cfg.get('diff_rank_seed', False):
+        return runner.seed - get_rank()
+    return runner.seed
+
+
+def _build_batch_sampler(runner: Runner, loader: DataLoader) -> BatchSampler:
+    """Build a data loader's batch sampler again, with the training's seed.
+
+    The one that it has may have another seed, or have been used already.
+    """
+    cfg = runner._train_dataloader
+    if not isinstance(cfg, dict) or not isinstance(cfg['sampler'], dict):
+        loader.sampler.seed = _common_seed(runner)
+        return loader.batch_sampler
+    sampler = DATA_SAMPLERS.build(
+        cfg['sampler'],
+        default_args=dict(dataset=loader.dataset, seed=_common_seed(runner)))
+    if isinstance(cfg.get('batch_sampler'), dict):
+        return DATA_SAMPLERS.build(
+            cfg['batch_sampler'],
+            default_args=dict(
+                sampler=sampler, batch_size=cfg.get('batch_size')))
+    return BatchSampler(sampler, loader.batch_size, loader.drop_last)
+
+
+def _average_gradients(runner: Runner) -> None:
+    """Average accumulated gradients over the processes.
+
+    The next step averages them again, which changes nothing then; but any
+    process can save them for all.
+    """
+    if get_world_size() > 1:
+        for gradient in _accumulated(runner).values():
+            all_reduce(gradient, 'mean')
 
 
 def _accumulated(runner: Runner) -> dict:

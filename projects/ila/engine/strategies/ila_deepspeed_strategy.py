@@ -1,4 +1,9 @@
 import os.path as osp
+import pickle
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any, Callable, Iterator, Optional
+from unittest import mock
 
 import torch
 from mmengine._strategy import DeepSpeedStrategy
@@ -8,7 +13,35 @@ from mmengine.registry import STRATEGIES
 from mmengine.runner.checkpoint import weights_to_cpu
 from torch import nn
 
+from ...utils.torch_file import load_data
 from .utils import replacing_together
+
+# What DeepSpeed keeps in its files beside tensors and plain data.
+_STATES = (('deepspeed.runtime.fp16.loss_scaler', 'LossScaler'),
+           ('deepspeed.runtime.fp16.loss_scaler', 'DynamicLossScaler'),
+           ('deepspeed.runtime.zero.config', 'ZeroStageEnum'),
+           ('deepspeed.utils.tensor_fragment', 'fragment_address'))
+
+
+@contextmanager
+def _loading_data_only() -> Iterator[None]:
+    """Keep DeepSpeed from running code in the files that it loads."""
+    names = {
+        f'{module}.{name}': getattr(import_module(module), name)
+        for module, name in _STATES
+    }
+
+    def load(file: Any, map_location: Any = 'cpu', **kwargs) -> Any:
+        try:
+            return load_data(file, map_location, names)
+        except pickle.UnpicklingError as error:
+            raise ValueError(
+                f"weight file '{file}' holds more than data, and loading it "
+                f'could run code ({error}); take a checkpoint that DeepSpeed '
+                'wrote') from None
+
+    with mock.patch('torch.load', load):
+        yield
 
 
 @STRATEGIES.register_module()
@@ -62,6 +95,43 @@ class ILADeepSpeedStrategy(DeepSpeedStrategy):
             parameter.data = parameter.data.clone(
                 memory_format=torch.contiguous_format)
         return super()._wrap_model(model)
+
+    def load_checkpoint(self, filename: str, **kwargs) -> dict:
+        """Load the weights of a checkpoint, and no code.
+
+        Args:
+            filename (str): The folder.
+            **kwargs: See ``DeepSpeedStrategy.load_checkpoint``.
+
+        Returns:
+            dict: What was saved beside them.
+
+        Raises:
+            ValueError: It holds more than data.
+        """
+        with _loading_data_only():
+            return super().load_checkpoint(filename, **kwargs)
+
+    def resume(self,
+               filename: str,
+               callback: Optional[Callable] = None,
+               **kwargs) -> dict:
+        """Resume a checkpoint, and show it to the hooks.
+
+        Args:
+            filename (str): The folder.
+            callback (callable, optional): Gets what the folder holds beside
+                weights and optimizer.
+            **kwargs: See ``DeepSpeedStrategy.resume``.
+
+        Returns:
+            dict: What the callback gets.
+        """
+        with _loading_data_only():
+            checkpoint = super().resume(filename, **kwargs)
+        if callback is not None:
+            callback(checkpoint)
+        return checkpoint
 
     def save_checkpoint(self, filename: str, **kwargs) -> None:
         """Save a checkpoint, which appears as a whole.

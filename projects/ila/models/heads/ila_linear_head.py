@@ -1,15 +1,15 @@
-from typing import Optional, Tuple
+from typing import Tuple
 
 import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmaction.models.heads import BaseHead
 from mmaction.registry import MODELS
+from .ila_head import ILAHead
 
 
 @MODELS.register_module()
-class ILALinearHead(BaseHead):
+class ILALinearHead(ILAHead):
     """Linear classifier on the normalised video feature.
 
     Args:
@@ -19,9 +19,7 @@ class ILALinearHead(BaseHead):
             Defaults to 0.5.
         init_std (float): Standard deviation of the linear layer's initial
             weights. Defaults to 0.01.
-        average_clips (str, optional): How the views of a video are averaged:
-            ``'prob'``, ``'score'`` or None. Defaults to ``'prob'``.
-        **kwargs: Arguments of MMAction2's ``BaseHead``.
+        **kwargs: Arguments of :class:`ILAHead`.
     """
 
     def __init__(self,
@@ -29,10 +27,8 @@ class ILALinearHead(BaseHead):
                  in_channels: int,
                  dropout_ratio: float = 0.5,
                  init_std: float = 0.01,
-                 average_clips: Optional[str] = 'prob',
                  **kwargs) -> None:
-        super().__init__(
-            num_classes, in_channels, average_clips=average_clips, **kwargs)
+        super().__init__(num_classes, in_channels, **kwargs)
         self.init_std = init_std
         self.ln = nn.LayerNorm(in_channels)
         self.dropout = nn.Dropout(dropout_ratio)

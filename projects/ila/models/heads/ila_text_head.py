@@ -7,14 +7,14 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmaction.models.heads import BaseHead
 from mmaction.registry import MODELS
 from ..common import VideoSpecificPrompt
 from ..text import CLIPTextEncoder, load_class_names, load_templates
+from .ila_head import ILAHead
 
 
 @MODELS.register_module()
-class ILATextHead(BaseHead):
+class ILATextHead(ILAHead):
     """Compare videos with the texts of the class names.
 
     The text tower is frozen, so its features are computed once, at the first
@@ -35,9 +35,7 @@ class ILATextHead(BaseHead):
         prompt (dict): Arguments of :class:`VideoSpecificPrompt`.
         freeze_prompt (bool): Whether the prompts and the temperature stay as
             they are, as in the authors' training. Defaults to False.
-        average_clips (str, optional): How the views of a video are averaged:
-            ``'prob'``, ``'score'`` or None. Defaults to ``'prob'``.
-        **kwargs: Arguments of MMAction2's ``BaseHead``.
+        **kwargs: Arguments of :class:`ILAHead`.
 
     Raises:
         ValueError: The class names are not ``num_classes``, or loaded
@@ -53,15 +51,13 @@ class ILATextHead(BaseHead):
                  text_encoder: Optional[dict] = dict(),
                  prompt: dict = dict(),
                  freeze_prompt: bool = False,
-                 average_clips: Optional[str] = 'prob',
                  **kwargs) -> None:
         names = load_class_names(class_names)
         if num_classes not in (None, len(names)):
             raise ValueError(
                 f'`model.cls_head.class_names` are {len(names)} '
                 f'({class_names}), but `num_classes` is {num_classes}')
-        super().__init__(
-            len(names), in_channels, average_clips=average_clips, **kwargs)
+        super().__init__(len(names), in_channels, **kwargs)
         self.class_names = names
         self.templates = load_templates(templates)
         self.text_encoder = None

@@ -1,7 +1,7 @@
 import os
 from typing import List, Sequence, Union
 
-from mmengine.fileio import list_from_file
+from ...utils import find_undecodable, read_lines
 
 
 def load_class_names(source: Union[str, Sequence[str]]) -> List[str]:
@@ -15,7 +15,8 @@ def load_class_names(source: Union[str, Sequence[str]]) -> List[str]:
         list[str]: The class names.
 
     Raises:
-        ValueError: ``source`` is neither; or names are empty or repeated.
+        ValueError: ``source`` is neither, the file is not UTF-8, or names are
+            empty or repeated.
     """
     if source == 'kinetics400':
         from torchvision.models.video import R3D_18_Weights
@@ -25,10 +26,14 @@ def load_class_names(source: Union[str, Sequence[str]]) -> List[str]:
             raise ValueError(
                 f"class_names '{source}' is neither 'kinetics400' nor a text "
                 'file with one class name per line')
-        names = list_from_file(source)
+        names = read_lines(source)
     else:
         names = source
     names = [name.strip() for name in names]
+    for name in names:
+        if find_undecodable(name):
+            raise ValueError(f'class name {name!r} of {source!r}: '
+                             f'{find_undecodable(name)}; rename the class')
     if not all(names):
         raise ValueError(f'class name {names.index("")} of {source} is empty; '
                          'names are counted from 0')

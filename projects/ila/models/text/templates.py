@@ -1,7 +1,7 @@
 import os
 from typing import List, Sequence, Union
 
-from mmengine.fileio import list_from_file
+from ...utils import read_lines
 
 
 def load_templates(source: Union[str, Sequence[str]]) -> List[str]:
@@ -20,7 +20,7 @@ def load_templates(source: Union[str, Sequence[str]]) -> List[str]:
     if not isinstance(source, str):
         templates = source
     elif os.path.isfile(source):
-        templates = list_from_file(source)
+        templates = read_lines(source)
     else:
         templates = [source]
     templates = [template.strip() for template in templates]

@@ -1,0 +1,145 @@
+import ast
+from typing import Any, Dict, Optional
+
+from mmengine.dist import get_world_size
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from mmaction.registry import HOOKS
+
+# What of the config makes a training what it is.
+COMPARED = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper',
+            'param_scheduler', 'auto_scale_lr')
+# What of it only changes speed or memory.
+IGNORED = ('.num_workers', '.persistent_workers', '.pin_memory',
+           '.prefetch_factor', '.with_cp', 'model.compile')
+# What the states of optimizer and schedulers bring with them.
+RESUMED = ('optim_wrapper.optimizer', 'optim_wrapper.paramwise_cfg',
+           'optim_wrapper.constructor', 'param_scheduler', 'auto_scale_lr')
+
+
+@HOOKS.register_module()
+class ResumeCheckHook(Hook):
+    """Tell how a resumed run's config differs from the one it was begun with.
+
+    For each setting that differs the log says whether the checkpoint's value
+    or that of this config holds. Another number of classes is refused.
+    """
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Note what the config does not tell."""
+        checkpoint['meta']['ila_run'] = _measure(runner)
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Compare the configs if the run is resumed.
+
+        Args:
+            runner (Runner): The runner.
+            checkpoint (dict): The checkpoint.
+
+        Raises:
+            ValueError: The model had another number of classes.
+        """
+        meta = checkpoint.get('meta') or dict()
+        # MMEngine would run it, and writes none itself.
+        meta.pop('config', None)
+        before = parse_config(meta.get('cfg', ''))
+        if not runner._resume or before is None:
+            return
+        # As it would be read from a checkpoint.
+        now = parse_config(runner.cfg.pretty_text) or dict()
+        classes = [
+            cfg.get('model', {}).get('cls_head', {}).get('num_classes')
+            for cfg in (before, now)
+        ]
+        if None not in classes and classes[0] != classes[1]:
+            raise ValueError(
+                f'the checkpoint is of a run with {classes[0]} classes and '
+                f'cannot be resumed with {classes[1]}; set '
+                '`model.cls_head.num_classes` to the former, or begin another '
+                'run from its weights: `load_from`, without --resume')
+        old, new = _flatten(before), _flatten(now)
+        old.update(meta.get('ila_run', dict()))
+        new.update((name, value) for name, value in _measure(runner).items()
+                   if name in old)
+        lines = [
+            f'{name}: {_show(old, name)} before, {_show(new, name)} now; '
+            f'{"the former" if name.startswith(RESUMED) else "the latter"} '
+            'holds' for name in dict.fromkeys([*old, *new])
+            if _show(old, name) != _show(new, name)
+        ]
+        if lines:
+            runner.logger.warning(
+                'This config differs from the one that the resumed run was '
+                'begun with:\n  ' + '\n  '.join(lines) +
+                '\nTo train with all of its settings, begin another run from '
+                'the weights: `load_from`, without --resume.')
+
+
+def parse_config(text: str) -> Optional[dict]:
+    """Read a config as checkpoints hold it, without running it.
+
+    Args:
+        text (str): Python code that assigns plain values to names.
+
+    Returns:
+        dict, optional: The values by name. None if it is something else.
+    """
+
+    def read(node: ast.AST) -> Any:
+        if (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+                and node.func.id == 'dict'):
+            values = [read(argument) for argument in node.args]
+            named = {word.arg: read(word.value) for word in node.keywords}
+            return dict(*values, **named)
+        if isinstance(node, ast.Dict):
+            return {
+                read(key): read(value)
+                for key, value in zip(node.keys, node.values)
+            }
+        if isinstance(node, (ast.List, ast.Tuple)):
+            return [read(item) for item in node.elts]
+        return ast.literal_eval(node)
+
+    try:
+        return {
+            statement.targets[0].id: read(statement.value)
+            for statement in ast.parse(text).body
+        }
+    except (AttributeError, SyntaxError, TypeError, ValueError, RecursionError,
+            MemoryError):
+        return None
+
+
+def _measure(runner: Runner) -> Dict[str, int]:
+    """Find out what a config does not tell."""
+    return {
+        'number of training videos': len(runner.train_dataloader.dataset),
+        'number of processes': get_world_size()
+    }
+
+
+def _flatten(cfg: dict) -> Dict[str, Any]:
+    """Name the single values of the compared parts of a config."""
+    flat = dict()
+
+    def visit(name: str, value: Any) -> None:
+        if name.endswith(IGNORED):
+            return
+        if isinstance(value, dict) and value:
+            for key, part in value.items():
+                visit(f'{name}.{key}', part)
+        elif isinstance(value, list) and any(
+                isinstance(part, dict) for part in value):
+            for index, part in enumerate(value):
+                visit(f'{name}.{index}', part)
+        else:
+            flat[name] = value
+
+    for name in COMPARED:
+        visit(name, cfg.get(name))
+    return flat
+
+
+def _show(flat: Dict[str, Any], name: str) -> str:
+    return repr(flat[name]) if name in flat else 'not set'

@@ -1,0 +1,97 @@
+"""PyTorch's own files: reading their data, and none of their code."""
+import pickle
+import zipfile
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
+from types import SimpleNamespace
+from typing import IO, Any, Dict, Union
+
+import torch
+from mmengine.utils import digit_version
+from torch._weights_only_unpickler import _get_allowed_globals
+
+from ..compat import runner_globals
+
+_torch_load = torch.load
+
+
+def check_crc(path: str) -> None:
+    """Compare an archive with the checksums in it; other files pass.
+
+    PyTorch writes checksums into its archives but does not look at them.
+
+    Raises:
+        ValueError: A part of the archive has changed.
+    """
+    with open(path, 'rb') as file:
+        if file.read(4) != b'PK\3\4':
+            return
+    with zipfile.ZipFile(path) as archive:
+        parts = [part for part in archive.infolist() if part.file_size]
+        # `torch.serialization.set_crc32_options(False)` leaves them out.
+        if not any(part.CRC for part in parts):
+            return
+        if archive.testzip() is not None:
+            raise ValueError('its content does not match its checksums')
+
+
+def restricted_pickle(names: Dict[str, Any]) -> SimpleNamespace:
+    """Make a module that unpickles tensors, for ``torch.load``.
+
+    Args:
+        names (dict[str, Any]): What a file may refer to beside tensors, by
+            its name.
+
+    Returns:
+        SimpleNamespace: ``Unpickler`` and ``load`` as ``pickle`` has them.
+    """
+    allowed = {**_get_allowed_globals(), **names}
+
+    class Unpickler(pickle.Unpickler):
+
+        def find_class(self, module: str, name: str) -> Any:
+            # Python 2's names, which PyTorch writes.
+            module, name = NAME_MAPPING.get((module, name), (module, name))
+            module = IMPORT_MAPPING.get(module, module)
+            if f'{module}.{name}' in allowed:
+                return allowed[f'{module}.{name}']
+            raise pickle.UnpicklingError(
+                f'Unsupported global: {module}.{name}')
+
+    return SimpleNamespace(
+        __name__='restricted_pickle',
+        Unpickler=Unpickler,
+        load=lambda file, **kwargs: Unpickler(file, **kwargs).load())
+
+
+def load_data(file: Union[str, IO],
+              map_location: Any = 'cpu',
+              names: Dict[str, Any] = dict()) -> Any:
+    """Load tensors, plain data and what MMEngine's ``Runner`` adds to them.
+
+    Whether code is refused depends neither on PyTorch's release nor on the
+    environment.
+
+    Args:
+        file (str | IO): A file that :func:`torch.save` wrote.
+        map_location (Any): See :func:`torch.load`.
+        names (dict[str, Any]): What else it may refer to, by its name.
+
+    Returns:
+        Any: What it holds.
+
+    Raises:
+        Exception: Of many types, if it is damaged or refers to anything else.
+    """
+    if digit_version(torch.__version__) < digit_version('2.6.0'):
+        # `weights_only` could not be told what a `Runner` adds.
+        return _torch_load(
+            file,
+            map_location,
+            pickle_module=restricted_pickle({
+                **runner_globals(),
+                **names
+            }),
+            weights_only=False)
+    with torch.serialization.safe_globals([(value, name)
+                                           for name, value in names.items()]):
+        return _torch_load(file, map_location, weights_only=True)

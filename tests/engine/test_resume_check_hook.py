@@ -1,0 +1,109 @@
+from itertools import count
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.dataset import BaseDataset
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
+
+from mmaction.registry import DATASETS, MODELS
+from projects.ila.engine.hooks.resume_check_hook import parse_config
+
+# MMEngine gives runs of one name in one second the same log.
+NUMBERS = count()
+
+
+@MODELS.register_module()
+class ModelOfClasses(BaseModel):
+
+    def __init__(self, cls_head):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+
+    def forward(self, mode, **kwargs):
+        return dict(loss=self.weight**2)
+
+
+@DATASETS.register_module()
+class Items(BaseDataset):
+
+    def load_data_list(self):
+        return [dict(x=0.)] * int(self.ann_file)
+
+
+def train(folder,
+          batch_size=2,
+          size=4,
+          classes=3,
+          lr=0.1,
+          end=2,
+          epochs=1,
+          **kwargs):
+    """Train; give the learning rate of the last iteration and the log."""
+    cfg = Config(
+        dict(
+            model=dict(
+                type='ModelOfClasses', cls_head=dict(num_classes=classes)),
+            work_dir=str(folder),
+            train_dataloader=dict(
+                batch_size=batch_size,
+                dataset=dict(type='Items', ann_file=str(size)),
+                sampler=dict(type='DefaultSampler', shuffle=True)),
+            train_cfg=dict(by_epoch=True, max_epochs=epochs),
+            optim_wrapper=dict(optimizer=dict(type='SGD', lr=lr)),
+            param_scheduler=[
+                dict(type='ConstantLR', factor=0.5, end=end, by_epoch=True)
+            ],
+            custom_hooks=[dict(type='ResumeCheckHook')],
+            default_scope='mmaction',
+            experiment_name=f'{folder.name}_{next(NUMBERS)}',
+            **kwargs))
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    log = '\n'.join(path.read_text() for path in folder.glob('*/*.log'))
+    return runner.optim_wrapper.get_lr()['lr'][0], log
+
+
+def test_differences_are_named(tmp_path):
+    train(tmp_path)
+    rate, log = train(tmp_path, 4, 5, lr=7., end=9, epochs=2, resume=True)
+    for line in (
+            'train_dataloader.batch_size: 2 before, 4 now; the latter holds',
+            "train_dataloader.dataset.ann_file: '4' before, '5' now; the "
+            'latter holds',
+            'train_cfg.max_epochs: 1 before, 2 now; the latter holds',
+            'optim_wrapper.optimizer.lr: 0.1 before, 7.0 now; the former',
+            'param_scheduler.0.end: 2 before, 9 now; the former holds',
+            'number of training videos: 4 before, 5 now; the latter holds'):
+        assert line in log
+    # What it says of the learning rate and its schedule is what happens.
+    assert rate == pytest.approx(0.1)
+
+
+def test_nothing_is_said_of_the_same_run(tmp_path):
+    train(tmp_path)
+    _, log = train(tmp_path, resume=True)
+    assert 'differs' not in log
+
+
+def test_other_number_of_classes_is_refused(tmp_path):
+    train(tmp_path)
+    with pytest.raises(ValueError, match='3 classes.*resumed with 4.*load_fr'):
+        train(tmp_path, classes=4, epochs=3, resume=True)
+
+
+def test_configs_of_checkpoints_are_not_run(tmp_path):
+    assert parse_config(f"open('{tmp_path}/ran', 'w')\na = 1") is None
+    assert parse_config(f"a = open('{tmp_path}/ran', 'w')") is None
+    assert parse_config("a = dict({'b.c': [1, (2., None)]}, d=-1)") == dict(
+        a={
+            'b.c': [1, [2., None]],
+            'd': -1
+        })
+    train(tmp_path)
+    content = torch.load(tmp_path / 'epoch_1.pth', weights_only=True)
+    content['meta']['config'] = f"open('{tmp_path}/ran', 'w')"
+    torch.save(content, tmp_path / 'epoch_1.pth')
+    train(tmp_path, epochs=2, resume=True)
+    assert not (tmp_path / 'ran').exists()

@@ -1,0 +1,209 @@
+"""Finding keys of a config that nothing reads."""
+import inspect
+import sys
+from difflib import get_close_matches
+from typing import Any, Optional, Set, Tuple
+
+import torch
+from mmengine.config import Config
+from mmengine.optim import OptimWrapper
+from mmengine.registry import Registry
+from mmengine.runner import (EpochBasedTrainLoop, FlexibleRunner,
+                             IterBasedTrainLoop, LogProcessor, Runner,
+                             TestLoop, ValLoop)
+from torch.utils.data import DataLoader
+
+from mmaction import registry
+
+FLAG = '--allow-new-keys'
+# What makes a key likely to be another one with a mistake.
+SIMILAR = 0.8
+# Keys that MMEngine reads beside the arguments of its runners.
+TOP_LEVEL = {
+    'activation_checkpointing', 'compile', 'custom_imports',
+    'efficient_conv_bn_eval', 'find_unused_parameters',
+    'init_weights_for_test_or_val', 'model_wrapper_cfg', 'runner_type',
+    'sync_bn', 'tta_model'
+}
+# Keys that are taken out of a config before a class gets the others.
+TAKEN_OUT = {
+    'dataset', 'sampler', 'batch_sampler', 'collate_fn', 'worker_init_fn',
+    'num_batch_per_epoch', 'disable_subprocess_warning'
+}, {'optimizer', 'constructor', 'paramwise_cfg'}, {'by_epoch'}
+ANYWHERE = {'type', '_scope_', '_delete_', 'priority', 'convert_to_iter_based'}
+
+
+def _find_class(kind: Any) -> Optional[Any]:
+    """Find what a config's ``type`` stands for."""
+    if not isinstance(kind, str):
+        return kind
+    for candidate in vars(registry).values():
+        if isinstance(candidate, Registry):
+            found = candidate.get(kind)
+            if found is not None:
+                return found
+    return None
+
+
+def _list_arguments(kind: Any) -> Tuple[Set[str], bool]:
+    """List what a class or function takes.
+
+    Returns:
+        tuple: Names of arguments, also those of base classes that it hands
+        on, and whether it takes others as well.
+    """
+    if not inspect.isclass(kind):
+        signature = inspect.signature(kind)
+        names, others = _split(signature)
+        made = signature.return_annotation
+        if not others or not inspect.isclass(made):
+            return names, others
+        handed_on, others = _list_arguments(made)
+        return names | handed_on, others
+    names, others = set(), False
+    for base in kind.__mro__:
+        if base in (object, torch.nn.Module):
+            return names, base is object and others
+        if '__init__' in vars(base):
+            own, others = _split(inspect.signature(base.__init__))
+            names |= own
+            if not others:
+                break
+    return names, others
+
+
+def _split(signature: inspect.Signature) -> Tuple[Set[str], bool]:
+    parameters = signature.parameters.values()
+    names = {
+        parameter.name
+        for parameter in parameters
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD,
+                              parameter.KEYWORD_ONLY)
+    }
+    return names, any(parameter.kind is parameter.VAR_KEYWORD
+                      for parameter in parameters)
+
+
+def _list_known(path: str, node: dict) -> Tuple[Set[str], bool]:
+    """List the keys that a dict of a config may have.
+
+    Args:
+        path (str): Where it is.
+        node (dict): The dict, with all settings.
+
+    Returns:
+        tuple: The keys, and whether others may be right.
+    """
+    loader, wrapper, loop = TAKEN_OUT
+    kinds, more = [node.get('type')], set()
+    if path in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        kinds, more = [DataLoader], loader
+    elif path == 'optim_wrapper':
+        kinds, more = [node.get('type', OptimWrapper)], wrapper
+    elif path == 'train_cfg':
+        kinds = [node.get('type')] if 'type' in node else [
+            EpochBasedTrainLoop, IterBasedTrainLoop
+        ]
+        more = loop
+    elif path in ('val_cfg', 'test_cfg'):
+        default = ValLoop if path == 'val_cfg' else TestLoop
+        kinds = [node.get('type', default)]
+    elif path == 'log_processor':
+        kinds = [node.get('type', LogProcessor)]
+    elif path == 'randomness':
+        kinds = [Runner.set_randomness]
+    elif path == 'auto_scale_lr':
+        return {'enable', 'base_batch_size'}, False
+    known, open_ended = set(more), False
+    for kind in kinds:
+        found = None if kind is None else _find_class(kind)
+        if found is None:  # A plain dict, or a type that is found wrong later.
+            return set(), True
+        names, others = _list_arguments(found)
+        known |= names
+        open_ended |= others
+    return known | ANYWHERE, open_ended
+
+
+def _find_problem(before: Any, after: Any, key: str,
+                  top_level: Set[str]) -> Optional[str]:
+    """Look for a part of a key that is unknown.
+
+    Args:
+        before (dict): The config without the setting.
+        after (dict): The config with it.
+        key (str): The key.
+        top_level (set[str]): What the config itself may have.
+
+    Returns:
+        str, optional: What is wrong and what to do.
+    """
+    parts, path = key.split('.'), ''
+    for part in parts:
+        if isinstance(before, (list, tuple)):
+            if not part.isdigit() or int(part) >= len(before):
+                return (
+                    f"'{key}': `{path}` is a list of {len(before)}; choose "
+                    'a number below that')
+            before, after = before[int(part)], after[int(part)]
+        elif isinstance(before, dict) and part in before:
+            before, after = before[part], after[part]
+        elif isinstance(before, dict):
+            known, open_ended = top_level, False
+            if path:
+                known, open_ended = _list_known(path, after)
+            if part in known:
+                before, after = dict(), after[part]
+                path = f'{path}.{part}' if path else part
+                continue
+            nearest = get_close_matches(part, sorted(known | set(before)), 1,
+                                        SIMILAR if open_ended else 0)
+            if open_ended and not nearest:
+                return None
+            place = f'`{path}`' if path else 'the config'
+            return (f"'{key}': {place} has no key '{part}'; did you mean "
+                    f"'{nearest[0]}'?")
+        else:
+            return None
+        path = f'{path}.{part}' if path else part
+    return None
+
+
+def check_keys(cfg: Config, options: Optional[dict]) -> None:
+    """Exit if a config, or a setting, has a key that nothing reads.
+
+    A config may have variables of its own, so that at its top level only keys
+    are refused that are nearly one of the runner's. Settings have to name a
+    key that the config has, or an argument of the class that they are for.
+
+    Args:
+        cfg (Config): The config as it is in its file.
+        options (dict, optional): What ``--cfg-options`` overrides.
+    """
+    top_level = TOP_LEVEL.union(*(inspect.signature(runner).parameters
+                                  for runner in (Runner, FlexibleRunner)))
+    problems = []
+    for key in cfg:
+        nearest = get_close_matches(key, top_level, 1, SIMILAR)
+        if nearest and key not in top_level:
+            problems.append(f"{cfg.filename}: nothing reads the key '{key}'; "
+                            f"did you mean '{nearest[0]}'?")
+    if options:
+        after = cfg.copy()
+        merge_options(after, options)
+        for key in options:
+            problem = _find_problem(cfg._cfg_dict, after._cfg_dict, key,
+                                    top_level)
+            if problem:
+                problems.append(f'--cfg-options {problem}')
+    if problems:
+        sys.exit('\n'.join(problems) + '\nPlease correct the key, or add '
+                 f'{FLAG} if it is meant so')
+
+
+def merge_options(cfg: Config, options: dict) -> None:
+    """Override settings of a config, and exit where that is impossible."""
+    try:
+        cfg.merge_from_dict(options)
+    except (KeyError, TypeError) as error:
+        sys.exit(f'--cfg-options: {error.args[0]}')
