@@ -42,19 +42,21 @@ CONFIG = ROOT / 'configs/ila_motion_ablation.py'
 ACCURACY = 'acc/top1'
 
 
-def form(name: str, *options: str) -> Tuple[str, ...]:
+def module(name: str) -> Tuple[str, str]:
     """Settings of a temporal module without alignment."""
-    return (f'model.backbone.form={name}', 'model.backbone.alignment=None',
-            *options)
+    return ('model.backbone.temporal._delete_=True',
+            'model.backbone.temporal.type='
+            f'projects.ila.models.temporal.comparisons.{name}')
 
 
-RELEASED = ('model.backbone.form=released', )
+NONE = ('model.backbone.temporal=None', )
+RELEASED = ('model.backbone.temporal.type=ReleasedAlignment', )
 # What this project adds to the alignment.
-DIFFERENCE = ('model.backbone.alignment.difference=True', )
-MOTION_LOSS = ('model.backbone.alignment.motion_loss=True', )
+DIFFERENCE = ('model.backbone.temporal.difference=True', )
+MOTION_LOSS = ('model.backbone.temporal.motion_loss=True', )
 ADDITIONS = DIFFERENCE + MOTION_LOSS
 # All patches are within such a radius.
-NO_MASK = ('model.backbone.alignment.radius=10', )
+NO_MASK = ('model.backbone.temporal.radius=10', )
 
 
 def with_additions(
@@ -64,15 +66,15 @@ def with_additions(
 
 
 # Settings of each variant, by group; nothing is the config as it is. All have
-# the multi-frame transformer behind the blocks unless it is taken away.
+# the multi-frame transformer after the blocks unless it is taken away.
 GROUPS: Dict[str, Dict[str, Sequence[str]]] = {
     'modules': {
-        'none, frames averaged': form('none', 'model.neck=None'),
-        'none': form('none'),
-        'temporal shift': form('shift'),
-        'divided attention': form('divided'),
-        'message token': form('message'),
-        'average of neighbours': form('neighbours'),
+        'none, frames averaged': (*NONE, 'model.neck=None'),
+        'none': NONE,
+        'temporal shift': module('TemporalShift'),
+        'divided attention': module('DividedAttention'),
+        'message token': module('MessageToken'),
+        'average of neighbours': module('NeighbourAverage'),
         'ILA token': (),
         'ILA token, difference': DIFFERENCE,
         'ILA token, motion loss': MOTION_LOSS,
@@ -83,23 +85,22 @@ GROUPS: Dict[str, Dict[str, Sequence[str]]] = {
     'targets':
     with_additions({
         'neighbour': (),
-        'first frame': ('model.backbone.alignment.target=first', ),
-        'middle frame': ('model.backbone.alignment.target=middle', ),
+        'first frame': ('model.backbone.temporal.target=first', ),
+        'middle frame': ('model.backbone.temporal.target=middle', ),
     }),
     'parts':
     with_additions({
         'ILA token, additions': (),
         'no alignment loss': ('model.align_loss_weight=0', ),
         'a tenth of the loss': ('model.align_loss_weight=0.1', ),
-        'no disturbance': ('model.backbone.alignment.disturbance=0', ),
-        'smaller mask': ('model.backbone.alignment.radius=0.1', ),
-        'larger mask': ('model.backbone.alignment.radius=0.5', ),
+        'no disturbance': ('model.backbone.temporal.disturbance=0', ),
+        'smaller mask': ('model.backbone.temporal.radius=0.1', ),
+        'larger mask': ('model.backbone.temporal.radius=0.5', ),
         'no mask': (*NO_MASK, ),
         'no mask and no loss': (*NO_MASK, 'model.align_loss_weight=0'),
-        'two points': ('model.backbone.alignment.num_points=2', ),
-        'shared predictor': ('model.backbone.share_predictor=True', ),
-        'first block only': ('model.backbone.temporal_layers=[0]', ),
-        'last block only': ('model.backbone.temporal_layers=[1]', ),
+        'two points': ('model.backbone.temporal.num_points=2', ),
+        'first block only': ('model.backbone.layers=[0]', ),
+        'last block only': ('model.backbone.layers=[1]', ),
     }),
 }
 
@@ -307,10 +308,9 @@ def make_videos(args: argparse.Namespace, level: int) -> List[str]:
 def compare(args: argparse.Namespace, image_model: Path, level: int) -> None:
     """Train and print all that is asked for of a level."""
     folder = image_model.parent / f'level{level}_seed{args.data_seed}'
-    backbone = load_variant(args.config).model.backbone
     common = [
-        *make_videos(args, level),
-        *image_weights_setting(backbone, image_model), *args.cfg_options
+        *make_videos(args, level), *image_weights_setting(image_model),
+        *args.cfg_options
     ]
     variants = variants_of(args.groups, args.only)
     # Equal settings are one run, with the first of their names.

@@ -1,11 +1,11 @@
 """Train an image model for generated videos, as CLIP is one for real ones."""
 from pathlib import Path
-from typing import Callable, List, Tuple
+from typing import List
 
 import numpy as np
 import torch
 from mmengine.config import Config
-from torch import Tensor, nn
+from torch import nn
 
 from mmaction.registry import MODELS
 from projects.ila.datasets.motion_rendering import CLASSES, render_states
@@ -18,39 +18,10 @@ VIDEOS = 16  # at once
 LEVEL = 2  # what single frames can show is all there
 
 
-def build_image_model(backbone: dict) -> Tuple[nn.Module, Callable]:
-    """Build the image backbone that a backbone is made of.
-
-    Args:
-        backbone (dict): Config of an ``ILAVisionTransformer`` or an
-            ``ILAImageBackbone``.
-
-    Returns:
-        tuple: The image backbone and what takes videos ``(B, 3, T, H, W)``
-        to features of their frames, ``(B, T, E)``.
-    """
-    if backbone['type'] == 'ILAImageBackbone':
-        image = MODELS.build(
-            dict(
-                backbone['image_backbone'],
-                img_size=backbone['img_size'],
-                out_type='cls_token'))
-
-        def extract(videos: Tensor) -> Tensor:
-            images = videos.transpose(1, 2)
-            return image(images.flatten(0,
-                                        1))[0].unflatten(0, images.shape[:2])
-
-        return image, extract
-    image = MODELS.build({**backbone, 'form': 'none', 'alignment': None})
-    return image, lambda x: image(x).frames
-
-
-def image_weights_setting(backbone: dict, path: Path) -> List[str]:
-    """Settings that let a backbone start from an image model's weights."""
-    part = 'image_backbone.' * (backbone['type'] == 'ILAImageBackbone')
+def image_weights_setting(path: Path) -> List[str]:
+    """Settings that let a model start from an image model's weights."""
     return [
-        f'model.backbone.{part}init_cfg.{key}={value}'
+        f'model.backbone.init_cfg.{key}={value}'
         for key, value in (('type', 'Pretrained'), ('checkpoint', path))
     ]
 
@@ -77,7 +48,7 @@ def train_image_model(cfg: Config, path: Path, steps: int) -> None:
                              '--work-dir')
         return
     torch.manual_seed(0)
-    backbone, extract = build_image_model(cfg.model.backbone)
+    backbone = MODELS.build({**cfg.model.backbone, 'temporal': None})
     backbone.init_weights()
     preprocessor = MODELS.build(cfg.model.data_preprocessor)
     head = nn.Linear(cfg.model.cls_head.in_channels, 8)
@@ -99,7 +70,8 @@ def train_image_model(cfg: Config, path: Path, steps: int) -> None:
         inputs, _ = preprocessor.preprocess(inputs, None)
         angles = 2 * np.pi * torch.from_numpy(np.stack(states)).float()
         targets = torch.cat([angles.sin(), angles.cos()], dim=-1)
-        loss = (head(extract(inputs.flatten(0, 1))) - targets).square().mean()
+        loss = (head(backbone(inputs.flatten(0, 1)).frames) -
+                targets).square().mean()
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.)

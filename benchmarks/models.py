@@ -11,10 +11,9 @@ from torch import Tensor, nn
 
 import projects.ila  # noqa: F401
 from mmaction.registry import MODELS
-from projects.ila.models.common.alignment import (ImplicitAlignment,
-                                                  merge_neighbours)
-from projects.ila.models.layers import (ReleasedAlignmentLayer,
-                                        TokenAlignmentLayer)
+from projects.ila.models.alignment import ImplicitAlignment
+from projects.ila.models.temporal import (ReleasedAlignment, TemporalChange,
+                                          TokenAlignment)
 
 init_default_scope('mmaction')
 
@@ -42,7 +41,7 @@ def build_ila(form: str,
             backbone={
                 'type': 'ILAVisionTransformer',
                 'arch': 'clip-b/16',
-                'form': form,
+                'temporal': dict(type=FORMS[form].__base__.__name__),
                 **backbone
             },
             neck=dict(
@@ -164,64 +163,61 @@ def align_pairs(alignment: ImplicitAlignment, maps: Tensor) -> tuple:
     return features, pairs.unflatten(0, (batch, frames - 1)), points, loss
 
 
-def _to_maps(tokens: Tensor, grid: tuple) -> Tensor:
-    frames, height, width = grid
-    maps = tokens[:, 1:].permute(0, 2, 1).contiguous()
-    return maps.view(-1, frames, maps.shape[1], height, width)
+def _to_maps(patches: Tensor) -> Tensor:
+    return patches.permute(0, 1, 4, 2, 3).contiguous()
 
 
-class StraightforwardTokenLayer(TokenAlignmentLayer):
-    """The token form's layer as one would first write it down."""
+class StraightforwardToken(TokenAlignment):
+    """The token form as one would first write it down."""
 
-    def forward(self, x, grid, disturb=None, with_loss=True):
-        """Run the layer as the optimised one does."""
-        _, pairs, points, loss = align_pairs(self.alignment, _to_maps(x, grid))
-        mutual = merge_neighbours(pairs.mean((-2, -1)))
-        tokens = torch.cat([x, mutual.flatten(0, 1)[:, None]], dim=1)
-        x = x + self.attn(self.ln1(tokens))[:, :-1]
-        return self.ffn(self.ln2(x), identity=x), points, loss
+    def forward(self, patches, class_token=None, disturb=None, with_loss=True):
+        """Align as the optimised module does."""
+        _, pairs, points, loss = align_pairs(self.alignment, _to_maps(patches))
+        return TemporalChange(
+            token=self.alignment.pairs.merge(pairs.mean((-2, -1))),
+            points=points,
+            loss=loss)
 
 
-class StraightforwardReleasedLayer(ReleasedAlignmentLayer):
-    """The released form's layer as one would first write it down."""
+class StraightforwardReleased(ReleasedAlignment):
+    """The released form as one would first write it down."""
 
-    def forward(self, x, grid, disturb=None, with_loss=True):
-        """Run the layer as the optimised one does."""
-        message = self.message_ln(self.message_fc(x))
-        alignment = self.alignment
-        features, pairs, points, loss = align_pairs(alignment,
-                                                    _to_maps(message, grid))
-        aligned = merge_neighbours(pairs)
-        batch = len(aligned)
-        pairs = features.view(batch, grid[0] - 1, 2, -1, *grid[1:])
-        volume = merge_neighbours(pairs).permute(0, 2, 1, 3, 4).contiguous()
+    def forward(self, patches, class_token=None, disturb=None, with_loss=True):
+        """Align as the optimised module does."""
+        class_token = self.message_ln(self.message_fc(class_token))
+        patches = self.message_ln(self.message_fc(patches))
+        merge = self.alignment.pairs.merge
+        features, pairs, points, loss = align_pairs(self.alignment,
+                                                    _to_maps(patches))
+        aligned = merge(pairs).permute(0, 1, 3, 4, 2).contiguous()
+        pairs = features.view(
+            len(aligned), -1, 2, features.shape[1] // 2, *features.shape[2:])
+        volume = merge(pairs).permute(0, 2, 1, 3, 4).contiguous()
         volume = F.conv3d(
             volume,
-            alignment.temporal_conv.weight[..., None].contiguous(),
-            alignment.temporal_conv.bias,
+            self.temporal_conv.weight[..., None].contiguous(),
+            self.temporal_conv.bias,
             padding=(1, 0, 0)).permute(0, 2, 3, 4, 1)
-        temporal = alignment.temporal_fc(volume.contiguous())
-
-        def with_class_token(patches):
-            return torch.cat([message[:, :1], patches], dim=1)
-
-        aligned = aligned.flatten(0, 1).flatten(2).permute(0, 2, 1)
-        temporal = temporal.flatten(0, 1).flatten(1, 2)
-        x = x + self.temporal_skip_fc(with_class_token(temporal))
-        x = x + self.temporal_skip_align_fc(with_class_token(aligned))
-        x = x + self.attn(self.ln1(x))
-        return self.ffn(self.ln2(x), identity=x), points, loss
+        temporal = self.temporal_fc(volume.contiguous())
+        class_token = self.skip_fc(class_token) + self.skip_align_fc(
+            class_token)
+        return TemporalChange(
+            class_token=class_token,
+            patches=self.skip_fc(temporal) + self.skip_align_fc(aligned),
+            points=points,
+            loss=loss)
 
 
-STRAIGHTFORWARD = dict(
-    token=StraightforwardTokenLayer, released=StraightforwardReleasedLayer)
+FORMS = dict(token=StraightforwardToken, released=StraightforwardReleased)
 
 
 def make_straightforward(model: nn.Module) -> nn.Module:
-    """Turn an ILA model's layers, in place, into straightforward ones."""
-    for layer in model.backbone.layers:
-        layer.__class__ = STRAIGHTFORWARD[model.backbone.form]
-        layer.ffn.layers[0][1] = MODELS.build(QUICK_GELU)
+    """Turn an ILA model's modules, in place, into straightforward ones."""
+    kinds = {kind.__base__: kind for kind in FORMS.values()}
+    for module in model.backbone.temporal.values():
+        module.__class__ = kinds[type(module)]
+    for block in model.backbone.image.blocks:
+        block.ffn.layers[0][1] = MODELS.build(QUICK_GELU)
     return model
 
 
@@ -288,7 +284,7 @@ def build_training_step(form: str,
     else:
         straightforward, recognizer, backbone = RECIPES[recipe]
         model = build_ila(
-            form, recognizer=recognizer, freeze_clip=frozen, **backbone)
+            form, recognizer=recognizer, freeze_image=frozen, **backbone)
         if straightforward:
             make_straightforward(model)
     model.to(device).train()

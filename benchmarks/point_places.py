@@ -22,7 +22,6 @@ from visualize_alignment import load_model  # noqa: E402
 
 from projects.ila.datasets.motion_rendering import classes  # noqa: E402
 from projects.ila.datasets.motion_rendering import render_states  # noqa: E402
-from projects.ila.models.common.alignment import pair_frames  # noqa: E402
 from projects.ila.visualization.alignment import to_pixels  # noqa: E402
 
 # Beside those of the data sets, whose videos have seeds of three numbers.
@@ -87,9 +86,9 @@ def main() -> None:
         model = load_model(cfg, args.checkpoint, 'cpu')
         videos, _ = model.data_preprocessor.preprocess(inputs, None)
         points = model.backbone(videos.flatten(0, 1)).points
-    target = model.backbone.aligned_layers[0].alignment.target
-    centres = torch.stack(pair_frames(centres, centres, target), dim=2)
-    patch_size = model.backbone.arch_settings['patch_size']
+    pairs = model.backbone.alignments[0].pairs
+    centres = torch.stack(pairs.split(centres, centres), dim=2)
+    patch_size = model.backbone.image.patch_size
     grid = [cfg.crop_size // patch_size] * 2
     points = (to_pixels(points.numpy(), grid, patch_size) +
               0.5) / cfg.crop_size

@@ -49,8 +49,8 @@ def _list_arguments(kind: Any) -> Tuple[Set[str], bool]:
     """List what a class or function takes.
 
     Returns:
-        tuple: Names of arguments, also those of base classes that it hands
-        on, and whether it takes others as well.
+        tuple: Names of arguments, also those that it hands on to base classes
+        or to what its ``hands_on`` lists, and whether it takes others as well.
     """
     if not inspect.isclass(kind):
         signature = inspect.signature(kind)
@@ -61,6 +61,8 @@ def _list_arguments(kind: Any) -> Tuple[Set[str], bool]:
         handed_on, others = _list_arguments(made)
         return names | handed_on, others
     names, others = set(), False
+    for other in getattr(kind, 'hands_on', ()):
+        names |= _list_arguments(other)[0]
     for base in kind.__mro__:
         if base in (object, torch.nn.Module):
             return names, base is object and others

@@ -69,13 +69,13 @@ def draw(checkpoint: Path, path: Path) -> None:
     inputs = model.data_preprocessor(pseudo_collate([sample]))['inputs']
     with torch.no_grad():
         points = model(inputs)['points'][:, 0].unflatten(-1, (2, 2))
-    alignment = model.backbone.aligned_layers[0].alignment
+    alignment = model.backbone.alignments[0]
     figure = draw_alignment(
         sample['inputs'][0].permute(1, 2, 3, 0).numpy(),
         points.numpy(),
         alignment.radius,
         alignment.slope,
-        patch_size=model.backbone.arch_settings['patch_size'],
+        patch_size=model.backbone.image.patch_size,
         blocks=model.backbone.temporal_layers)
     figure.savefig(path, dpi=120)
 

@@ -175,14 +175,15 @@ def draw(sample: dict, found: Dict[str, Tensor], model: nn.Module, title: str,
                                 args.layers, args.fps):
         print(path)
     if 'received' not in found:
-        print(f"no picture of attention: the form '{model.backbone.form}' has "
-              'no mutual-information token')
+        print('no picture of attention: the temporal module '
+              f'{model.backbone.temporal_type} has no mutual-information '
+              'token, or the images no class token')
         return
     frames = sample['inputs'][0].permute(1, 2, 3, 0).numpy()
     for name, meaning in ATTENTIONS.items():
         figure = draw_attention(frames, found[name].numpy(),
-                                model.backbone.arch_settings['patch_size'],
-                                args.layers, f'{title}\n{meaning}',
+                                model.backbone.image.patch_size, args.layers,
+                                f'{title}\n{meaning}',
                                 model.backbone.temporal_layers)
         print(save_figure(args.out_dir / f'attention_{name}.png', figure))
 

@@ -5,5 +5,4 @@ _base_ = [
 
 model = dict(
     # One key trains CLIP as well: `model.backbone.freeze_image=False`.
-    backbone=dict(
-        temporal=dict(type='ReleasedAlignment'), freeze_image=True))
+    backbone=dict(temporal=dict(type='ReleasedAlignment'), freeze_image=True))

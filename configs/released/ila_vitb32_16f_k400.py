@@ -5,8 +5,7 @@ _base_ = [
 
 model = dict(
     # One key trains CLIP as well: `model.backbone.freeze_image=False`.
-    backbone=dict(
-        temporal=dict(type='ReleasedAlignment'), freeze_image=True),
+    backbone=dict(temporal=dict(type='ReleasedAlignment'), freeze_image=True),
     neck=dict(num_frames=16),
     cls_head=dict(freeze_prompt=True))
 

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from mmaction.registry import MODELS  # noqa: E402
 from mmaction.structures import ActionDataSample  # noqa: E402
-from projects.ila.utils import is_alignment  # noqa: E402
+from projects.ila.utils import is_temporal  # noqa: E402
 from projects.ila.utils.weight_names import KINETICS_CLASSES  # noqa: E402
 from projects.ila.utils.weight_names import SSV2_CLASSES  # noqa: E402
 
@@ -34,7 +34,11 @@ PUBLISHED = {
         ('clip-l/14', 336, 16): 3723,
     },
 }
-FORMS = ('token', 'released')
+# They take the same settings, but for `difference`.
+ALIGNMENTS = ('TokenAlignment', 'ReleasedAlignment')
+AFTER_BLOCKS = ('neck.', *(f'backbone.image.{name}.'
+                           for name in ('ln1', 'proj', 'norm', 'fc_norm',
+                                        'attn_pool', 'head')))
 PARTS = ('patch embedding', 'blocks', 'alignment', 'neck', 'head')
 
 
@@ -45,15 +49,15 @@ def part_of(name: str) -> str:
         name (str): Its name within an ``ILARecognizer``.
 
     Returns:
-        str: One of ``PARTS``. What other forms add to CLIP's blocks counts
-        as alignment.
+        str: One of ``PARTS``. What any temporal module adds counts as
+        alignment.
     """
-    if is_alignment(name):
+    if is_temporal(name):
         return 'alignment'
-    name = f'{name}.'.replace('.image_backbone.', '.')
-    if name.startswith('backbone.layers.'):
+    name = f'{name}.'.replace('backbone.image.model.', 'backbone.image.')
+    if name.startswith(('backbone.image.layers.', 'backbone.image.blocks.')):
         return 'blocks'
-    if name.startswith(('backbone.ln1.', 'backbone.proj.', 'neck.')):
+    if name.startswith(AFTER_BLOCKS):
         return 'neck'
     return 'head' if name.startswith('cls_head.') else 'patch embedding'
 
@@ -94,8 +98,6 @@ def count(model_cfg: dict, frames: int,
         if name != 'Global'
     }
     for name, value in counts.items():
-        if name.startswith('backbone.alignment.predictor'):
-            continue  # Shared, it counts within the blocks that run it.
         macs[part_of(name)] += value
         # A module's count holds those of its children; lists are not counted.
         while name:
@@ -127,30 +129,30 @@ def main() -> None:
     if not args.shape and not cfg.model.get('neck'):
         sys.exit(f'{args.config}: without `model.neck` the config does not '
                  'tell the number of frames. Please give --shape')
-    frames, *size = args.shape or (cfg.model.neck.num_frames,
-                                   backbone.img_size, backbone.img_size)
-    # Only these two take the same settings of the alignment, but for this.
-    form = backbone.get('form', 'token')
-    has_forms = (
-        form in FORMS and backbone.type == 'ILAVisionTransformer'
-        and not (backbone.get('alignment') or {}).get('difference'))
-    forms = FORMS if has_forms else (form, )
+    img_size = backbone.get('image', backbone).get('img_size', 224)
+    frames, *size = args.shape or (cfg.model.neck.num_frames, img_size,
+                                   img_size)
+    temporal = backbone.get('temporal') or dict(type='none')
+    kinds = (temporal['type'], )
+    if kinds[0] in ALIGNMENTS and not temporal.get('difference'):
+        kinds = ALIGNMENTS
 
     columns = []
-    for form in forms:
-        if has_forms:
-            backbone.form = form
+    for kind in kinds:
+        if backbone.get('temporal'):
+            temporal['type'] = kind
         with exit_on_bad_input():
             columns += count(cfg.model, frames, size)
     print(f'{os.path.basename(args.config)}: one view of {frames} x '
           f'{size[0]} x {size[1]}')
-    print(f"{'':17}" + ''.join(f'{form + unit:>19}' for form in forms
+    names = [kind.rpartition('.')[2] for kind in kinds]
+    print(f"{'':17}" + ''.join(f'{name + unit:>26}' for name in names
                                for unit in (' GMACs', ' Mparams')))
 
     def print_row(name: str, values: list) -> None:
         print(f'{name:17}' + ''.join(
-            f'{value / scale:19.3f}'
-            for value, scale in zip(values, (1e9, 1e6) * len(forms))))
+            f'{value / scale:26.3f}'
+            for value, scale in zip(values, (1e9, 1e6) * len(kinds))))
 
     for part in PARTS:
         print_row(part, [column[part] for column in columns])
@@ -161,9 +163,9 @@ def main() -> None:
         classes = KINETICS_CLASSES
     published = PUBLISHED.get(classes, {}).get(
         (str(backbone.get('arch')), size[0], frames))
-    if published and size[0] == size[1] and forms is FORMS:
+    if published and size[0] == size[1] and kinds is ALIGNMENTS:
         ratio = sum(columns[0].values()) / 1e9 / published
-        print(f'published (paper): {published} GMACs; the token form takes '
+        print(f'published (paper): {published} GMACs; TokenAlignment takes '
               f'{ratio:.3f} of it')
 
 

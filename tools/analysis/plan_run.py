@@ -30,10 +30,8 @@ from projects.ila.utils import read_lines  # noqa: E402
 
 AMP_WRAPPERS = ('AmpOptimWrapper', 'OptionalAmpOptimWrapper')
 GIB = 2**30
-# Settings of the backbones that save memory.
-SAVERS = dict(
-    ILAVisionTransformer=('with_cp', 'freeze_clip'),
-    ILAImageBackbone=('freeze_image', ))
+# Settings of the backbone that save memory.
+SAVERS = ('with_cp', 'freeze_image')
 
 
 class LiveMemory(TorchDispatchMode):
@@ -241,8 +239,7 @@ def main() -> None:
     used = f'{sum(memory.values()) / GIB:.2f} GiB'
     if not fitting:
         mends = [
-            f'model.backbone.{key}=True'
-            for key in SAVERS.get(cfg.model.backbone.type, ())
+            f'model.backbone.{key}=True' for key in SAVERS
             if not cfg.model.backbone.get(key)
         ]
         sys.exit(f'{args.config}: one clip per GPU takes {used}, more than '

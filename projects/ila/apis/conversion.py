@@ -13,8 +13,8 @@ from ..models.heads import ILATextHead
 from ..models.temporal import ReleasedAlignment
 from ..utils import (adopt_stem, check_weights, convert_to_ila, find_weights,
                      hash_weights, is_clip, is_hugging_face_clip, is_released,
-                     is_released_config, is_text_feature, naming_source, read_checkpoint,
-                     revert_released)
+                     is_released_config, is_text_feature, naming_source,
+                     read_checkpoint, revert_released)
 from ..utils.weight_names import StateDict
 
 

@@ -63,9 +63,10 @@ def restricted_pickle(names: Dict[str, Any]) -> SimpleNamespace:
         load=lambda file, **kwargs: Unpickler(file, **kwargs).load())
 
 
-def load_data(file: Union[str, IO],
-              map_location: Any = 'cpu',
-              names: Dict[str, Any] = dict()) -> Any:
+def load_data(
+    file: Union[str, IO],
+    map_location: Any = 'cpu',
+    names: Dict[str, Any] = dict()) -> Any:
     """Load tensors, plain data and what MMEngine's ``Runner`` adds to them.
 
     Whether code is refused depends neither on PyTorch's release nor on the

@@ -18,10 +18,7 @@ def _list(names: Iterable[str]) -> str:
 
 def _temporal_parts(state_dict: StateDict) -> Set[str]:
     """Get the parts of temporal modules; none for those without weights."""
-    return {
-        name.split('.')[3]
-        for name in state_dict if is_temporal(name)
-    }
+    return {name.split('.')[3] for name in state_dict if is_temporal(name)}
 
 
 @contextmanager

@@ -160,7 +160,8 @@ _NO_WEIGHTS = re.compile(r'input_resolution|context_length|vocab_size|'
 
 # Changes of shape by our name, and back.
 _RESHAPED: Dict[str, Tuple[Callable, Callable]] = {
-    'backbone.image.model.cls_token': (lambda x: x.view(1, 1, -1), lambda x: x.flatten()),
+    'backbone.image.model.cls_token':
+    (lambda x: x.view(1, 1, -1), lambda x: x.flatten()),
     'backbone.image.model.pos_embed': (lambda x: x[None], lambda x: x[0]),
     'backbone.image.proj.weight': (Tensor.t, Tensor.t),
     'cls_head.prompt.patch_proj.weight': (Tensor.t, Tensor.t),

@@ -138,7 +138,8 @@ def draw_alignment(frames: np.ndarray,
         title (str): Title of the drawing. Defaults to none.
         pairs (Pairs): Which frames are aligned. Defaults to neighbours.
         blocks (Sequence[int], optional): Numbers of the blocks that the
-            values are of, ``temporal_layers`` of an ``ILABackbone``. Defaults to 0, 1 and so on.
+            values are of, ``temporal_layers`` of an ``ILABackbone``.
+            Defaults to 0, 1 and so on.
 
     Returns:
         Figure: The drawing, to be saved by the caller.

@@ -116,7 +116,8 @@ def draw_attention(frames: np.ndarray,
             Defaults to all.
         title (str): Title of the drawing. Defaults to none.
         blocks (Sequence[int], optional): Numbers of the blocks that the
-            values are of, ``temporal_layers`` of an ``ILABackbone``. Defaults to 0, 1 and so on.
+            values are of, ``temporal_layers`` of an ``ILABackbone``.
+            Defaults to 0, 1 and so on.
 
     Returns:
         Figure: The drawing, to be saved by the caller.

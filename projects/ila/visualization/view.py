@@ -61,9 +61,9 @@ def run_model(model: nn.Module, sample: dict) -> Dict[str, Tensor]:
 
     Returns:
         dict[str, Tensor]: ``scores`` (classes,); ``points``
-        (layers, T - 1, 2, [K,] 2); ``similarities`` (layers, T - 1) and, in
-        with ``TokenAlignment``, ``received`` and ``paid`` as in ``TokenAttention``, but
-        of all blocks that align, (layers, T, ...).
+        (layers, T - 1, 2, [K,] 2); ``similarities`` (layers, T - 1) and, with
+        ``TokenAlignment``, ``received`` and ``paid`` as in ``TokenAttention``,
+        but of all blocks that align, (layers, T, ...).
     """
     inputs = model.data_preprocessor(pseudo_collate([sample]))['inputs']
     backbone = model.backbone

@@ -27,7 +27,8 @@ def ila_auto_wrap_policy(module: nn.Module, recurse: bool,
     Returns:
         bool: Whether it is wrapped, or its parts are looked at.
     """
-    return recurse or isinstance(module, (*BLOCKS, TemporalModule, CLIPTextEncoder))
+    return recurse or isinstance(module,
+                                 (*BLOCKS, TemporalModule, CLIPTextEncoder))
 
 
 @STRATEGIES.register_module()

@@ -62,9 +62,10 @@ class ImplicitAlignment(BaseModule):
         """Fold the normalisations into the convolutions, for inference."""
         fuse_conv_bn(self.predictor)
 
-    def forward(self,
-              patches: Tensor,
-              disturb: Optional[bool] = None) -> Tuple[Tensor, Tensor, Tensor]:
+    def forward(
+            self,
+            patches: Tensor,
+            disturb: Optional[bool] = None) -> Tuple[Tensor, Tensor, Tensor]:
         """Find the interactive points and the masks around them.
 
         Args:
@@ -99,8 +100,8 @@ class ImplicitAlignment(BaseModule):
         weights = masks.flatten(3) / masks[0, 0, 0].numel()
         features = patches.flatten(2, 3)
         pooled = [
-            weights[:, :, i, None] @ frames for i, frames in enumerate(
-                self.pairs.split(features, features))
+            weights[:, :, i, None] @ frames
+            for i, frames in enumerate(self.pairs.split(features, features))
         ]
         return torch.cat(pooled, dim=2)
 

@@ -2,7 +2,7 @@ from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from mmengine.model import BaseModule, ModuleDict
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmaction.registry import MODELS
 from ...utils import check_weights, convert_to_ila, naming_source
@@ -194,9 +194,8 @@ class ILABackbone(BaseModule):
             tokens = tokens[:, :-1]
         return tokens, change.points, change.loss
 
-    def _frames(
-            self, tokens: Tensor,
-            grid: Tuple[int, int, int]) -> Tuple[Tensor, Optional[Tensor]]:
+    def _frames(self, tokens: Tensor,
+                grid: Tuple[int, int, int]) -> Tuple[Tensor, Optional[Tensor]]:
         """Take patches ``(B, T, H, W, C)`` and class tokens ``(B, T, C)``."""
         frames = tokens.unflatten(0, (-1, grid[0]))
         class_token = frames[:, :, 0] if self.image.has_class_token else None
@@ -208,7 +207,9 @@ class ILABackbone(BaseModule):
         first = self.image.num_prefix
         others, patches = [tokens[:, :first]], tokens[:, first:]
         if change.class_token is not None:
-            others = [tokens[:, :1] + change.class_token.flatten(0, 1)[:, None]]
+            others = [
+                tokens[:, :1] + change.class_token.flatten(0, 1)[:, None]
+            ]
             if first > 1:  # The registers stay.
                 others.append(tokens[:, 1:first])
         if change.patches is not None:

@@ -1,6 +1,7 @@
 from contextlib import contextmanager, nullcontext
 from typing import Callable, Iterator
 
+import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint

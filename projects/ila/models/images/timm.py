@@ -32,6 +32,7 @@ class TimmImage(ImageModel):
     Raises:
         ValueError: timm has no such model, or it is of another family.
     """
+    hands_on = (timm.create_model, VisionTransformer, Eva)
     stem = ('cls_token', 'reg_token', 'pos_embed', 'patch_embed', 'norm_pre',
             'rope')
 
@@ -39,8 +40,10 @@ class TimmImage(ImageModel):
         super().__init__()
         arguments = dict(num_classes=0, dynamic_img_size=True)
         try:
-            self.model = timm.create_model(model, pretrained,
-                                           **{**arguments, **kwargs})
+            self.model = timm.create_model(model, pretrained, **{
+                **arguments,
+                **kwargs
+            })
         except (RuntimeError, TypeError) as error:
             raise ValueError(f"timm cannot build '{model}': {error}; fix "
                              '`model.backbone.image`') from None

@@ -27,6 +27,7 @@ class ReleasedAlignment(TemporalModule):
         **alignment: Other arguments of :class:`ImplicitAlignment`.
     """
 
+    hands_on = (ImplicitAlignment, )
     predictor_cfg = dict(channels=256, refine=True)
 
     def __init__(self,
@@ -78,8 +79,7 @@ class ReleasedAlignment(TemporalModule):
         first.weight.copy_(second.weight @ first.weight)
         self.skip_fc = nn.Identity()
 
-    def _temporal_features(self, interaction: Tensor,
-                           frames: int) -> Tensor:
+    def _temporal_features(self, interaction: Tensor, frames: int) -> Tensor:
         """Turn the interaction features of pairs into those of frames.
 
         Args:

@@ -40,9 +40,12 @@ class TemporalModule(BaseModule):
             points; None in modules without.
         needs_class_token (bool): Whether images must have a class token.
         adds_token (bool): Whether a token joins those of the frames.
+        hands_on (tuple): Classes that take the keyword arguments which are
+            not the module's own.
     """
     needs_class_token = False
     adds_token = False
+    hands_on = ()
 
     def __init__(self, embed_dims: int, num_heads: int) -> None:
         super().__init__()

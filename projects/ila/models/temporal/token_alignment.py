@@ -25,6 +25,7 @@ class TokenAlignment(TemporalModule):
         **alignment: Arguments of :class:`ImplicitAlignment`.
     """
     adds_token = True
+    hands_on = (ImplicitAlignment, )
 
     def __init__(self,
                  embed_dims: int,

@@ -25,5 +25,5 @@ class MessageToken(TemporalModule):
                 *args) -> TemporalChange:
         """Exchange messages; see :meth:`TemporalModule.forward`."""
         messages = self.message_fc(class_token)
-        return TemporalChange(
-            token=messages + self.message_attn(self.message_ln(messages)))
+        return TemporalChange(token=messages +
+                              self.message_attn(self.message_ln(messages)))
