@@ -222,29 +222,29 @@ def test_preprocessor(cfg):
 # Learning rate and weight decay by the start of a name; None is not trained.
 # Norms, biases and the position embedding of the neck have no decay.
 CLIP = {
-    'backbone.cls_token': (8e-6, 1e-3),
-    'backbone.pos_embed': (8e-6, 1e-3),
-    'backbone.patch_embed.': (8e-6, 1e-3),
-    'backbone.pre_norm.': (8e-6, 0.),
-    'backbone.ln1.': (8e-6, 0.),
-    'backbone.proj.': (8e-6, 1e-3),
-    'backbone.layers.#.ln1.': (8e-6, 0.),
-    'backbone.layers.#.attn.': (8e-6, 1e-3),
-    'backbone.layers.#.ln2.': (8e-6, 0.),
-    'backbone.layers.#.ffn.': (8e-6, 1e-3),
+    'backbone.image.model.cls_token': (8e-6, 1e-3),
+    'backbone.image.model.pos_embed': (8e-6, 1e-3),
+    'backbone.image.model.patch_embed.': (8e-6, 1e-3),
+    'backbone.image.model.pre_norm.': (8e-6, 0.),
+    'backbone.image.model.ln1.': (8e-6, 0.),
+    'backbone.image.proj.': (8e-6, 1e-3),
+    'backbone.image.model.layers.#.ln1.': (8e-6, 0.),
+    'backbone.image.model.layers.#.attn.': (8e-6, 1e-3),
+    'backbone.image.model.layers.#.ln2.': (8e-6, 0.),
+    'backbone.image.model.layers.#.ffn.': (8e-6, 1e-3),
 }
 NEW = {
-    'backbone.layers.#.alignment.': (5e-4, 1e-2),
+    'backbone.image.model.layers.#.alignment.': (5e-4, 1e-2),
     'neck.pos_embed': (4e-4, 0.),
     'neck.layers.': (4e-4, 3e-3),
 }
 RELEASED = {
     **dict.fromkeys(CLIP),
     **NEW,
-    'backbone.layers.#.message_fc.': (5e-4, 1e-2),
-    'backbone.layers.#.message_ln.': (5e-4, 0.),
-    'backbone.layers.#.temporal_skip_fc.': (8e-5, 1e-3),
-    'backbone.layers.#.temporal_skip_align_fc.': (8e-5, 1e-3),
+    'backbone.image.model.layers.#.message_fc.': (5e-4, 1e-2),
+    'backbone.image.model.layers.#.message_ln.': (5e-4, 0.),
+    'backbone.image.model.layers.#.temporal_skip_fc.': (8e-5, 1e-3),
+    'backbone.image.model.layers.#.temporal_skip_align_fc.': (8e-5, 1e-3),
 }
 TEXT = {
     'cls_head.prompt.': (8e-5, 1e-3),
@@ -281,7 +281,7 @@ def test_optimizer_groups(name, frozen):
     table = dict(GROUPS[name])
     if frozen is not None:
         # One key trains CLIP with its rates, or freezes it.
-        cfg.model.backbone.freeze_clip = frozen
+        cfg.model.backbone.freeze_image = frozen
         table.update(dict.fromkeys(CLIP) if frozen else CLIP)
     model = build_model(cfg.model)
     optimizer = build_optim_wrapper(model, cfg.optim_wrapper).optimizer

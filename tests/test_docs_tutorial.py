@@ -131,9 +131,9 @@ def test_training_starts_from_clip_and_leaves_it(outputs):
             assert torch.equal(weights[name], value.half().float()), name
     # The only optimizer step is the last one.
     before = load_weights(f'epoch_{EPOCHS - 1}.pth')
-    name = 'backbone.layers.0.alignment.predictor.point.0.weight'
+    name = 'backbone.image.model.layers.0.alignment.predictor.point.0.weight'
     assert not torch.equal(weights[name], before[name])
-    name = ('backbone.layers.0.alignment.predictor.prediction.bn.'
+    name = ('backbone.image.model.layers.0.alignment.predictor.prediction.bn.'
             'num_batches_tracked')
     assert weights[name].item() == EPOCHS
     names = json.loads(bytes(weights['cls_head.texts'].tolist()))

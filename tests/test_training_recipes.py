@@ -27,16 +27,16 @@ ALIGNMENT = dict(
         'alignment.predictor.prediction', 'alignment.predictor.point'
     ])
 CLIP = [
-    'backbone.cls_token', 'backbone.pos_embed', 'backbone.patch_embed',
-    'backbone.pre_norm', 'backbone.ln1', 'backbone.proj',
-    'backbone.layers.0.ln1', 'backbone.layers.0.attn', 'backbone.layers.0.ln2',
-    'backbone.layers.0.ffn'
+    'backbone.image.model.cls_token', 'backbone.image.model.pos_embed', 'backbone.image.model.patch_embed',
+    'backbone.image.model.pre_norm', 'backbone.image.model.ln1', 'backbone.image.proj',
+    'backbone.image.model.layers.0.ln1', 'backbone.image.model.layers.0.attn', 'backbone.image.model.layers.0.ln2',
+    'backbone.image.model.layers.0.ffn'
 ]
 NEW = ['neck', 'cls_head.prompt', 'cls_head.logit_scale']
 TEXT_TOWER = ['cls_head.text_encoder']
 
 
-def build(form='token', **settings):
+def build(temporal=dict(type='TokenAlignment'), **settings):
     torch.manual_seed(0)
     cfg = Config.fromfile(CONFIG)
     cfg.merge_from_dict({
@@ -89,7 +89,7 @@ def step(model, optim_wrapper):
 def test_moved_parameters(form, frozen, bf16):
     model, optim_wrapper = build(
         form, **{
-            'model.backbone.freeze_clip': frozen,
+            'model.backbone.freeze_image': frozen,
             'model.bf16': bf16
         })
     before = copy.deepcopy(dict(model.named_parameters()))
@@ -103,7 +103,7 @@ def test_moved_parameters(form, frozen, bf16):
         for name, value in model.named_parameters()
         if not torch.equal(value, before[name])
     }
-    expected = NEW + [f'backbone.layers.0.{part}' for part in ALIGNMENT[form]]
+    expected = NEW + [f'backbone.image.model.layers.0.{part}' for part in ALIGNMENT[form]]
     expected += [] if frozen else CLIP
     still = TEXT_TOWER + (CLIP if frozen else [])
     for name in before:
@@ -128,12 +128,12 @@ def test_layer_wise_learning_rates():
         for group in optim_wrapper.optimizer.param_groups
     }
     depths = {
-        'backbone.cls_token': 2,
-        'backbone.pre_norm.weight': 2,
-        'backbone.patch_embed.projection.weight': 2,
-        'backbone.layers.0.attn.qkv.weight': 1,
-        'backbone.layers.0.alignment.predictor.point.0.weight': 0,
-        'backbone.proj.weight': 0,
+        'backbone.image.model.cls_token': 2,
+        'backbone.image.model.pre_norm.weight': 2,
+        'backbone.image.model.patch_embed.projection.weight': 2,
+        'backbone.image.model.layers.0.attn.qkv.weight': 1,
+        'backbone.image.model.layers.0.alignment.predictor.point.0.weight': 0,
+        'backbone.image.proj.weight': 0,
         'neck.layers.0.attn.qkv.weight': 0,
         'cls_head.logit_scale': 0,
     }

@@ -18,7 +18,7 @@ from projects.ila.utils import (convert_released, hash_weights,
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def tiny_cfg(name, form='released', **cls_head):
+def tiny_cfg(name, temporal=dict(type='ReleasedAlignment'), **cls_head):
     """Config of the model of a tiny reference."""
     info = json.loads((DATA / f'{name}.json').read_text())
     if 'k400' in name:
@@ -192,7 +192,7 @@ def test_metadata(tmp_path):
     assert len(meta.pop('source_sha256')) == 64
     assert meta == dict(
         source='a.pth',
-        form='released',
+        temporal=dict(type='ReleasedAlignment'),
         arch=dict(
             embed_dims=128,
             num_layers=3,
@@ -274,7 +274,7 @@ def test_linear_model_leaves_the_text_tower_over(clip, tmp_path):
         key.startswith('cls_head.') for key in report.left_over)
     lines = str(report).splitlines()
     assert lines[0] == f'matched   {len(report.matched):5}'
-    assert '      3 x backbone.layers.*.ln1.weight' in lines
+    assert '      3 x backbone.image.model.layers.*.ln1.weight' in lines
 
 
 @pytest.fixture(scope='module')
@@ -329,7 +329,7 @@ def test_backbone_alone_takes_a_clip_file(clip, tmp_path):
             torch.testing.assert_close(weights[name], value.half().float())
 
     cfg.arch.num_layers = 2
-    with pytest.raises(ValueError, match=r'a\.pt.*lacks \(backbone.layers.2'):
+    with pytest.raises(ValueError, match=r'a\.pt.*lacks \(backbone.image.model.layers.2'):
         MODELS.build(cfg).init_weights()
 
 
@@ -344,7 +344,7 @@ def test_position_embeddings_are_interpolated(clip, tmp_path):
     cfg = tiny_cfg('k400_tiny_t4_s0')
     cfg.backbone.img_size = 96
     checkpoint, _ = clip_to_ila(cfg, str(tmp_path / 'a.pt'))
-    positions = checkpoint['state_dict']['backbone.pos_embed']
+    positions = checkpoint['state_dict']['backbone.image.model.pos_embed']
     original = clip['visual.positional_embedding']
     grid = original[1:].T.view(1, -1, 4, 4)
     expected = torch.nn.functional.interpolate(
@@ -380,7 +380,7 @@ def change(cfg, path, value):
     }, 'a.pth: .*neck.pos_embed.*number of frames'),
     (released_to_ila, 'k400', 'k400', {
         'backbone.img_size': 96
-    }, 'a.pth: .*backbone.pos_embed.*image size'),
+    }, 'a.pth: .*backbone.image.model.pos_embed.*image size'),
     (ila_to_released, 'k400', 'k400', {}, 'a.pth: the weights lack'),
 ])
 def test_wrong_files_are_named(tmp_path, convert, source, target, changes,
@@ -403,13 +403,13 @@ def test_wrong_files_are_named(tmp_path, convert, source, target, changes,
         'backbone.form': 'token'
     },
     {
-        'backbone.alignment.predictor.channels': 64
+        'backbone.temporal.predictor.channels': 64
     },
     {
-        'backbone.alignment.target': 'first'
+        'backbone.temporal.target': 'first'
     },
     {
-        'backbone.temporal_layers': [0]
+        'backbone.layers': [0]
     },
 ])
 def test_released_code_has_no_such_model(tmp_path, changes):

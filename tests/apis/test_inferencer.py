@@ -506,7 +506,7 @@ def test_released_weights(tmp_path):
     model = load_released(weights, 'k400', info['class_names'])
     cfg.model.backbone = dict(
         type='ILAVisionTransformer',
-        form='released',
+        temporal=dict(type='ReleasedAlignment'),
         img_size=64,
         arch=dict(
             embed_dims=128,

@@ -3,7 +3,7 @@ _base_ = ['../../configs/ila_motion.py']
 
 model = dict(
     backbone=dict(
-        form='token',
+        temporal=dict(type='TokenAlignment'),
         arch=dict(
             embed_dims=32,
             num_layers=2,

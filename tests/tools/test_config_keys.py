@@ -68,7 +68,7 @@ def test_impossible_settings(cli, option, words):
 def test_known_settings(cli):
     load(cli, 'model.bf16=True', 'model.compile.backend=eager',
          'model.backbone.with_cp=True',
-         'model.backbone.alignment.target=first',
+         'model.backbone.temporal.target=first',
          'model.test_cfg.max_testing_views=12', 'model.neck=None',
          'optim_wrapper.clip_grad.max_norm=1',
          'optim_wrapper.optimizer.amsgrad=1', 'load_from=a.pth', 'work_dir=a',

@@ -50,12 +50,12 @@ def test_clip_to_ila(k400):
                      'a.safetensors', options)
     assert result.returncode == 0, result.stderr
     assert 'left over     0' in result.stdout
-    assert 'x backbone.layers.*.alignment' in result.stdout
+    assert 'x backbone.image.model.layers.*.alignment' in result.stdout
     assert 'source: ViT.pt' in result.stdout
     checkpoint = read_checkpoint('a.safetensors')
     assert checkpoint['meta']['ila']['form'] == 'token'
     torch.testing.assert_close(
-        checkpoint['state_dict']['backbone.cls_token'].flatten(),
+        checkpoint['state_dict']['backbone.image.model.cls_token'].flatten(),
         weights['visual.class_embedding'].half().float())
 
 

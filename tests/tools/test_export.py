@@ -220,7 +220,7 @@ def check_metadata(meta, model):
         source='a.pth',
         config=meta['config'],
         form=model.backbone.form,
-        arch=model.backbone.arch_settings,
+        arch=model.backbone.image.arch_settings,
         num_frames=4,
         img_size=32,
         channels='RGB',
@@ -287,8 +287,8 @@ def test_test_gives_the_figures_of_the_checkpoint(tiny, capfd):
     ('a.pth', [], "a.pth: give a name that ends in .onnx or .pt2$"),
     ('a.pt2', ['--int8'], 'a.pt2: --int8 needs a name that ends in .onnx$'),
     ('a.onnx', ['--full-range'], '--full-range needs --int8$'),
-    ('b.pt2', ['--cfg-options', 'model.backbone.form=released'],
-     "a.pth: the weights have ILA's form 'token'.*mend `model.backbone.form`"),
+    ('b.pt2', ['--cfg-options', 'model.backbone.temporal.type=ReleasedAlignment'],
+     "a.pth: the weights have ILA's form 'token'.*fix `model.backbone.temporal"),
     ('b.pt2', ['--cfg-options', 'model.backbone.arch.embed_dims=64'
                ], r"a.pth: the weights' .* is \(.*mend `arch`"),
     ('b.pt2', ['--cfg-options', 'model.type=Recognizer2D'

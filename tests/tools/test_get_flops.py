@@ -90,7 +90,7 @@ def test_token_form_against_the_paper(config, options, published, difference):
 def test_difference_adds_a_linear_layer_of_every_frame():
     rows, _ = get_flops('configs/ila_vitb16_k400.py')
     added, result = get_flops('configs/ila_vitb16_k400.py', '--cfg-options',
-                              'model.backbone.alignment.difference=True')
+                              'model.backbone.temporal.difference=True')
     assert added['alignment'] == [
         pytest.approx(rows['alignment'][0] + 12 * 8 * 768**2 / 1e9, abs=2e-3),
         pytest.approx(rows['alignment'][1] + 12 * 768**2 / 1e6, abs=2e-3)

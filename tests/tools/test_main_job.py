@@ -83,7 +83,7 @@ def test_dist_train_with_two_processes(checkpoint):
     weights = torch.load(checkpoint, weights_only=True)['state_dict']
     frozen = weights['cls_head.text_encoder.tower.ln_final.weight']
     assert torch.equal(frozen, torch.ones_like(frozen))
-    trained = weights['backbone.layers.0.alignment.predictor.prediction.bn.'
+    trained = weights['backbone.image.model.layers.0.alignment.predictor.prediction.bn.'
                       'num_batches_tracked']
     assert trained.item() == 1
 
@@ -182,9 +182,9 @@ def test_training_starts_from_a_torchscript_archive(folder):
     weights = torch.load(
         folder / 'from_clip/epoch_1.pth', weights_only=True)['state_dict']
     for key, value in convert_clip(clip).items():
-        if key != 'backbone.pos_embed':
+        if key != 'backbone.image.model.pos_embed':
             torch.testing.assert_close(weights[key], value.half().float())
-    assert weights['backbone.pos_embed'].shape == (1, 1 + 14 * 14, 128)
+    assert weights['backbone.image.model.pos_embed'].shape == (1, 1 + 14 * 14, 128)
 
     result = run(sys.executable, ROOT / 'tools/train.py', 'ila_token.py',
                  '--cfg-options', 'load_from=ViT.pt')
@@ -220,7 +220,7 @@ def test_test_refuses_a_checkpoint_of_the_other_form(checkpoint):
     assert result.returncode == 1
     last = result.stderr.strip().splitlines()[-1]
     assert last.startswith(f'{checkpoint}: the weights have ILA')
-    assert last.endswith('mend `model.backbone.form`')
+    assert last.endswith('fix `model.backbone.temporal')
 
 
 def test_training_refuses_a_label_outside_the_classes(folder):

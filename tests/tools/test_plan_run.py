@@ -67,10 +67,10 @@ def room_for(batch, gpus):
 # with recomputed blocks are less than a clip of a larger batch takes: one clip
 # alone has its peak where the gradients are, which these steps start without.
 @pytest.mark.parametrize('backbone, measured', [
-    (dict(form='token'), 1355),
-    (dict(form='token', freeze_clip=True), 1029),
-    (dict(form='released'), 1657),
-    (dict(form='token', freeze_clip=True, with_cp=True), 186),
+    (dict(temporal=dict(type='TokenAlignment')), 1355),
+    (dict(temporal=dict(type='TokenAlignment'), freeze_image=True), 1029),
+    (dict(temporal=dict(type='ReleasedAlignment')), 1657),
+    (dict(temporal=dict(type='TokenAlignment'), freeze_image=True, with_cp=True), 186),
 ])
 def test_memory_per_clip_is_the_measured_one(backbone, measured):
     one, further = clip_memory(**backbone)
@@ -81,8 +81,8 @@ def test_memory_per_clip_is_the_measured_one(backbone, measured):
 
 def test_mixed_precision_keeps_16_bits_but_for_the_residuals():
     """Of the 16 widths that a block keeps of a token, two stay float32."""
-    _, full = clip_memory(form='token')
-    _, half = clip_memory('OptionalAmpOptimWrapper', form='token')
+    _, full = clip_memory(temporal=dict(type='TokenAlignment'))
+    _, half = clip_memory('OptionalAmpOptimWrapper', temporal=dict(type='TokenAlignment'))
     assert half / full == pytest.approx(9 / 16, rel=0.06)
 
 

@@ -53,9 +53,9 @@ def folder(tmp_path_factory):
     """Checkpoints of both forms, and videos, whole and damaged."""
     folder = tmp_path_factory.mktemp('visualize')
     (folder / 'tiny.py').write_text(CONFIG)
-    for name, settings in (('token', dict(form='token')),
-                           ('released', dict(form='released')),
-                           ('second', dict(temporal_layers=[1])),
+    for name, settings in (('token', dict(temporal=dict(type='TokenAlignment'))),
+                           ('released', dict(temporal=dict(type='ReleasedAlignment'))),
+                           ('second', dict(layers=[1])),
                            ('none', dict(form='none', alignment=None))):
         torch.manual_seed(0)
         cfg = Config.fromfile(folder / 'tiny.py')
@@ -133,7 +133,7 @@ def test_released_form_has_no_attention(draw, folder):
     """Of one block, and at another speed."""
     out = draw('released.pth', 'a.mp4', '--out-dir', 'released/a', '--layers',
                '1', '--fps', '4', '--class-names', 'ten.txt', '--cfg-options',
-               'model.backbone.form=released')
+               'model.backbone.temporal.type=ReleasedAlignment')
     results = Path('released/a')
     assert out[1:] == [
         *(str(results / name) for name in PICTURES),
@@ -157,7 +157,7 @@ def test_blocks_that_align_have_their_own_numbers(draw, folder, monkeypatch,
             module, 'save_figure',
             lambda path, figure: figures.update({path.stem: figure}) or path)
     draw('second.pth', 'a.mp4', '--out-dir', 'second', *options.split(),
-         '--cfg-options', 'model.backbone.temporal_layers=[1]')
+         '--cfg-options', 'model.backbone.layers=[1]')
     rows = {
         name: [axis.get_ylabel() for axis in figure.axes if axis.get_ylabel()]
         for name, figure in figures.items()
@@ -222,7 +222,7 @@ def test_compiled_model(draw, folder, monkeypatch):
     ('token.pth a.mp4 --layers 0 2', '--layers 2: .* 2 blocks; .* 0 to 1'),
     ('token.pth a.mp4 --layers -1', '--layers -1: .* 2 blocks; .* 0 to 1'),
     ('second.pth a.mp4 --layers 0 --cfg-options '
-     'model.backbone.temporal_layers=[1]',
+     'model.backbone.layers=[1]',
      '--layers 0: that block aligns nothing; choose from 1'),
     ('second.pth a.mp4', r'second.pth: the weights lack \d+ entries .*layers.0'
      '.*take the config'),

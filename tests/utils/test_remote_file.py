@@ -201,7 +201,7 @@ def weights():
 ])
 def test_every_entry_point_refuses_code_and_nan(served, weights, load):
     folder, address = served
-    name = 'backbone.cls_token'
+    name = 'backbone.image.model.cls_token'
     broken = torch.full_like(weights[name], float('nan'))
     torch.save(
         dict(state_dict={

@@ -25,7 +25,7 @@ def build(released, cls_head=None, arch=dict(), **kwargs):
             backbone=dict(
                 type='ILAVisionTransformer',
                 arch={
-                    **model.backbone.arch_settings,
+                    **model.backbone.image.arch_settings,
                     **arch
                 },
                 **kwargs),
@@ -47,9 +47,9 @@ TEXT_HEAD = dict(
 
 def test_other_head_and_number_of_frames_are_fine_for_training(released):
     weights = convert_released(released[1])
-    model = build(released, form='released')
+    model = build(released, temporal=dict(type='ReleasedAlignment'))
     model.load_state_dict(weights, strict=False)
-    assert torch.equal(model.backbone.cls_token, weights['backbone.cls_token'])
+    assert torch.equal(model.backbone.image.model.cls_token, weights['backbone.image.model.cls_token'])
     assert model.neck.pos_embed.shape == (1, 8, 64)
     with pytest.raises(ValueError, match='take the config that the weights'):
         check_weights(model.state_dict(), weights, partial=False)
@@ -60,14 +60,14 @@ SEPARABLE, DENSE = (
 
 
 @pytest.mark.parametrize('kwargs, message', [
-    (dict(form='token'), "form 'released', the model has 'token'"),
-    (dict(form='released', arch=dict(feedforward_channels=64)),
+    (dict(temporal=dict(type='TokenAlignment')), "form 'released', the model has 'token'"),
+    (dict(temporal=dict(type='ReleasedAlignment'), arch=dict(feedforward_channels=64)),
      r'ffn.*mend `arch` and the sizes'),
-    (dict(form='released', arch=dict(num_layers=4)),
-     r'lack \d+ entries that the model needs \(backbone.layers.3'),
-    (dict(form='released', arch=dict(num_layers=2)),
-     r'have \d+ that it lacks \(backbone.layers.2'),
-    (dict(form='released', alignment=DENSE),
+    (dict(temporal=dict(type='ReleasedAlignment'), arch=dict(num_layers=4)),
+     r'lack \d+ entries that the model needs \(backbone.image.model.layers.3'),
+    (dict(temporal=dict(type='ReleasedAlignment'), arch=dict(num_layers=2)),
+     r'have \d+ that it lacks \(backbone.image.model.layers.2'),
+    (dict(temporal=dict(type='ReleasedAlignment'), alignment=DENSE),
      r'alignment.predictor.interaction.*mend `model.backbone`'),
     (dict(form='none'), "form 'released', the model has none of its own"),
 ])
@@ -81,14 +81,14 @@ def test_other_form_or_size_is_refused(released, kwargs, message):
 def test_temporal_weights_are_not_taken_for_clips(released, form):
     weights = build(released, form=form).state_dict()
     with pytest.raises(ValueError, match=f"form '{form}', the model has"):
-        build(released, form='token').load_state_dict(weights, strict=False)
+        build(released, temporal=dict(type='TokenAlignment')).load_state_dict(weights, strict=False)
 
 
 def test_released_ssv2_weights_are_refused_by_a_text_model(released):
     weights = load_reference('ssv2_tiny_t4_s0')[1]
     for alignment in (SEPARABLE, DENSE):
         model = build(
-            released, cls_head=TEXT_HEAD, form='released', alignment=alignment)
+            released, cls_head=TEXT_HEAD, temporal=dict(type='ReleasedAlignment'), alignment=alignment)
         with pytest.raises(ValueError, match='weights lack .* mend|take'):
             model.load_state_dict(weights, strict=False)
 
@@ -121,8 +121,8 @@ def test_clip_file_fills_all_but_what_it_lacks(released, clip, tmp_path, form):
 
 @pytest.mark.parametrize('arch, message', [
     (dict(patch_size=8), r'patch_embed.*mend `arch`'),
-    (dict(num_layers=2), r'have \d+ that it lacks \(backbone.layers.2'),
-    (dict(num_layers=4), r'lack \d+ entries .*\(backbone.layers.3'),
+    (dict(num_layers=2), r'have \d+ that it lacks \(backbone.image.model.layers.2'),
+    (dict(num_layers=4), r'lack \d+ entries .*\(backbone.image.model.layers.3'),
 ])
 def test_clip_of_another_size_is_refused(released, clip, tmp_path, arch,
                                          message):

@@ -38,5 +38,5 @@ def test_hugging_face_attention_must_be_whole():
 
 
 def test_own_names_stay():
-    weights = {'backbone.cls_token': torch.zeros(1, 1, 4)}
+    weights = {'backbone.image.model.cls_token': torch.zeros(1, 1, 4)}
     assert convert_to_ila(weights) is weights

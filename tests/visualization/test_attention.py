@@ -9,7 +9,7 @@ from mmaction.registry import MODELS
 from projects.ila.visualization import draw_attention, record_token_attention
 
 
-def build(form='token', num_layers=2, **kwargs):
+def build(temporal=dict(type='TokenAlignment'), num_layers=2, **kwargs):
     torch.manual_seed(0)
     model = MODELS.build(
         dict(
@@ -83,7 +83,7 @@ def test_attention_equals_a_loop():
 
 @torch.no_grad()
 def test_only_blocks_with_a_token_are_recorded():
-    model = build(num_layers=3, temporal_layers=[0, 2], share_predictor=True)
+    model = build(num_layers=3, layers=[0, 2], share_predictor=True)
     tokens = {}
     for number, layer in enumerate(model.layers):
         layer.attn.register_forward_pre_hook(

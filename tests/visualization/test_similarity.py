@@ -86,7 +86,7 @@ def test_similarities_of_other_targets_and_points_give_the_loss(target):
 @pytest.mark.parametrize('form', ['token', 'released'])
 @torch.no_grad()
 def test_blocks_that_align_nothing_have_no_similarities(form):
-    model = build(form, temporal_layers=[1])
+    model = build(form, layers=[1])
     with record_similarities(model) as similarities:
         features = model(torch.rand(2, 3, 4, 32, 40))
     found, = similarities

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from projects.ila.models.common.alignment import (ImplicitAlignment,
+from projects.ila.models.alignment import (ImplicitAlignment,
                                                   InteractivePointPredictor,
                                                   ReleasedAlignment, halve,
                                                   merge_neighbours, soft_mask)
@@ -350,5 +350,5 @@ def test_bad_arguments(key, value):
     with pytest.raises(
             ValueError,
             match=f"{key} must be.*'{value}'; mend "
-            f'`model.backbone.alignment.{key}`'):
+            f'`model.backbone.temporal.{key}`'):
         ImplicitAlignment(8, **{key: value})

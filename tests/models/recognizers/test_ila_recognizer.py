@@ -32,7 +32,7 @@ CONFIG = dict(
         format_shape='NCTHW'))
 
 
-def build(form='token', **kwargs):
+def build(temporal=dict(type='TokenAlignment'), **kwargs):
     torch.manual_seed(0)
     config = copy.deepcopy(CONFIG)
     config['backbone']['form'] = form
@@ -316,7 +316,7 @@ def test_copies_check_their_own_weights(duplicate):
     # EMAHook copies the model, spawned processes pickle it.
     model = build()
     other = duplicate(model)
-    model.backbone.pos_embed = None
+    model.backbone.image.model.pos_embed = None
     other.load_state_dict(build().state_dict())
     with pytest.raises(ValueError, match='form'):
         other.load_state_dict(build('released').state_dict())
