@@ -1,7 +1,7 @@
 """What DeepSpeed loads, whose own reader would run code."""
 import os
 import sys
-from types import SimpleNamespace
+from types import ModuleType
 
 import pytest
 import torch
@@ -23,7 +23,10 @@ class Attack:
 @pytest.fixture
 def deepspeed(monkeypatch):
     for module, name in ila_deepspeed_strategy._STATES:
-        monkeypatch.setitem(sys.modules, module, SimpleNamespace())
+        parts = module.split('.')
+        for count in range(1, len(parts) + 1):
+            parent = '.'.join(parts[:count])
+            monkeypatch.setitem(sys.modules, parent, ModuleType(parent))
     for module, name in ila_deepspeed_strategy._STATES:
         setattr(sys.modules[module], name, LossScaler)
     monkeypatch.setattr(LossScaler, '__module__',

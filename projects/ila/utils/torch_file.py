@@ -74,9 +74,7 @@ def load_data(file: Union[str, IO],
     Args:
         file (str | IO): A file that :func:`torch.save` wrote.
         map_location (Any): See :func:`torch.load`.
-    with torch.serialization.safe_globals([
-            (value, name) for name, value in names.items()
-    ]):
+        names (dict[str, Any], optional): What else it may refer to, by name.
 
     Returns:
         Any: What it holds.
