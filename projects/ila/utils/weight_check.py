@@ -53,7 +53,7 @@ def check_finite(state_dict: StateDict) -> None:
 
     def is_finite(value: Tensor) -> bool:
         # Least and greatest are NaN if one value is. Looking at each value
-        # takes four times as long.
+        # takes many times as long.
         return all(torch.isfinite(part) for part in value.aminmax())
 
     broken = [
