@@ -10,7 +10,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import av
 import pytest
 from mmengine.fileio import BaseStorageBackend, FileClient
-from videos import moving_noise, write_barcodes, write_h264, write_video
+from videos import write_barcodes, write_h264, write_video
 
 from mmaction.registry import DATASETS, TRANSFORMS
 from projects.ila.datasets.video_check import check_video, check_videos

@@ -104,8 +104,9 @@ class ILAInferencer(BaseInferencer):
     """Classify videos with a trained ILA model.
 
     Videos are decoded, sampled and cropped by the config's test pipeline, as
-    ``tools/test.py`` does; windows of videos in one pass. Nothing is drawn: MMAction2 1.2.0's visualizer looks for
-    predictions under a name that they no longer have.
+    ``tools/test.py`` does; windows of a video in one pass. Nothing is drawn:
+    MMAction2 1.2.0's visualizer looks for predictions under a name that they
+    no longer have.
 
     Args:
         model (str | Path | Config): Config of an ``ILARecognizer``, its file,
