@@ -571,8 +571,8 @@ def test_configs(cfg):
             if name.startswith('backbone.image_backbone.'):
                 expected = 1.
             assert rate == pytest.approx(expected), name
-            # Normalisations, the layers' scales and biases.
-            spared = parameter.dim() == 1
+            # Normalisations, the layers' scales, biases and positions.
+            spared = parameter.dim() == 1 or name == 'neck.pos_embed'
             assert (groups[parameter]['weight_decay'] == 0) == spared, name
 
 
