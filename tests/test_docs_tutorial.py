@@ -172,8 +172,7 @@ def test_python_predicts_what_the_tool_does(outputs):
     output = io.StringIO()
     with redirect_stdout(output):
         exec(SCRIPT, {})
-    # MMEngine prints where it loads from.
-    _, *lines, error = output.getvalue().splitlines()
+    *lines, error = output.getvalue().splitlines()
     assert error.startswith('new_videos/broken.mp4: the file is empty')
     with open(RUN / 'new_videos.csv', newline='') as file:
         rows = list(csv.DictReader(file))
