@@ -100,7 +100,7 @@ def build_chains() -> dict:
     for name, decoder in decoders.items():
         pipeline = [dict(step) for step in cfg.test_pipeline]
         for step in pipeline:
-            step['type'] = step['type'].replace('SafeDecord', decoder)
+            step['type'] = step['type'].replace('SafePyAV', decoder)
         chains[name] = partial(run, Compose(pipeline))
     return chains
 

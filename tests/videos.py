@@ -110,25 +110,30 @@ def write_barcodes(path: Path,
     return path
 
 
-def write_packed_mpeg4(path: Path, num_frames: int = 41) -> Path:
+def write_packed_mpeg4(path: Path, num_frames: int = 40) -> Path:
     """Write MPEG-4 whose B-frames share a packet with the frame before.
 
-    As DivX and XviD write AVI files: ``I0, P2 + B1, nothing, P4 + B3, ...``.
+    As DivX and XviD write AVI: ``I0, P3 + B1, B2, nothing, P6 + B4, ...``.
     """
     # A frame that repeats the one before, in place of the packed one.
     repeated = bytes.fromhex('000001b65000')
     with av.open(str(path), 'w') as container:
         packets = list(
             encode_barcodes(
-                container, 'mpeg4', range(num_frames), bf='1', g='300'))
+                container,
+                'mpeg4',
+                range(num_frames),
+                bf='2',
+                g='300',
+                sc_threshold='1000000000'))
         stream = container.streams.video[0]
         contents = [bytes(packet) for packet in packets]
         # By its user data a decoder knows of the packing.
         contents[0] = contents[0].replace(
             b'\0\0\1\xb6', b'\0\0\1\xb2DivX503b1393p\0\0\1\xb6', 1)
         packed = contents[:1]
-        for first, second in zip(contents[1::2], contents[2::2]):
-            packed += [first + second, repeated]
+        for first, second, third in zip(*(contents[x::3] for x in (1, 2, 3))):
+            packed += [first + second, third, repeated]
         for index, content in enumerate(packed):
             packet = av.Packet(content)
             packet.stream, packet.time_base = stream, Fraction(1, 25)

@@ -142,18 +142,22 @@ def _find_problem(before: Any, after: Any, key: str,
     """
     parts, path = key.split('.'), ''
     for part in parts:
+        if not isinstance(after, (dict, list, tuple)):
+            return None  # Another setting has replaced it.
         if isinstance(before, (list, tuple)):
             if not part.isdigit() or int(part) >= len(before):
                 return (
                     f"'{key}': `{path}` is a list of {len(before)}; choose "
                     'a number below that')
             before, after = before[int(part)], after[int(part)]
-        elif isinstance(before, dict) and part in before:
+        elif isinstance(before, dict) and part in before and part in after:
             before, after = before[part], after[part]
         elif isinstance(before, dict):
             known, open_ended = top_level, False
             if path:
                 known, open_ended = _list_known(path, after)
+            if part not in after:
+                return None  # Such as `_delete_`, which merging uses up.
             if part in known:
                 before, after = dict(), after[part]
                 path = f'{path}.{part}' if path else part

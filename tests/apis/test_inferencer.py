@@ -1,5 +1,6 @@
 import copy
 import itertools
+import os
 import shutil
 
 import cv2
@@ -277,6 +278,39 @@ def test_windows_are_videos_of_their_own(inferencer, tmp_path, write):
         path, topk=10, window=99, stride=1)['predictions'][0]['timeline']
     assert part == dict(
         start=0, end=pytest.approx(100 / 30, abs=1e-3)) | dict(topk=whole)
+
+
+@pytest.mark.parametrize('reader', ['SafeDecord', 'Decord', 'OpenCV', 'PyAV'])
+def test_windows_are_read_as_the_config_says(folder, inferencer, tmp_path,
+                                             reader):
+    """Also by transforms that can be read once; some have no frame rate."""
+    cfg = tiny_config()
+    for place, kind in ((0, 'Init'), (2, 'Decode')):
+        cfg.test_dataloader.dataset.pipeline[place].type = f'{reader}{kind}'
+    other = ILAInferencer(cfg, folder / 'linear.pth', show_progress=False)
+    path = write_h264(tmp_path / 'a.mp4', 70)
+    kwargs = dict(topk=99, window=1, stride=0.6)
+    expected = inferencer(path, **kwargs)['predictions'][0]['timeline']
+    result = other(path, **kwargs)
+    if 'Decord' in reader:
+        timeline = result['predictions'][0]['timeline']
+        assert [x['start'] for x in timeline] == [x['start'] for x in expected]
+        torch.testing.assert_close(
+            scores(timeline), scores(expected), rtol=0, atol=1e-2)
+    else:
+        assert 'does not give `avg_fps`' in result['errors'][0]['error']
+
+
+def test_what_is_no_file_is_named(inferencer, tmp_path):
+    os.mkfifo(tmp_path / 'pipe.mp4')
+    (tmp_path / 'link.mp4').symlink_to('nowhere')
+    for name, words in (('pipe.mp4', 'it is a pipe'), ('link.mp4',
+                                                       'it is a link')):
+        for path in (tmp_path / name, tmp_path):
+            errors = inferencer(path)['errors']
+            assert any(
+                x['file'].endswith(name) and x['error'].startswith(words)
+                for x in errors)
 
 
 @pytest.mark.parametrize('num_frames, fps, window, stride', [

@@ -101,7 +101,7 @@ def test_every_frame_of_stored_videos(name):
 
 def test_b_frames_in_the_packet_of_another_frame(tmp_path):
     """As XviD and DivX write AVI files."""
-    check(write_packed_mpeg4(tmp_path / 'video.avi'), range(41))
+    check(write_packed_mpeg4(tmp_path / 'video.avi'))
 
 
 def test_varying_frame_rate(tmp_path):

@@ -325,7 +325,7 @@ def test_in_a_browser(folder, browser, served):
     browser.save_screenshot(str(temporary / 'page.png'))
 
     classify('broken.mp4')
-    assert 'broken.mp4: missing, damaged or no video' in read_error()
+    assert 'broken.mp4: the content is not that of a video' in read_error()
     classify('long.mp4')
     assert 'the video is 3.3 s long, more than the 2.5 s' in read_error()
     upload('large.mp4')

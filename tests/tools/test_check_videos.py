@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 from modules import load_module
-from videos import write_h264, write_video
+from videos import write_barcodes, write_h264, write_video
 
 from projects.ila.datasets import video_check
 
@@ -177,6 +177,35 @@ def test_hash_is_that_of_the_content(tmp_path):
     expected = hashlib.sha256(path.read_bytes()).hexdigest()
     assert video_check.check_video(str(path), hashed=True).content == expected
     assert video_check.check_video(str(path)).content == ''
+
+
+def test_the_reader_of_a_config(check):
+    """Decord reads no GIF, and is not believed to know that it is damaged."""
+    Path('decord.py').write_text(
+        'test_dataloader = dict(dataset=dict(pipeline=[\n'
+        '    dict(type="SafeDecordInit"),\n'
+        '    dict(type="UniformSample", clip_len=8),\n'
+        '    dict(type="SafeDecordDecode")]))\n')
+    Path('none.py').write_text('')
+    Path('list.txt').write_text('a.gif 0\nb.mp4 1\n')
+    write_barcodes(Path('a.gif'), 'gif', pix_fmt='rgb8')
+    write_barcodes(Path('b.mp4'), 'libx264')
+    assert check('list.txt')[0] == 0
+    code, lines = check('list.txt', '--config', 'decord.py')
+    assert code == 1
+    assert read_report()[0] == ('unreadable', 'a.gif')
+    assert 'of a kind that SafePyAVInit reads' in '\n'.join(lines)
+    assert 'it needs one transform that opens' in check(
+        'list.txt', '--config', 'none.py')[0]
+
+
+def test_transforms_of_mmaction(tmp_path):
+    """They are read in parts, to the end."""
+    path = write_barcodes(tmp_path / 'a.mp4', 'libx264', 70)
+    pipeline = [dict(type='OpenCVInit'), dict(type='OpenCVDecode')]
+    assert video_check.check_video(str(path), 70, False, pipeline).kind == ''
+    assert video_check.check_video(str(path), 71, False,
+                                   pipeline).kind == 'too short'
 
 
 @pytest.fixture

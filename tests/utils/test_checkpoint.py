@@ -324,3 +324,12 @@ def test_state_of_numpy_types_is_not_read(tmp_path):
     call = Call(np.dtype, ('f8', False, True), state)
     torch.save(dict(a=torch.ones(1), b=call), tmp_path / 'a.pth')
     assert read_checkpoint(str(tmp_path / 'a.pth'))['b'].fields is None
+
+
+def test_config_that_would_be_run_is_dropped(tmp_path):
+    """``Runner.resume`` executes ``meta.config``; ``meta.cfg`` is text."""
+    path = str(tmp_path / 'a.pth')
+    meta = dict(config='raise SystemExit', cfg='model = dict()', epoch=3)
+    torch.save(dict(state_dict=dict(x=torch.ones(1)), meta=meta), path)
+    loaded = CheckpointLoader.load_checkpoint(path, map_location='cpu')
+    assert loaded['meta'] == dict(cfg='model = dict()', epoch=3)

@@ -18,10 +18,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cli import check_outputs, exit_on_bad_input, load_config  # noqa: E402
 
+from projects.ila.datasets import video_check  # noqa: E402
 from projects.ila.datasets import annotations, frame_folders  # noqa: E402
 from projects.ila.datasets.annotations import Entry, Problem  # noqa: E402
-from projects.ila.datasets.video_check import PIPELINE  # noqa: E402
-from projects.ila.datasets.video_check import check_videos  # noqa: E402
 from projects.ila.models.text import load_class_names  # noqa: E402
 
 
@@ -66,7 +65,7 @@ def get_labels(entry: Entry) -> Tuple[int, ...]:
 def load_pipeline(args: argparse.Namespace) -> Sequence[dict]:
     """Get the test pipeline of a config, or the default one."""
     if args.config is None:
-        return PIPELINE
+        return video_check.PIPELINE
     dataset = load_config(args).get('test_dataloader', {}).get('dataset', {})
     return [dict(step) for step in dataset.get('pipeline', [])]
 
@@ -180,9 +179,10 @@ def main() -> None:
             problems += found[1]
             frames.update(found[2])
         pipeline = load_pipeline(args)
-        results = check_videos((entry.path for entry in entries),
-                               args.min_frames, args.workers, args.timeout,
-                               frames, pipeline)
+        paths = [entry.path for entry in entries]
+        results = video_check.check_videos(paths, args.min_frames,
+                                           args.workers, args.timeout, frames,
+                                           pipeline)
     checked = [x for x in entries if results[x.path].kind != 'not checked']
     stopped, entries = len(checked) < len(entries), checked
     for entry in entries:

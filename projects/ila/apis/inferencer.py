@@ -104,7 +104,7 @@ class ILAInferencer(BaseInferencer):
     """Classify videos with a trained ILA model.
 
     Videos are decoded, sampled and cropped by the config's test pipeline, as
-    ``tools/test.py`` does; windows of videos in one pass. Nothing is drawn:
+    ``tools/test.py`` does; windows of a video in one pass. Nothing is drawn:
     MMAction2 1.2.0's visualizer looks for predictions under a name that they
     no longer have.
 

@@ -59,18 +59,16 @@ class VideoReader:
         shown = [x.pts for x in self._packets if not x.is_discard]
         self._stamps = sorted({x for x in shown if x is not None})
         self._num_frames, self._kept = None, None
+        self._graphs, self._size = dict(), None
         self._sparse = self._has_order(shown)
         if self._sparse:
             self._num_frames = len(shown)
-        self._graphs, self._size = dict(), None
 
     def _has_order(self, shown: List[Optional[int]]) -> bool:
         """Whether packets are frames, and their times the frames' order."""
         if (self._decoder.name not in ('h264', 'hevc')
                 or self._container.format.name[:3] not in ('mov', 'mat', 'flv')
-                # Two fields may be two packets.
-                or self._decoder.field_order > 1 or
-                len(self._stamps) < len(shown) or not shown):
+                or len(self._stamps) < len(shown) or not shown):
             return False
         # Frames before the first key frame may be left out by the decoder.
         first = self._packets[0]
@@ -81,9 +79,13 @@ class VideoReader:
         if not self._decoder.has_b_frames and shown != self._stamps:
             return False
         places = {time: place for place, time in enumerate(self._stamps)}
-        return all(
-            abs(places[time] - place) <= _MAX_REORDER
-            for place, time in enumerate(shown))
+        if any(
+                abs(places[time] - place) > _MAX_REORDER
+                for place, time in enumerate(shown)):
+            return False
+        # The two fields of an interlaced frame may be two packets.
+        frame = next(self._decode(), None)
+        return frame is not None and not frame.interlaced_frame
 
     def __len__(self) -> int:
         """Count the frames, by decoding them where that is the only way."""

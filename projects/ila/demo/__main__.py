@@ -54,12 +54,9 @@ def parse_args() -> argparse.Namespace:
 
 def check_inputs(args: argparse.Namespace) -> None:
     """Exit if packages or files are missing."""
-    # Browsers play only what PyAV encodes.
-    missing = ' '.join(
-        name for name in ('gradio', 'av') if find_spec(name) is None)
-    if missing:
-        sys.exit(f'the page needs {missing}. Please install it: '
-                 f'pip install {missing}')
+    if find_spec('gradio') is None:
+        sys.exit('the page needs gradio. Please install it: '
+                 'pip install gradio')
     for path in (args.checkpoint, *args.samples):
         if '://' not in path and not Path(path).is_file():
             sys.exit(f'File not found: {path}. Please check its path, which '

@@ -166,6 +166,9 @@ def load_from_file(filename: str, map_location: Any = None) -> dict:
     except ValueError:
         return checkpoint  # Nothing that is known here.
     own = checkpoint if 'state_dict' in checkpoint else dict()
+    if isinstance(own.get('meta'), dict):
+        # MMEngine would run this entry as Python when it resumes.
+        own['meta'].pop('config', None)
     state_dict = OrderedDict(weights)
     versions = getattr(own.get('state_dict'), '_metadata', dict())
     state_dict._metadata = {**versions, '': dict(source=filename)}

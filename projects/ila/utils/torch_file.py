@@ -3,7 +3,7 @@ import pickle
 import zipfile
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from types import SimpleNamespace
-from typing import IO, Any, Dict, Union
+from typing import IO, Any, Dict, Optional, Union
 
 import torch
 from mmengine.utils import digit_version
@@ -63,10 +63,9 @@ def restricted_pickle(names: Dict[str, Any]) -> SimpleNamespace:
         load=lambda file, **kwargs: Unpickler(file, **kwargs).load())
 
 
-def load_data(
-    file: Union[str, IO],
-    map_location: Any = 'cpu',
-    names: Dict[str, Any] = dict()) -> Any:
+def load_data(file: Union[str, IO],
+              map_location: Any = 'cpu',
+              names: Optional[Dict[str, Any]] = None) -> Any:
     """Load tensors, plain data and what MMEngine's ``Runner`` adds to them.
 
     Whether code is refused depends neither on PyTorch's release nor on the
@@ -75,7 +74,7 @@ def load_data(
     Args:
         file (str | IO): A file that :func:`torch.save` wrote.
         map_location (Any): See :func:`torch.load`.
-        names (dict[str, Any]): What else it may refer to, by its name.
+        names (dict[str, Any], optional): What else it may refer to, by name.
 
     Returns:
         Any: What it holds.
@@ -83,6 +82,7 @@ def load_data(
     Raises:
         Exception: Of many types, if it is damaged or refers to anything else.
     """
+    names = names or {}
     if digit_version(torch.__version__) < digit_version('2.6.0'):
         # `weights_only` could not be told what a `Runner` adds.
         return _torch_load(

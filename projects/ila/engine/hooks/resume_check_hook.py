@@ -41,8 +41,6 @@ class ResumeCheckHook(Hook):
             ValueError: The model had another number of classes.
         """
         meta = checkpoint.get('meta') or dict()
-        # MMEngine would run it, and writes none itself.
-        meta.pop('config', None)
         before = parse_config(meta.get('cfg', ''))
         if not runner._resume or before is None:
             return

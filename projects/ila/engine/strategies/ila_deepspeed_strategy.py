@@ -30,15 +30,20 @@ def _loading_data_only() -> Iterator[None]:
         f'{module}.{name}': getattr(import_module(module), name)
         for module, name in _STATES
     }
+    # DeepSpeed's settings, in MMEngine's type for them.
+    names['mmengine.config.config.ConfigDict'] = dict
 
     def load(file: Any, map_location: Any = 'cpu', **kwargs) -> Any:
         try:
             return load_data(file, map_location, names)
         except pickle.UnpicklingError as error:
+            # Of PyTorch's advice, which is to run the code, only the reason.
+            reason = str(error).partition('WeightsUnpickler error: ')
+            reason = (reason[2] or reason[0]).split(' was not')[0]
             raise ValueError(
                 f"weight file '{file}' holds more than data, and loading it "
-                f'could run code ({error}); take a checkpoint that DeepSpeed '
-                'wrote') from None
+                f'could run code ({reason}); take a checkpoint that this '
+                'project wrote') from None
 
     with mock.patch('torch.load', load):
         yield
