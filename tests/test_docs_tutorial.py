@@ -16,7 +16,7 @@ from small_project import find_missing, make_clip, run_small, shrink_configs
 from videos import write_video
 
 from projects.ila.apis.deployment import ONNX_PACKAGES
-from projects.ila.utils import convert_clip
+from projects.ila.weights import convert_clip
 
 TEXT = (ROOT / 'docs/tutorial.md').read_text()
 COMMANDS = find_commands(TEXT)

@@ -15,7 +15,8 @@ from mmengine.runner import Runner
 
 from mmaction.registry import HOOKS, MODELS
 from projects.ila.apis import fit_config
-from projects.ila.utils import check_all_weights, unwrap_model
+from projects.ila.utils import unwrap_model
+from projects.ila.weights import check_all_weights
 
 
 def load_all_weights(runner: Runner, path: str) -> None:

@@ -11,7 +11,7 @@ from cli import (build_runner, check_file, check_num_classes,
                  parse_mmaction_args)
 from mmengine.device import get_device
 
-from projects.ila.utils import check_unlocked, find_latest_checkpoint
+from projects.ila.engine.work_dir import check_unlocked, find_latest_checkpoint
 
 
 def main() -> None:

@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 from mmaction.registry import MODELS
 from projects.ila.apis import (clip_to_ila, ila_to_released, load_recognizer,
                                load_released, released_to_ila)
-from projects.ila.utils import (convert_released, hash_weights,
-                                read_checkpoint, write_checkpoint)
+from projects.ila.weights import (convert_released, hash_weights,
+                                  read_checkpoint, write_checkpoint)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -329,7 +329,8 @@ def test_backbone_alone_takes_a_clip_file(clip, tmp_path):
             torch.testing.assert_close(weights[name], value.half().float())
 
     cfg.arch.num_layers = 2
-    with pytest.raises(ValueError, match=r'a\.pt.*lacks \(backbone.image.model.layers.2'):
+    with pytest.raises(
+            ValueError, match=r'a\.pt.*lacks \(backbone.image.model.layers.2'):
         MODELS.build(cfg).init_weights()
 
 

@@ -12,8 +12,8 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 
 from mmaction.registry import HOOKS
-from projects.ila.utils import (atomic_file, check_unlocked,
-                                find_latest_checkpoint)
+from projects.ila.engine.work_dir import check_unlocked, find_latest_checkpoint
+from projects.ila.utils import atomic_file
 
 
 class OneWeight(BaseModel):

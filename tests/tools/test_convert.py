@@ -8,7 +8,7 @@ import torch
 from archives import clip_of, save_torchscript
 from reference import load_reference
 
-from projects.ila.utils import read_checkpoint
+from projects.ila.weights import read_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = [

@@ -14,7 +14,7 @@ from videos import write_video
 
 from mmaction.registry import MODELS
 from projects.ila.apis import ila_to_released
-from projects.ila.utils import convert_clip
+from projects.ila.weights import convert_clip
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = f'''
@@ -83,8 +83,9 @@ def test_dist_train_with_two_processes(checkpoint):
     weights = torch.load(checkpoint, weights_only=True)['state_dict']
     frozen = weights['cls_head.text_encoder.tower.ln_final.weight']
     assert torch.equal(frozen, torch.ones_like(frozen))
-    trained = weights['backbone.image.model.layers.0.alignment.predictor.prediction.bn.'
-                      'num_batches_tracked']
+    trained = weights[
+        'backbone.image.model.layers.0.alignment.predictor.prediction.bn.'
+        'num_batches_tracked']
     assert trained.item() == 1
 
 
@@ -184,7 +185,8 @@ def test_training_starts_from_a_torchscript_archive(folder):
     for key, value in convert_clip(clip).items():
         if key != 'backbone.image.model.pos_embed':
             torch.testing.assert_close(weights[key], value.half().float())
-    assert weights['backbone.image.model.pos_embed'].shape == (1, 1 + 14 * 14, 128)
+    assert weights['backbone.image.model.pos_embed'].shape == (1, 1 + 14 * 14,
+                                                               128)
 
     result = run(sys.executable, ROOT / 'tools/train.py', 'ila_token.py',
                  '--cfg-options', 'load_from=ViT.pt')

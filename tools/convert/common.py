@@ -10,7 +10,7 @@ from cli import check_outputs  # noqa: E402
 from cli import exit_on_bad_input  # noqa: E402
 from cli import add_config_arguments, load_overridden_config  # noqa: E402
 
-from projects.ila.utils import write_checkpoint  # noqa: E402
+from projects.ila.weights import write_checkpoint  # noqa: E402
 
 
 def main(convert: Callable, description: str) -> None:

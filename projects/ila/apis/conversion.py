@@ -11,11 +11,12 @@ from torch import nn
 from mmaction.registry import MODELS
 from ..models.heads import ILATextHead
 from ..models.temporal import ReleasedAlignment
-from ..utils import (adopt_stem, check_weights, convert_to_ila, find_weights,
-                     hash_weights, is_clip, is_hugging_face_clip, is_released,
-                     is_released_config, is_text_feature, naming_source,
-                     read_checkpoint, revert_released)
-from ..utils.weight_names import StateDict
+from ..utils import naming_source
+from ..weights import (adopt_stem, check_weights, convert_to_ila, find_weights,
+                       hash_weights, is_clip, is_hugging_face_clip,
+                       is_released, is_released_config, is_text_feature,
+                       read_checkpoint, revert_released)
+from ..weights.names import StateDict
 
 
 class ConversionReport(NamedTuple):

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from ..models.heads import ILATextHead
-from ..utils.exported_program import UnsafeProgramError, load_program
+from ..weights.exported_program import UnsafeProgramError, load_program
 from .loading import load_recognizer
 
 # Every runtime has it; newer ones, Attention among them, bring no speed.

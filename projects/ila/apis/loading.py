@@ -3,8 +3,9 @@ from mmengine.runner import CheckpointLoader
 from torch import nn
 
 from mmaction.registry import MODELS
-from ..utils import (adopt_stem, check_all_weights, find_weights,
-                     is_released_config, naming_source)
+from ..utils import naming_source
+from ..weights import (adopt_stem, check_all_weights, find_weights,
+                       is_released_config)
 
 
 def fit_config(model_cfg: ConfigDict, path: str) -> ConfigDict:

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 from mmaction.registry import MODELS
 from ..models.heads import ILATextHead
 from ..models.text import load_class_names
-from ..utils import convert_released, released_sizes, released_stem
-from ..utils.weight_names import SSV2_CLASSES, StateDict
+from ..weights import convert_released, released_sizes, released_stem
+from ..weights.names import SSV2_CLASSES, StateDict
 
 # Weights that only one of the two releases has.
 _MARKS = dict(k400='prompts_visual_proj', ssv2='mit.classify_head.2.weight')

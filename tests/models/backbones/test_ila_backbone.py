@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmaction.registry import MODELS
-from projects.ila.utils import convert_clip
+from projects.ila.weights import convert_clip
 
 COMPARISONS = 'projects.ila.models.temporal.comparisons.'
 TOKEN, RELEASED = ALIGNMENTS = ['TokenAlignment', 'ReleasedAlignment']
@@ -341,9 +341,8 @@ def test_starts_as_the_image_model(temporal):
     plain = MODELS.build(dict(settings, temporal=None))
     plain.image.load_state_dict(model.image.state_dict())
     video = torch.randn(1, 3, 3, 32, 32)
-    torch.testing.assert_close(
-        model.eval()(video).frames,
-        plain.eval()(video).frames)
+    torch.testing.assert_close(model.eval()(video).frames,
+                               plain.eval()(video).frames)
 
 
 @torch.no_grad()
@@ -400,16 +399,16 @@ def test_bad_settings(kwargs, message):
 @pytest.mark.parametrize('image, message', [
     (dict(type='CLIPImage', arch='clip-b/8'), "unknown arch 'clip-b/8'"),
     (dict(type='CLIPImage', arch=ARCH), r"lacks \['out_channels'"),
-    (dict(type='MMPretrainImage', model=dict(VIT, with_cls_token=False)),
-     'with_cls_token must be True'),
+    (dict(type='MMPretrainImage', model=dict(
+        VIT, with_cls_token=False)), 'with_cls_token must be True'),
     (dict(type='MMPretrainImage', model=dict(type='mmpretrain.ResNet')),
      "blocks of 'mmpretrain.ResNet'; fix"),
-    (dict(type='MMPretrainImage', model=dict(VIT, img_size=32)),
-     'move .* to `model.backbone.image.img_size`'),
+    (dict(type='MMPretrainImage', model=dict(
+        VIT, img_size=32)), 'move .* to `model.backbone.image.img_size`'),
     (dict(type='TimmImage', model='resnet18'), "timm cannot build 'resnet18'"),
     (dict(type='TimmImage', model='no_such'), "timm cannot build 'no_such'"),
-    (dict(type='TimmImage', model='deit_tiny_distilled_patch16_224'),
-     "blocks of 'deit_tiny"),
+    (dict(type='TimmImage',
+          model='deit_tiny_distilled_patch16_224'), "blocks of 'deit_tiny"),
     (with_timm('vit_base_patch16_224', patch_drop_rate=0.5), 'all of their'),
 ])
 def test_bad_images(image, message):

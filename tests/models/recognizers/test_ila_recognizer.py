@@ -8,7 +8,7 @@ from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 from projects.ila.models.common import ImplicitAlignment
 from projects.ila.models.layers import ALIGNMENT_LAYERS, LAYERS
-from projects.ila.utils import is_alignment
+from projects.ila.weights import is_alignment
 
 CONFIG = dict(
     type='ILARecognizer',

@@ -10,7 +10,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
 from mmaction.registry import HOOKS
-from ...utils import find_latest_checkpoint, lock_work_dir, unlock_work_dir
+from ..work_dir import find_latest_checkpoint, lock_work_dir, unlock_work_dir
 
 
 @HOOKS.register_module()

@@ -13,7 +13,7 @@ from mmengine.registry import STRATEGIES
 from mmengine.runner.checkpoint import weights_to_cpu
 from torch import nn
 
-from ...utils.torch_file import load_data
+from ...weights.torch_file import load_data
 from .utils import replacing_together
 
 # What DeepSpeed keeps in its files beside tensors and plain data.

@@ -5,7 +5,8 @@ from mmengine.model import BaseModule, ModuleDict
 from torch import Tensor
 
 from mmaction.registry import MODELS
-from ...utils import check_weights, convert_to_ila, naming_source
+from ...utils import naming_source
+from ...weights import check_weights, convert_to_ila
 from ..alignment import ImplicitAlignment
 from ..temporal import TemporalChange
 from .recomputation import recompute

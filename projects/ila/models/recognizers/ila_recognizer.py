@@ -8,7 +8,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mmaction.models.recognizers import BaseRecognizer
 from mmaction.registry import MODELS
 from mmaction.utils import OptSampleList
-from ...utils import check_weights, convert_to_ila, naming_source
+from ...utils import naming_source
+from ...weights import check_weights, convert_to_ila
 from ..backbones import ILAFeatures
 from ..heads import ILATextHead
 

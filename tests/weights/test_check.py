@@ -6,7 +6,7 @@ from reference import load_reference
 
 from mmaction.registry import MODELS
 from projects.ila.apis import load_released
-from projects.ila.utils import check_weights, convert_clip, convert_released
+from projects.ila.weights import check_weights, convert_clip, convert_released
 
 
 @pytest.fixture(scope='module')
@@ -49,7 +49,8 @@ def test_other_head_and_number_of_frames_are_fine_for_training(released):
     weights = convert_released(released[1])
     model = build(released, temporal=dict(type='ReleasedAlignment'))
     model.load_state_dict(weights, strict=False)
-    assert torch.equal(model.backbone.image.model.cls_token, weights['backbone.image.model.cls_token'])
+    assert torch.equal(model.backbone.image.model.cls_token,
+                       weights['backbone.image.model.cls_token'])
     assert model.neck.pos_embed.shape == (1, 8, 64)
     with pytest.raises(ValueError, match='take the config that the weights'):
         check_weights(model.state_dict(), weights, partial=False)
@@ -60,8 +61,11 @@ SEPARABLE, DENSE = (
 
 
 @pytest.mark.parametrize('kwargs, message', [
-    (dict(temporal=dict(type='TokenAlignment')), "form 'released', the model has 'token'"),
-    (dict(temporal=dict(type='ReleasedAlignment'), arch=dict(feedforward_channels=64)),
+    (dict(temporal=dict(type='TokenAlignment')),
+     "form 'released', the model has 'token'"),
+    (dict(
+        temporal=dict(type='ReleasedAlignment'),
+        arch=dict(feedforward_channels=64)),
      r'ffn.*mend `arch` and the sizes'),
     (dict(temporal=dict(type='ReleasedAlignment'), arch=dict(num_layers=4)),
      r'lack \d+ entries that the model needs \(backbone.image.model.layers.3'),
@@ -81,14 +85,19 @@ def test_other_form_or_size_is_refused(released, kwargs, message):
 def test_temporal_weights_are_not_taken_for_clips(released, form):
     weights = build(released, form=form).state_dict()
     with pytest.raises(ValueError, match=f"form '{form}', the model has"):
-        build(released, temporal=dict(type='TokenAlignment')).load_state_dict(weights, strict=False)
+        build(
+            released, temporal=dict(type='TokenAlignment')).load_state_dict(
+                weights, strict=False)
 
 
 def test_released_ssv2_weights_are_refused_by_a_text_model(released):
     weights = load_reference('ssv2_tiny_t4_s0')[1]
     for alignment in (SEPARABLE, DENSE):
         model = build(
-            released, cls_head=TEXT_HEAD, temporal=dict(type='ReleasedAlignment'), alignment=alignment)
+            released,
+            cls_head=TEXT_HEAD,
+            temporal=dict(type='ReleasedAlignment'),
+            alignment=alignment)
         with pytest.raises(ValueError, match='weights lack .* mend|take'):
             model.load_state_dict(weights, strict=False)
 
@@ -121,8 +130,10 @@ def test_clip_file_fills_all_but_what_it_lacks(released, clip, tmp_path, form):
 
 @pytest.mark.parametrize('arch, message', [
     (dict(patch_size=8), r'patch_embed.*mend `arch`'),
-    (dict(num_layers=2), r'have \d+ that it lacks \(backbone.image.model.layers.2'),
-    (dict(num_layers=4), r'lack \d+ entries .*\(backbone.image.model.layers.3'),
+    (dict(num_layers=2),
+     r'have \d+ that it lacks \(backbone.image.model.layers.2'),
+    (dict(num_layers=4),
+     r'lack \d+ entries .*\(backbone.image.model.layers.3'),
 ])
 def test_clip_of_another_size_is_refused(released, clip, tmp_path, arch,
                                          message):

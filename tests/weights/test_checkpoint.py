@@ -13,8 +13,8 @@ from mmengine.runner import CheckpointLoader
 from reference import load_reference
 from safetensors.torch import save_file
 
-from projects.ila.utils import (find_weights, hash_weights, read_checkpoint,
-                                write_checkpoint)
+from projects.ila.weights import (find_weights, hash_weights, read_checkpoint,
+                                  write_checkpoint)
 
 
 @pytest.fixture(scope='module')
@@ -173,7 +173,8 @@ def test_other_checkpoints_are_loaded_as_they_are(tmp_path):
 @pytest.mark.parametrize('name', ['a.pth', 'a.safetensors'])
 def test_written_checkpoints_are_read(tmp_path, name):
     weights = dict(a=torch.randn(3, 2).t(), b=torch.tensor(3))
-    meta = dict(ila=dict(temporal=dict(type='TokenAlignment'), class_names=['ü', 'b']))
+    meta = dict(
+        ila=dict(temporal=dict(type='TokenAlignment'), class_names=['ü', 'b']))
     path = str(tmp_path / name)
     write_checkpoint(path, dict(state_dict=weights, meta=meta))
     checkpoint = read_checkpoint(path)

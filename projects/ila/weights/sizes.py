@@ -5,7 +5,7 @@ import re
 from mmengine.config import ConfigDict
 from mmengine.logging import print_log
 
-from .weight_names import StateDict, has_released_form, released_stem
+from .names import StateDict, has_released_form, released_stem
 
 
 def _count_blocks(state_dict: StateDict, prefix: str) -> int:

@@ -8,7 +8,7 @@ from typing import Any, Iterator, Optional, Tuple
 import torch
 from torch import Tensor
 
-from .weight_names import StateDict
+from .names import StateDict
 
 
 class _Module:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from projects.ila.apis.deployment import load_exported
-from projects.ila.utils.exported_program import load_program
+from projects.ila.weights.exported_program import load_program
 
 MODEL = 'models/model.json'
 WEIGHTS = 'data/weights/model_weights_config.json'

@@ -3,8 +3,8 @@ import torch
 from archives import clip_of, hugging_face_of
 from reference import NAMES, load_reference
 
-from projects.ila.utils import (convert_clip, convert_released, convert_to_ila,
-                                revert_released)
+from projects.ila.weights import (convert_clip, convert_released,
+                                  convert_to_ila, revert_released)
 
 
 @pytest.mark.parametrize('name', NAMES)

@@ -22,7 +22,7 @@ from mmengine.runner import checkpoint as hub
 from mmaction.registry import MODELS
 from projects.ila.apis import ILAInferencer
 from projects.ila.apis.deployment import load_classifier
-from projects.ila.utils.checkpoint import load_from_file
+from projects.ila.weights.checkpoint import load_from_file
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -15,11 +15,11 @@ from mmengine.runner.checkpoint import _process_mmcls_checkpoint
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .atomic_file import replacing
+from ..utils.atomic_file import replacing
+from .names import StateDict
 from .remote_file import local_copy
 from .torch_file import check_crc, load_data
 from .torchscript import find_torchscript, read_torchscript
-from .weight_names import StateDict
 
 
 def _read_safetensors(path: str) -> dict:

@@ -1,13 +1,13 @@
 """Whether weights fit a model."""
-from contextlib import contextmanager
-from typing import Iterable, Iterator, Set
+from typing import Iterable, Set
 
 import torch
 from torch import Tensor, nn
 
+from ..utils import naming_source
 from .checkpoint import find_weights
-from .weight_names import (StateDict, convert_to_ila, has_released_form,
-                           is_temporal, is_text_feature)
+from .names import (StateDict, convert_to_ila, has_released_form, is_temporal,
+                    is_text_feature)
 
 _TOWER = 'cls_head.text_encoder.'
 
@@ -19,15 +19,6 @@ def _list(names: Iterable[str]) -> str:
 def _temporal_parts(state_dict: StateDict) -> Set[str]:
     """Get the parts of temporal modules; none for those without weights."""
     return {name.split('.')[3] for name in state_dict if is_temporal(name)}
-
-
-@contextmanager
-def naming_source(source: str) -> Iterator[None]:
-    """Put where weights come from before the errors about them."""
-    try:
-        yield
-    except (ValueError, RuntimeError) as error:
-        raise ValueError(f'{source}: {error}') from None
 
 
 def check_finite(state_dict: StateDict) -> None:

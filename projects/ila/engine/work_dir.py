@@ -7,7 +7,7 @@ import socket
 import warnings
 from typing import IO, Dict, List, Optional, Tuple
 
-from .checkpoint import read_checkpoint
+from ..weights import read_checkpoint
 
 try:
     import fcntl

@@ -1,0 +1,15 @@
+from .check import check_all_weights, check_weights
+from .checkpoint import (find_weights, hash_weights, read_checkpoint,
+                         write_checkpoint)
+from .names import (convert_clip, convert_released, convert_to_ila, is_clip,
+                    is_hugging_face_clip, is_released, is_temporal,
+                    is_text_feature, released_stem, revert_released)
+from .sizes import adopt_stem, clip_sizes, is_released_config, released_sizes
+
+__all__ = [
+    'adopt_stem', 'check_all_weights', 'check_weights', 'clip_sizes',
+    'convert_clip', 'convert_released', 'convert_to_ila', 'find_weights',
+    'hash_weights', 'is_clip', 'is_hugging_face_clip', 'is_released',
+    'is_released_config', 'is_temporal', 'is_text_feature', 'read_checkpoint',
+    'released_sizes', 'released_stem', 'revert_released', 'write_checkpoint'
+]
