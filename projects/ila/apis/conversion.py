@@ -13,8 +13,8 @@ from ..models.common import ReleasedAlignment
 from ..models.heads import ILATextHead
 from ..utils import (adopt_stem, check_weights, convert_to_ila, find_weights,
                      hash_weights, is_clip, is_hugging_face_clip, is_released,
-                     is_text_feature, naming_source, read_checkpoint,
-                     revert_released)
+                     is_text_feature, local_copy, naming_source,
+                     read_checkpoint, revert_released)
 from ..utils.weight_names import StateDict
 
 
@@ -70,7 +70,7 @@ def _describe(model: nn.Module, model_cfg: ConfigDict, weights: StateDict,
               path: str) -> dict:
     """Make the block of metadata that a converted checkpoint carries."""
     digest = hashlib.sha256()
-    with open(path, 'rb') as file:
+    with local_copy(path) as local, open(local, 'rb') as file:
         for block in iter(lambda: file.read(1 << 20), b''):
             digest.update(block)
     arch = model_cfg.backbone.get('arch', 'clip-b/16')
