@@ -99,9 +99,13 @@ def test_own_flag_beside_those_of_mmaction(cli, monkeypatch):
     assert sys.argv is words
 
 
-def test_hooks_refuse_unknown_arguments(cli, tmp_path):
+@pytest.mark.parametrize('kind, words', [
+    ('AtomicCheckpointHook', "'max_keep'.*'max_keep_ckpts'"),
+    ('mmengine.CheckpointHook', " CheckpointHook has no .* 'max_keep'"),
+])
+def test_hooks_refuse_unknown_arguments(cli, tmp_path, kind, words):
     cfg = Config.fromfile(ROOT / 'tests/data/tiny_motion.py')
     cfg.work_dir, cfg.launcher = str(tmp_path), 'none'
-    cfg.default_hooks.checkpoint.max_keep = 1
-    with pytest.raises(SystemExit, match="'max_keep'.*'max_keep_ckpts'"):
+    cfg.default_hooks.checkpoint = dict(type=kind, max_keep=1)
+    with pytest.raises(SystemExit, match=words):
         cli.build_runner(cfg)
