@@ -97,7 +97,9 @@ def _read(path: str, map_location: Any = 'cpu') -> Any:
         root = find_torchscript(path)
         if root is not None:
             return dict(state_dict=read_torchscript(path, root))
-        checkpoint = load_data(path, map_location)
+        # Not by its name, from which PyTorch would take the format.
+        with open(path, 'rb') as file:
+            checkpoint = load_data(file, map_location)
     _check_hash(checkpoint)
     return checkpoint
 
