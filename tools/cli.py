@@ -16,7 +16,9 @@ import torch  # noqa: E402
 from config_keys import FLAG, check_keys, merge_options  # noqa: E402
 from mmengine.config import Config, DictAction  # noqa: E402
 from mmengine.device import get_device  # noqa: E402
-from mmengine.hooks import Hook  # noqa: E402
+from mmengine.evaluator import DumpResults  # noqa: E402
+from mmengine.fileio import dump  # noqa: E402
+from mmengine.hooks import CheckpointHook, Hook  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
@@ -186,6 +188,38 @@ def exit_on_bad_start(runner: Runner) -> Iterator[None]:
         sys.exit(error.strerror if blocked else str(error))
 
 
+@contextmanager
+def keep_predictions(runner: Runner, path: Optional[str]) -> Iterator[None]:
+    """Keep the predictions of a test that ends early.
+
+    MMEngine writes them at the end. They get another name, so that nobody
+    takes them for those of all videos.
+
+    Args:
+        runner (Runner): The runner of the test.
+        path (str, optional): The file for the predictions of all videos.
+    """
+    try:
+        yield
+    except BaseException as error:
+        metrics = runner.test_loop.evaluator.metrics if path else []
+        for metric in metrics:
+            if isinstance(metric, DumpResults) and metric.results:
+                rank = torch.distributed.is_initialized(
+                ) and torch.distributed.get_rank()
+                part = Path(path)
+                part = part.with_name(f'{part.stem}.partial{rank or ""}'
+                                      f'{part.suffix}')
+                dump(metric.results, str(part))
+                print(
+                    f'stopped early: the predictions of {len(metric.results)} '
+                    f'videos are in {part}',
+                    file=sys.stderr)
+        if isinstance(error, KeyboardInterrupt):
+            sys.exit(130)
+        raise
+
+
 def check_num_classes(cfg: Config, runner: Runner, *splits: str) -> None:
     """Exit if data sets have not the classes that the model has."""
     model = unwrap_model(runner.model)
@@ -213,13 +247,21 @@ def build_runner(cfg: Config) -> Runner:
         prepare_for_cpu(cfg)
     try:
         if 'runner_type' in cfg:
-            return RUNNERS.build(cfg)
-        return Runner.from_cfg(cfg)
+            runner = RUNNERS.build(cfg)
+        else:
+            runner = Runner.from_cfg(cfg)
     except TypeError as error:
         if re.search('unexpected keyword argument|has no argument',
                      str(error)):
             sys.exit(f'{cfg.filename}: {error}')
         raise
+    for hook in runner.hooks:
+        # MMEngine takes any argument and fails when the first one is saved.
+        if isinstance(hook, CheckpointHook) and hook.args:
+            sys.exit(f'{cfg.filename}: {type(hook).__name__} has no argument '
+                     f"'{next(iter(hook.args))}'; fix it in "
+                     '`default_hooks.checkpoint`')
+    return runner
 
 
 def prepare_for_strategy(cfg: Config) -> None:

@@ -5,9 +5,9 @@ Beside them it takes ``--allow-new-keys``, see ``config_keys.py``.
 from pathlib import Path
 
 from cli import (build_runner, check_file, check_num_classes, check_outputs,
-                 exit_on_bad_input, exit_on_bad_start, leave_process_group,
-                 load_config, load_mmaction_tool, merge_args,
-                 parse_mmaction_args)
+                 exit_on_bad_input, exit_on_bad_start, keep_predictions,
+                 leave_process_group, load_config, load_mmaction_tool,
+                 merge_args, parse_mmaction_args)
 from config_keys import merge_options
 from mmengine.config import Config
 from mmengine.hooks import EMAHook
@@ -80,7 +80,7 @@ def main() -> None:
     check_num_classes(cfg, runner, 'test')
     with exit_on_bad_input():
         load_all_weights(runner, args.checkpoint)
-    with exit_on_bad_start(runner):
+    with exit_on_bad_start(runner), keep_predictions(runner, args.dump):
         runner.test()
     del runner
     leave_process_group()

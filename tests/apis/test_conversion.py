@@ -6,6 +6,8 @@ import pytest
 import torch
 from archives import clip_of, hugging_face_of, save_torchscript
 from mmengine.config import Config, ConfigDict
+from mmengine.fileio import BaseStorageBackend
+from mmengine.fileio.backends import registry_utils
 from reference import DATA, load_reference
 from safetensors.torch import save_file
 
@@ -421,3 +423,23 @@ def test_released_code_has_no_such_model(tmp_path, changes):
     torch.save(MODELS.build(cfg).state_dict(), path)
     with pytest.raises(ValueError, match='this one cannot run there'):
         ila_to_released(cfg, str(path))
+
+
+def test_files_in_other_storages(tmp_path, monkeypatch):
+
+    class Storage(BaseStorageBackend):
+
+        def get(self, path):
+            return (tmp_path / path.split('/')[-1]).read_bytes()
+
+        def get_text(self, path):
+            raise NotImplementedError
+
+    monkeypatch.setitem(registry_utils.prefix_to_backends, 's3', Storage)
+    name = 'ssv2_tiny_t4_s0'
+    torch.save(dict(model=load_reference(name)[1]), tmp_path / 'a.pth')
+    found, _ = released_to_ila(tiny_cfg(name), 's3://bucket/a.pth')
+    expected, _ = released_to_ila(tiny_cfg(name), str(tmp_path / 'a.pth'))
+    assert found['meta'] == expected['meta']
+    with pytest.raises(ValueError, match="'x://a.pth' cannot be .* 'x://'"):
+        clip_to_ila(tiny_cfg(name), 'x://a.pth')

@@ -123,6 +123,10 @@ def test_encodings_of_annotations(folder):
 
 
 @pytest.mark.parametrize('text, kwargs, error, words', [
+    (None, dict(ann_file='x://list.txt'), ValueError,
+     ("'x://list.txt'", 'cannot be fetched', '`ann_file`')),
+    (None, dict(ann_file='/dev/zero'), ValueError,
+     ("'/dev/zero' is a folder, a pipe or a device", )),
     (None, {}, FileNotFoundError, ('list.txt', '`ann_file`')),
     ('\n', {}, ValueError, ('list.txt', 'is empty')),
     ('a b.mp4 1\n\na b.mp4', {}, ValueError, ('list.txt:3:', 'a b.mp4')),

@@ -160,6 +160,11 @@ def test_videos_without_two_frames(tmp_path):
         with pytest.raises(ValueError, match='the video has only 1'):
             open_video(tmp_path / name)
         assert check_video(str(tmp_path / name)).kind == 'too short'
+    # Its frames lie elsewhere: the box with them has another name.
+    path = write_barcodes(tmp_path / 'elsewhere.avi', 'mpeg4')
+    path.write_bytes(path.read_bytes().replace(b'00dc', b'JUNK'))
+    with pytest.raises(ValueError, match='none of its frames can be decoded'):
+        open_video(path)
     path = tmp_path / 'sound.mp4'
     write_sound(path)
     with pytest.raises(ValueError, match='holds no video stream'):
@@ -221,14 +226,15 @@ def test_other_storages(tmp_path, reader, storage):
     server = ThreadingHTTPServer(('127.0.0.1', 0),
                                  partial(Handler, directory=tmp_path))
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    prefix = 'bucket:videos'
+    prefix, ann_file = 'bucket:videos', str(tmp_path / 'list.txt')
     if storage == 'http':
         prefix = 'http://127.0.0.1:%d' % server.server_port
+        ann_file = f'{prefix}/list.txt'
     MemoryBackend.contents = {f'{prefix}/a.mp4': content}
     dataset = DATASETS.build(
         dict(
             type='ILAVideoDataset',
-            ann_file=str(tmp_path / 'list.txt'),
+            ann_file=ann_file,
             data_prefix=dict(video=prefix),
             pipeline=[
                 dict(type=f'{reader}Init', io_backend=storage),

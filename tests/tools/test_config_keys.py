@@ -67,8 +67,7 @@ def test_impossible_settings(cli, option, words):
 
 def test_known_settings(cli):
     load(cli, 'model.bf16=True', 'model.compile.backend=eager',
-         'model.backbone.with_cp=True',
-         'model.backbone.temporal.target=first',
+         'model.backbone.with_cp=True', 'model.backbone.temporal.target=first',
          'model.test_cfg.max_testing_views=12', 'model.neck=None',
          'optim_wrapper.clip_grad.max_norm=1',
          'optim_wrapper.optimizer.amsgrad=1', 'load_from=a.pth', 'work_dir=a',
@@ -99,9 +98,13 @@ def test_own_flag_beside_those_of_mmaction(cli, monkeypatch):
     assert sys.argv is words
 
 
-def test_hooks_refuse_unknown_arguments(cli, tmp_path):
+@pytest.mark.parametrize('kind, words', [
+    ('AtomicCheckpointHook', "'max_keep'.*'max_keep_ckpts'"),
+    ('mmengine.CheckpointHook', " CheckpointHook has no .* 'max_keep'"),
+])
+def test_hooks_refuse_unknown_arguments(cli, tmp_path, kind, words):
     cfg = Config.fromfile(ROOT / 'tests/data/tiny_motion.py')
     cfg.work_dir, cfg.launcher = str(tmp_path), 'none'
-    cfg.default_hooks.checkpoint.max_keep = 1
-    with pytest.raises(SystemExit, match="'max_keep'.*'max_keep_ckpts'"):
+    cfg.default_hooks.checkpoint = dict(type=kind, max_keep=1)
+    with pytest.raises(SystemExit, match=words):
         cli.build_runner(cfg)

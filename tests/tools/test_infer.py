@@ -117,7 +117,7 @@ def test_broken_file_among_good_ones(folder):
     assert 'Traceback' not in result.stderr
     *_, count, broken, missing = result.stderr.splitlines()
     assert count == '2 of 5 failed:'
-    assert broken == 'broken.mp4: the file is empty'
+    assert broken == 'broken.mp4: the file is empty; replace it'
     assert missing == 'none.mp4: there is no such file'
 
     written = json.loads((folder / 'some.json').read_text())

@@ -7,6 +7,7 @@ from reference import load_reference
 from mmaction.registry import MODELS
 from projects.ila.apis import load_released
 from projects.ila.weights import check_weights, convert_clip, convert_released
+from projects.ila.weights.check import check_finite
 
 
 @pytest.fixture(scope='module')
@@ -157,3 +158,23 @@ def test_text_tower_is_needed_by_a_text_head(released, clip):
 def test_weights_of_something_else_are_refused(released, weights):
     with pytest.raises(ValueError, match='no name in common'):
         build(released).load_state_dict(weights, strict=False)
+
+
+@pytest.mark.parametrize('value', [
+    torch.zeros(2, device='meta'),
+    torch.ones(2).to_sparse(),
+    torch.quantize_per_tensor(torch.ones(2), 1., 0, torch.qint8),
+    torch.ones(1).expand(2**50),
+])
+def test_weights_that_cannot_be_looked_at_are_refused(value):
+    with pytest.raises(ValueError, match=r'\(a\) are quantised, sparse or'):
+        check_finite(dict(a=value))
+
+
+def test_weights_of_every_number_of_bits_are_looked_at():
+    types = (torch.float8_e5m2, torch.float16, torch.bfloat16, torch.float32,
+             torch.float64)
+    for dtype in types:
+        check_finite(dict(a=torch.ones(2).to(dtype)))
+        with pytest.raises(ValueError, match='NaN'):
+            check_finite(dict(a=torch.tensor([1., float('nan')]).to(dtype)))

@@ -13,8 +13,9 @@ from mmengine.runner import CheckpointLoader
 from reference import load_reference
 from safetensors.torch import save_file
 
-from projects.ila.weights import (find_weights, hash_weights, read_checkpoint,
-                                  write_checkpoint)
+from projects.ila.weights import (checkpoint, find_weights, hash_weights,
+                                  read_checkpoint, write_checkpoint)
+from projects.ila.weights.checkpoint import load_from_file
 
 
 @pytest.fixture(scope='module')
@@ -99,6 +100,29 @@ def test_truncated_files_are_named(tmp_path, clip, name, kept):
         read_checkpoint(str(path))
 
 
+@pytest.mark.parametrize('name', ['a.pth', 'a.safetensors', 'a.PT', 'a'])
+@pytest.mark.parametrize('save', [torch.save, save_file])
+def test_content_tells_the_format(tmp_path, name, save):
+    save(dict(a=torch.ones(2)), tmp_path / name)
+    found = load_from_file(str(tmp_path / name))['state_dict']
+    assert torch.equal(found['a'], torch.ones(2))
+
+
+def test_what_is_no_file_is_named(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / 'pipe.pth')
+    for path in (tmp_path, tmp_path / 'pipe.pth', '/dev/zero'):
+        with pytest.raises(ValueError, match=f"'{path}' .* it is a folder, a"):
+            read_checkpoint(str(path))
+
+    def refuse(path):
+        raise PermissionError(13, 'Permission denied', path)
+
+    (tmp_path / 'a.pth').write_bytes(b'content')
+    monkeypatch.setattr(checkpoint, '_read', refuse)
+    with pytest.raises(ValueError, match='denied.; change its permissions'):
+        read_checkpoint(str(tmp_path / 'a.pth'))
+
+
 def test_missing_file_is_named():
     with pytest.raises(FileNotFoundError, match="'none.pt' does not exist"):
         read_checkpoint('none.pt')
@@ -108,7 +132,8 @@ def test_missing_file_is_named():
     dict(),
     dict(epoch=3),
     torch.ones(2), [1, 2],
-    dict(model=dict(a=torch.ones(1), b='text'))
+    dict(model=dict(a=torch.ones(1), b='text')),
+    dict(state_dict={1: torch.ones(1)})
 ])
 def test_files_without_weights(tmp_path, content):
     torch.save(content, tmp_path / 'a.pt')

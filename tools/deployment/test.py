@@ -14,6 +14,7 @@ import torch  # noqa: E402
 from cli import check_num_classes  # noqa: E402
 from cli import check_outputs  # noqa: E402
 from cli import exit_on_bad_input  # noqa: E402
+from cli import keep_predictions  # noqa: E402
 from cli import add_config_arguments, load_overridden_config  # noqa: E402
 from mmengine.config import Config  # noqa: E402
 from mmengine.model import BaseModel  # noqa: E402
@@ -131,7 +132,8 @@ def main() -> None:
             randomness=cfg.get('randomness', dict(seed=None)),
             cfg=cfg)
         check_num_classes(cfg, runner, 'test')
-        runner.test()
+        with keep_predictions(runner, args.dump):
+            runner.test()
 
 
 if __name__ == '__main__':

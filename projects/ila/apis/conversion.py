@@ -15,7 +15,7 @@ from ..utils import naming_source
 from ..weights import (adopt_stem, check_weights, convert_to_ila, find_weights,
                        hash_weights, is_clip, is_hugging_face_clip,
                        is_released, is_released_config, is_text_feature,
-                       read_checkpoint, revert_released)
+                       local_copy, read_checkpoint, revert_released)
 from ..weights.names import StateDict
 
 
@@ -71,7 +71,7 @@ def _describe(model: nn.Module, model_cfg: ConfigDict, weights: StateDict,
               path: str) -> dict:
     """Make the block of metadata that a converted checkpoint carries."""
     digest = hashlib.sha256()
-    with open(path, 'rb') as file:
+    with local_copy(path) as local, open(local, 'rb') as file:
         for block in iter(lambda: file.read(1 << 20), b''):
             digest.update(block)
     arch = model_cfg.backbone.get('arch', 'clip-b/16')

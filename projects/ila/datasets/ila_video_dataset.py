@@ -4,7 +4,6 @@ import os.path as osp
 from typing import List, Optional
 
 import torch
-from mmengine.fileio import exists
 from mmengine.logging import print_log
 from torch.utils.data import get_worker_info
 
@@ -76,15 +75,22 @@ class ILAVideoDataset(VideoDataset):
         Returns:
             list[dict]: ``filename`` and ``label`` of each video.
         """
-        if not exists(self.ann_file):
+        try:
+            lines = read_lines(self.ann_file, 'surrogateescape')
+        except FileNotFoundError as error:
             raise FileNotFoundError(
                 f"annotation file '{self.ann_file}' does not exist; prepare "
-                'the dataset or mend `ann_file` in the config')
+                'the dataset or fix `ann_file` in the config') from error
+        except ValueError:
+            raise
+        except Exception as error:  # Its type depends on the storage.
+            raise ValueError(
+                f"annotation file '{self.ann_file}' cannot be fetched "
+                f'({type(error).__name__}: {error}); fix `ann_file` in the '
+                'config') from error
         data_list = [
             self._parse_line(line, f'{self.ann_file}:{number}')
-            for number, line in enumerate(
-                read_lines(self.ann_file, 'surrogateescape'), 1)
-            if line.strip()
+            for number, line in enumerate(lines, 1) if line.strip()
         ]
         if not data_list:
             raise ValueError(f"annotation file '{self.ann_file}' is empty; it "

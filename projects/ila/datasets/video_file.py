@@ -86,7 +86,7 @@ def check_content(content: bytes) -> None:
         ValueError: It is empty or a playlist.
     """
     if not content:
-        raise ValueError('the file is empty')
+        raise ValueError('the file is empty; replace it')
     # FFmpeg looks for text up to the first zero byte.
     text = content[:2**20].split(b'\0', 1)[0].lower()
     for mark, kind in _PLAYLISTS.items():

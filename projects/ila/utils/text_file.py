@@ -1,6 +1,7 @@
 """Reading of text files whose encoding is certain."""
 import codecs
 import io
+import os.path as osp
 import re
 from typing import List
 
@@ -68,9 +69,12 @@ def read_text(path: str, errors: str = 'strict') -> str:
 
     Raises:
         OSError: The file cannot be read.
-        ValueError: The encoding is another one. The message names the file,
-            the line and the byte.
+        ValueError: It is no file, or the encoding is another one. The message
+            names the file, the line and the byte.
     """
+    if osp.exists(path) and not osp.isfile(path):
+        raise ValueError(f"'{path}' is a folder, a pipe or a device; give a "
+                         'text file')
     content, encoding = bytes(get(str(path))), 'utf-8'
     for mark, encoding in _BYTE_ORDER_MARKS.items():
         if content.startswith(mark):

@@ -21,6 +21,13 @@ def _temporal_parts(state_dict: StateDict) -> Set[str]:
     return {name.split('.')[3] for name in state_dict if is_temporal(name)}
 
 
+def _is_plain(value: Tensor) -> bool:
+    """Whether a tensor has a number in memory for each of its elements."""
+    return (value.layout is torch.strided and not value.is_quantized
+            and value.device.type != 'meta' and value.itemsize * value.numel()
+            <= value.untyped_storage().nbytes())
+
+
 def check_finite(state_dict: StateDict) -> None:
     """Refuse weights that are not numbers.
 
@@ -28,12 +35,20 @@ def check_finite(state_dict: StateDict) -> None:
     nothing.
 
     Raises:
-        ValueError: Some are NaN or infinite.
+        ValueError: Some are NaN or infinite, or no plain tensors, so that it
+            cannot be told.
     """
+    odd = [name for name, value in state_dict.items() if not _is_plain(value)]
+    if odd:
+        raise ValueError(
+            f'{len(odd)} of the weights ({_list(odd)}) are quantised, sparse '
+            'or without values of their own; save them as plain tensors')
 
     def is_finite(value: Tensor) -> bool:
         # Least and greatest are NaN if one value is. Looking at each value
         # takes many times as long.
+        if value.itemsize == 1:  # 8-bit types have few functions.
+            value = value.float()
         return all(torch.isfinite(part) for part in value.aminmax())
 
     broken = [

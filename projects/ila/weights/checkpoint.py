@@ -29,6 +29,12 @@ def _read_safetensors(path: str) -> dict:
     return dict(state_dict=weights, meta=dict(ila=meta) if meta else {})
 
 
+def _is_safetensors(path: str) -> bool:
+    """Whether a file begins with the length of a header in JSON."""
+    with open(path, 'rb') as file:
+        return file.read(9)[8:] == b'{'
+
+
 @contextmanager
 def _naming(name: str, path: str) -> Iterator[None]:
     """Turn what goes wrong while a file is read into one clear error.
@@ -37,11 +43,21 @@ def _naming(name: str, path: str) -> Iterator[None]:
         name (str): What the user calls the file.
         path (str): Where it is.
     """
-    if not os.path.isfile(path):
+    if not os.path.exists(path):
         raise FileNotFoundError(f"weight file '{name}' does not exist; fix "
                                 'its path or put it there')
+    if not os.path.isfile(path):
+        raise ValueError(f"weight file '{name}' cannot be read: it is a "
+                         'folder, a pipe or a device; give the path of a file')
+    if not os.path.getsize(path):
+        raise ValueError(f"weight file '{name}' cannot be read: it is empty; "
+                         'download or save it again')
     try:
         yield
+    except PermissionError as error:
+        raise ValueError(f"weight file '{name}' cannot be read "
+                         f'({error.strerror}); change its permissions or '
+                         'copy it') from None
     except Exception as error:  # Its type depends on what is broken.
         unsupported = re.search(r'(?i)unsupported global\S*( global)? \S+',
                                 str(error))
@@ -74,14 +90,16 @@ def _check_hash(checkpoint: Any) -> None:
 
 def _read(path: str, map_location: Any = 'cpu') -> Any:
     """Read any file of weights, and check what was written to check it."""
-    if path.endswith('.safetensors'):
+    if _is_safetensors(path):
         checkpoint = _read_safetensors(path)
     else:
         check_crc(path)
         root = find_torchscript(path)
         if root is not None:
             return dict(state_dict=read_torchscript(path, root))
-        checkpoint = load_data(path, map_location)
+        # Not by its name, from which PyTorch would take the format.
+        with open(path, 'rb') as file:
+            checkpoint = load_data(file, map_location)
     _check_hash(checkpoint)
     return checkpoint
 
@@ -91,8 +109,8 @@ def read_checkpoint(path: str) -> dict:
 
     Args:
         path (str): A checkpoint or state dict saved by PyTorch, a TorchScript
-            archive, of which only the tensors are taken, or a
-            ``.safetensors`` file.
+            archive, of which only the tensors are taken, or a file of
+            safetensors; see :func:`local_copy` for addresses.
 
     Returns:
         dict: What the file holds; of archives and safetensors the weights as
@@ -100,10 +118,11 @@ def read_checkpoint(path: str) -> dict:
 
     Raises:
         FileNotFoundError: The file does not exist.
-        ValueError: The file is damaged or holds more than data.
+        ValueError: The file cannot be fetched, is damaged or holds more than
+            data.
     """
-    with _naming(path, path):
-        return _read(path)
+    with local_copy(path) as local, _naming(path, local):
+        return _read(local)
 
 
 def find_weights(checkpoint: dict, path: str) -> StateDict:
@@ -125,7 +144,8 @@ def find_weights(checkpoint: dict, path: str) -> StateDict:
         if isinstance(weights, dict) and isinstance(weights.get(entry), dict):
             weights = weights[entry]
     if not isinstance(weights, dict) or not weights or not all(
-            isinstance(value, Tensor) for value in weights.values()):
+            isinstance(name, str) and isinstance(value, Tensor)
+            for name, value in weights.items()):
         raise ValueError(f"weight file '{path}' holds no weights; take a "
                          'checkpoint or a state dict')
     return {

@@ -73,7 +73,11 @@ def _get(address: str) -> bytes:
             model.download(path)
             with open(path, 'rb') as file:
                 return file.read()
-    return fileio.get(address)
+    try:
+        return fileio.get(address)
+    except KeyError:
+        scheme = address.partition('://')[0]
+        raise ValueError(f"MMEngine has no storage '{scheme}://'") from None
 
 
 @contextmanager
@@ -96,15 +100,16 @@ def local_copy(name: str) -> Iterator[str]:
         return
     try:
         address = _find_address(name)
+    except KeyError:
+        raise ValueError(f"weight file '{name}': there is no model of that "
+                         'name; fix it') from None
+    try:
         if address.startswith(('http://', 'https://')):
             path, content = _download(address), None
         elif '://' in address:
             path, content = None, _get(address)
         else:
             path, content = address, None
-    except KeyError:
-        raise ValueError(f"weight file '{name}': there is no model of that "
-                         'name; fix it') from None
     except Exception as error:  # Its type depends on the storage.
         reason = str(error).split('\n')[0]
         raise ValueError(

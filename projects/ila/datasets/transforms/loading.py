@@ -109,6 +109,10 @@ class _Init(BaseTransform):
             self.file_client = FileClient(self.io_backend, **self.kwargs)
         content = read_file(self.file_client, results['filename'])
         reader = self.reader_type(content, self.num_threads)
+        if not len(reader):
+            raise ValueError('none of its frames can be decoded: the file is '
+                             'damaged, or they are in another file; replace '
+                             'it')
         check_num_frames(len(reader))
         results['video_reader'] = reader
         results['total_frames'] = len(reader)

@@ -1,0 +1,44 @@
+"""What the tools share."""
+import pickle
+from types import SimpleNamespace
+
+import pytest
+from commands import ROOT
+from mmengine.evaluator import DumpResults
+from modules import load_module
+
+
+@pytest.fixture(scope='module')
+def cli():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / 'tools'))
+        yield load_module(ROOT / 'tools/cli.py')
+
+
+@pytest.mark.parametrize('error', [KeyboardInterrupt, RuntimeError])
+@pytest.mark.parametrize('done', [0, 2])
+def test_predictions_outlive_a_test_that_stops(cli, tmp_path, capsys, error,
+                                               done):
+    path = tmp_path / 'out.pkl'
+    metric = DumpResults(str(path))
+    evaluator = SimpleNamespace(metrics=[SimpleNamespace(), metric])
+    runner = SimpleNamespace(test_loop=SimpleNamespace(evaluator=evaluator))
+    expected = SystemExit if error is KeyboardInterrupt else error
+    with pytest.raises(expected):
+        with cli.keep_predictions(runner, str(path)):
+            metric.process(None, [dict(label=x) for x in range(done)])
+            raise error
+    partial = tmp_path / 'out.partial.pkl'
+    # The name of the whole result is not taken.
+    assert list(tmp_path.iterdir()) == ([partial] if done else [])
+    if not done:
+        return
+    assert pickle.loads(partial.read_bytes()) == [dict(label=0), dict(label=1)]
+    message = f'the predictions of 2 videos are in {partial}'
+    assert message in capsys.readouterr().err
+
+
+def test_tests_that_dump_nothing_stop_as_ever(cli):
+    with pytest.raises(RuntimeError):
+        with cli.keep_predictions(None, None):
+            raise RuntimeError
