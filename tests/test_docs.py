@@ -1,6 +1,6 @@
-"""The commands of README, training and checkpoints, with a small model.
+"""The documents: their commands, with a small model, and what they state.
 
-Those of the other pages have tests of their own.
+The commands of some pages have tests of their own.
 """
 import re
 import shutil
@@ -8,18 +8,25 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from archives import save_torchscript
 from commands import ROOT, run_command
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from small_project import find_missing, make_clip, run_small, shrink_configs
+from timm.data.constants import (IMAGENET_DEFAULT_MEAN,
+                                 IMAGENET_INCEPTION_MEAN, OPENAI_CLIP_MEAN)
 from videos import write_video
 
 from mmaction.registry import MODELS
 from projects.ila.apis import ila_to_released
 
 # The first command trains what the others use.
-PAGES = ('docs/training.md', 'README.md', 'docs/checkpoints.md')
+PAGES = ('docs/training.md', 'README.md', 'docs/inference.md',
+         'docs/checkpoints.md', 'docs/comparisons.md', 'docs/images.md',
+         'docs/tour.md', 'CONTRIBUTING.md')
+# By test_docs_data.py, test_docs_tutorial.py and test_benchmarks.py.
+OTHER_PAGES = ('docs/data.md', 'docs/tutorial.md', 'benchmarks/README.md')
 CHECKPOINT = 'trained.pth'
 # In this order, in the small model's folder.
 REPLACED = {
@@ -34,9 +41,28 @@ REPLACED = {
     r'--level 3': '--level 3 --train 12 --val 12',
 }
 # Elsewhere run: the Makefile's targets by CI, benchmarks by
-# test_benchmarks.py, sharded trainings by tests/tools/test_strategies.py and
-# other backbones by tests/models/backbones/test_ila_image_backbone.py.
-ELSEWHERE = r'(make|python benchmarks/|\S+ configs/(sharded|generality)/)'
+# test_benchmarks.py and sharded trainings by tests/tools/test_strategies.py.
+ELSEWHERE = r'(make|python benchmarks/|\S+ configs/sharded/)'
+# Sizes for 64 pixels, and no weights to download.
+SMALL_HEAD = """
+model.update(neck=dict(embed_dims=64), cls_head=dict(in_channels=64))
+"""
+SMALL_DINOV2 = SMALL_HEAD + """
+model['backbone']['image']['model'].update(
+    arch=dict(
+        embed_dims=64, num_layers=1, num_heads=1, feedforward_channels=64),
+    patch_size=16,
+    init_cfg=None)
+"""
+SMALL_TIMM = SMALL_HEAD + """
+model['backbone']['image'].update(
+    embed_dim=64,
+    depth=1,
+    num_heads=1,
+    patch_size=16,
+    img_size=64,
+    pretrained=False)
+"""
 
 
 def read_blocks(language):
@@ -47,8 +73,10 @@ def read_blocks(language):
 
 def read_commands():
     lines = ''.join(read_blocks('shell')).replace('\\\n', '').splitlines()
-    lines = [line for line in lines if not line.startswith('#')]
-    return [line for line in lines if not re.match(ELSEWHERE, line)]
+    return [
+        line for line in dict.fromkeys(lines)
+        if not line.startswith('#') and not re.match(ELSEWHERE, line)
+    ]
 
 
 def to_small(line):
@@ -90,6 +118,8 @@ def outputs(tmp_path_factory):
         shrink_configs(folder)
         with open('configs/_base_/schedules/adamw_50e.py', 'a') as file:
             file.write("train_cfg['max_epochs'] = 1\n")
+        with open('configs/generality/ila_dinov2-b14_k400.py', 'a') as file:
+            file.write(SMALL_DINOV2)
         make_kinetics()
         make_released()
         save_torchscript(make_clip(), 'ViT-B-16.pt')
@@ -128,17 +158,50 @@ def test_python_runs(outputs):
             exec(block.replace("'CHECKPOINT'", repr(CHECKPOINT)), {})
 
 
+def train(name, text):
+    """Train a config that is written here; give its checkpoint."""
+    path = Path(f'configs/{name}.py')
+    path.write_text(text)
+    code, _ = run_command(f'tools/train.py {path}')
+    assert code == 0
+    return torch.load(f'work_dirs/{path.stem}/epoch_1.pth', weights_only=True)
+
+
+def read_config(part):
+    block, = (
+        block for block in read_blocks('python')
+        if '_base_' in block and part in block)
+    return block
+
+
 def test_settings_of_a_config_train(outputs):
     base = "_base_ = ['ila_vitb16_k400.py']\n"
-    block, = (block for block in read_blocks('python') if '_base_' in block)
-    Path('configs/averaged.py').write_text(base + block)
-    code, _ = run_command('tools/train.py configs/averaged.py')
-    assert code == 0
-    checkpoint = torch.load(
-        'work_dirs/averaged/epoch_1.pth', weights_only=True)
+    checkpoint = train('averaged', base + read_config('EMAHook'))
     assert 'ema_state_dict' in checkpoint
     rates = {group['lr'] for group in checkpoint['optimizer']['param_groups']}
     assert len(rates) > 2
+
+
+def test_config_of_a_timm_model_trains(outputs):
+    weights = train('generality/timm', read_config('TimmImage') + SMALL_TIMM)
+    assert weights['state_dict']['backbone.image.model.reg_token'].ndim == 3
+
+
+def test_table_of_timm_models():
+    rows = re.findall(r'^\| [^|]* \| `(\w+\.?\w*)` \| (\d+) \| (\S+)',
+                      (ROOT / 'docs/images.md').read_text(), re.M)
+    assert len(rows) == 6
+    means = {
+        "ImageNet's": IMAGENET_DEFAULT_MEAN,
+        "ImageNet's,": IMAGENET_DEFAULT_MEAN,
+        '127.5': IMAGENET_INCEPTION_MEAN,
+        "CLIP's": OPENAI_CLIP_MEAN
+    }
+    for name, channels, mean in rows:
+        with torch.device('meta'):
+            image = MODELS.build(dict(type='TimmImage', model=name))
+        assert image.embed_dims == int(channels), name
+        assert image.model.pretrained_cfg['mean'] == means[mean], name
 
 
 def test_both_languages_have_the_same_commands_and_numbers():
@@ -157,5 +220,64 @@ def test_both_languages_have_the_same_commands_and_numbers():
     links[0].remove('README_zh-CN.md')
     links[1].remove('README.md')
     assert links[0] == links[1]
-    for link in links[0]:
-        assert link.startswith('https://') or (ROOT / link).exists(), link
+
+
+def slug(heading):
+    """Name a heading as GitHub does in links."""
+    return re.sub(r'[^\w\- ]', '', heading.lower()).replace(' ', '-')
+
+
+DOCUMENTS = [
+    path for folder in ('.', 'docs', 'benchmarks')
+    for path in sorted((ROOT / folder).glob('*.md'))
+]
+
+
+@pytest.mark.parametrize(
+    'document', DOCUMENTS, ids=[path.name for path in DOCUMENTS])
+def test_links_lead_somewhere(document):
+    text = document.read_text()
+    for link in re.findall(r'\]\((?!https://)(.*?)\)', text):
+        name, _, anchor = link.partition('#')
+        target = document.parent / name if name else document
+        assert target.exists(), link
+        if anchor:
+            headings = re.findall('^#+ (.*)', target.read_text(), re.M)
+            assert anchor in map(slug, headings), link
+
+
+def test_every_page_with_commands_is_run():
+    pages = {ROOT / page for page in (*PAGES, *OTHER_PAGES)}
+    pages.add(ROOT / 'README_zh-CN.md')  # It has those of README.md.
+    for path in DOCUMENTS:
+        assert path in pages or '```shell' not in path.read_text(), path
+
+
+def test_tour_names_files():
+    text = (ROOT / 'docs/tour.md').read_text()
+    names = re.findall(r'`([a-z]\w*/[\w/]*(?:\.py)?)`', text)
+    names = [name for name in names if not name.startswith('projects/')]
+    assert len([name for name in names if name.endswith('.py')]) >= 8
+    for name in names:
+        folder = '' if name.startswith('configs/') else 'projects/ila/models'
+        assert (ROOT / folder / name).exists(), name
+
+
+def test_versions_and_citation():
+    version, = re.findall(r"version='(.*?)'", (ROOT / 'setup.py').read_text())
+    changes = (ROOT / 'CHANGELOG.md').read_text()
+    assert re.findall(r'^## (.*)', changes, re.M)[0] == version
+    citation = yaml.safe_load((ROOT / 'CITATION.cff').read_text())
+    assert {'cff-version', 'message', 'title', 'authors'} <= citation.keys()
+    assert citation['version'] == version
+    paper = citation['preferred-citation']
+    for name in ('README.md', 'README_zh-CN.md'):
+        bibtex, = re.findall('```bibtex\n(.*?)```', (ROOT / name).read_text(),
+                             re.S)
+        entries = dict(re.findall(r'(\w+) *= \{(.*)\}', bibtex))
+        assert entries['title'] == paper['title']
+        assert entries['year'] == str(paper['year'])
+        assert entries['author'] == ' and '.join(
+            f"{author['family-names']}, {author['given-names']}"
+            for author in paper['authors'])
+        assert paper['url'].endswith(entries['eprint'])
