@@ -50,7 +50,11 @@ model.update(neck=dict(embed_dims=64), cls_head=dict(in_channels=64))
 SMALL_DINOV2 = SMALL_HEAD + """
 model['backbone']['image']['model'].update(
     arch=dict(
-        embed_dims=64, num_layers=1, num_heads=1, feedforward_channels=64),
+        _delete_=True,
+        embed_dims=64,
+        num_layers=1,
+        num_heads=1,
+        feedforward_channels=64),
     patch_size=16,
     init_cfg=None)
 """
