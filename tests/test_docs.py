@@ -4,6 +4,7 @@ The commands of some pages have tests of their own.
 """
 import re
 import shutil
+from argparse import ArgumentParser
 from pathlib import Path
 
 import pytest
@@ -255,6 +256,34 @@ def test_every_page_with_commands_is_run():
     pages.add(ROOT / 'README_zh-CN.md')  # It has those of README.md.
     for path in DOCUMENTS:
         assert path in pages or '```shell' not in path.read_text(), path
+
+
+class Parsed(Exception):
+    """The arguments were accepted."""
+
+
+def read_benchmark_commands():
+    for page in (*PAGES, *OTHER_PAGES):
+        text = (ROOT / page).read_text().replace('\\\n', '')
+        yield from re.findall(r'^(?:\S+=\S+ )?python (benchmarks/[^#\n]*)',
+                              text, re.M)
+
+
+@pytest.mark.parametrize('line', dict.fromkeys(read_benchmark_commands()))
+def test_benchmark_takes_the_arguments(line, monkeypatch):
+    """That they run is tested in test_benchmarks.py."""
+    parse = ArgumentParser.parse_args
+
+    def stop(*args):
+        parse(*args)
+        raise Parsed
+
+    monkeypatch.setattr(ArgumentParser, 'parse_args', stop)
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(Parsed):
+        run_command(line)
+    for name in re.findall(r'configs/\S+', line):
+        assert Path(name).is_file(), name
 
 
 def test_tour_names_files():
