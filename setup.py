@@ -29,7 +29,7 @@ def parse_requirements(name):
 
 setup(
     name='mmaction2-ila',
-    version='1.1.0',
+    version='2.0.0',
     description='ILA (Implicit Learnable Alignment, ICCV 2023) for MMAction2',
     license='Apache-2.0',
     cmdclass=dict(build_py=BuildWithMim),

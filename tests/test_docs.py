@@ -1,9 +1,10 @@
-"""The commands of README, training and checkpoints, with a small model.
+"""The commands of the documents, with a small model.
 
-Those of the other pages have tests of their own.
+Those of data, the tutorial and benchmarks have tests of their own.
 """
 import re
 import shutil
+from argparse import ArgumentParser
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,11 @@ from mmaction.registry import MODELS
 from projects.ila.apis import ila_to_released
 
 # The first command trains what the others use.
-PAGES = ('docs/training.md', 'README.md', 'docs/checkpoints.md')
+PAGES = ('docs/training.md', 'README.md', 'docs/inference.md',
+         'docs/checkpoints.md', 'docs/comparisons.md', 'docs/images.md',
+         'docs/tour.md', 'CONTRIBUTING.md')
+# By test_docs_data.py, test_docs_tutorial.py and test_benchmarks.py.
+OTHER_PAGES = ('docs/data.md', 'docs/tutorial.md', 'benchmarks/README.md')
 CHECKPOINT = 'trained.pth'
 # In this order, in the small model's folder.
 REPLACED = {
@@ -34,9 +39,32 @@ REPLACED = {
     r'--level 3': '--level 3 --train 12 --val 12',
 }
 # Elsewhere run: the Makefile's targets by CI, benchmarks by
-# test_benchmarks.py, sharded trainings by tests/tools/test_strategies.py and
-# other backbones by tests/models/backbones/test_ila_image_backbone.py.
-ELSEWHERE = r'(make|python benchmarks/|\S+ configs/(sharded|generality)/)'
+# test_benchmarks.py and sharded trainings by tests/tools/test_strategies.py.
+ELSEWHERE = r'(make|python benchmarks/|\S+ configs/sharded/)'
+# Sizes for 64 pixels, and no weights to download.
+SMALL_HEAD = """
+model.update(neck=dict(embed_dims=64), cls_head=dict(in_channels=64))
+"""
+SMALL_DINOV2 = SMALL_HEAD + """
+model['backbone']['image']['model'].update(
+    arch=dict(
+        _delete_=True,
+        embed_dims=64,
+        num_layers=1,
+        num_heads=1,
+        feedforward_channels=64),
+    patch_size=16,
+    init_cfg=None)
+"""
+SMALL_TIMM = SMALL_HEAD + """
+model['backbone']['image'].update(
+    embed_dim=64,
+    depth=1,
+    num_heads=1,
+    patch_size=16,
+    img_size=64,
+    pretrained=False)
+"""
 
 
 def read_blocks(language):
@@ -47,8 +75,10 @@ def read_blocks(language):
 
 def read_commands():
     lines = ''.join(read_blocks('shell')).replace('\\\n', '').splitlines()
-    lines = [line for line in lines if not line.startswith('#')]
-    return [line for line in lines if not re.match(ELSEWHERE, line)]
+    return [
+        line for line in dict.fromkeys(lines)
+        if not line.startswith('#') and not re.match(ELSEWHERE, line)
+    ]
 
 
 def to_small(line):
@@ -90,6 +120,8 @@ def outputs(tmp_path_factory):
         shrink_configs(folder)
         with open('configs/_base_/schedules/adamw_50e.py', 'a') as file:
             file.write("train_cfg['max_epochs'] = 1\n")
+        with open('configs/generality/ila_dinov2-b14_k400.py', 'a') as file:
+            file.write(SMALL_DINOV2)
         make_kinetics()
         make_released()
         save_torchscript(make_clip(), 'ViT-B-16.pt')
@@ -128,34 +160,66 @@ def test_python_runs(outputs):
             exec(block.replace("'CHECKPOINT'", repr(CHECKPOINT)), {})
 
 
+def train(name, text):
+    """Train a config that is written here; give its checkpoint."""
+    path = Path(f'configs/{name}.py')
+    path.write_text(text)
+    code, _ = run_command(f'tools/train.py {path}')
+    assert code == 0
+    return torch.load(f'work_dirs/{path.stem}/epoch_1.pth', weights_only=True)
+
+
+def read_config(part):
+    block, = (
+        block for block in read_blocks('python')
+        if '_base_' in block and part in block)
+    return block
+
+
 def test_settings_of_a_config_train(outputs):
     base = "_base_ = ['ila_vitb16_k400.py']\n"
-    block, = (block for block in read_blocks('python') if '_base_' in block)
-    Path('configs/averaged.py').write_text(base + block)
-    code, _ = run_command('tools/train.py configs/averaged.py')
-    assert code == 0
-    checkpoint = torch.load(
-        'work_dirs/averaged/epoch_1.pth', weights_only=True)
+    checkpoint = train('averaged', base + read_config('EMAHook'))
     assert 'ema_state_dict' in checkpoint
     rates = {group['lr'] for group in checkpoint['optimizer']['param_groups']}
     assert len(rates) > 2
 
 
-def test_both_languages_have_the_same_commands_and_numbers():
-    english, chinese = ((ROOT / name).read_text()
-                        for name in ('README.md', 'README_zh-CN.md'))
-    for pattern in ('```(?:shell|python)\n.*?```', r'^\| `ila_.*?$'):
-        blocks = [
-            re.sub(r' *#.*', '',
-                   '\n'.join(re.findall(pattern, text, re.S | re.M)))
-            for text in (english, chinese)
-        ]
-        assert blocks[0] == blocks[1] != ''
-    links = [
-        sorted(re.findall(r'\]\((.*?)\)', text)) for text in (english, chinese)
-    ]
-    links[0].remove('README_zh-CN.md')
-    links[1].remove('README.md')
-    assert links[0] == links[1]
-    for link in links[0]:
-        assert link.startswith('https://') or (ROOT / link).exists(), link
+def test_config_of_a_timm_model_trains(outputs):
+    weights = train('generality/timm', read_config('TimmImage') + SMALL_TIMM)
+    assert weights['state_dict']['backbone.image.model.reg_token'].ndim == 3
+
+
+def test_every_page_with_commands_is_run():
+    pages = {ROOT / page for page in (*PAGES, *OTHER_PAGES)}
+    pages.add(ROOT / 'README_zh-CN.md')  # It has those of README.md.
+    for folder in {page.parent for page in pages}:
+        for path in folder.glob('*.md'):
+            assert path in pages or '```shell' not in path.read_text(), path
+
+
+class Parsed(Exception):
+    """The arguments were accepted."""
+
+
+def read_benchmark_commands():
+    for page in (*PAGES, *OTHER_PAGES):
+        text = (ROOT / page).read_text().replace('\\\n', '')
+        yield from re.findall(r'^(?:\S+=\S+ )?python (benchmarks/[^#\n]*)',
+                              text, re.M)
+
+
+@pytest.mark.parametrize('line', dict.fromkeys(read_benchmark_commands()))
+def test_benchmark_takes_the_arguments(line, monkeypatch):
+    """That they run is tested in test_benchmarks.py."""
+    parse = ArgumentParser.parse_args
+
+    def stop(*args):
+        parse(*args)
+        raise Parsed
+
+    monkeypatch.setattr(ArgumentParser, 'parse_args', stop)
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(Parsed):
+        run_command(line)
+    for name in re.findall(r'configs/\S+', line):
+        assert Path(name).is_file(), name
