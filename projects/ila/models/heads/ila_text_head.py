@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmaction.registry import MODELS
-from ..common import VideoSpecificPrompt
+from .video_specific_prompt import VideoSpecificPrompt
 from ..text import CLIPTextEncoder, load_class_names, load_templates
 from .ila_head import ILAHead
 

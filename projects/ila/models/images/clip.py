@@ -4,7 +4,7 @@ import torch.nn as nn
 from torch import Tensor
 
 from mmaction.registry import MODELS
-from ..common import fold_quick_gelu
+from .quick_gelu import fold_quick_gelu
 from .mmpretrain import MMPretrainImage
 
 
