@@ -5,7 +5,9 @@ import re
 from mmengine.config import ConfigDict
 from mmengine.logging import print_log
 
-from .names import StateDict, has_released_form, released_stem
+from mmaction.registry import MODELS
+from .names import StateDict
+from .released_names import has_released_form, released_stem
 
 
 def _count_blocks(state_dict: StateDict, prefix: str) -> int:
@@ -70,9 +72,10 @@ def released_sizes(state_dict: StateDict) -> dict:
 
 
 def is_released_config(model_cfg: ConfigDict) -> bool:
-    """Whether a recognizer's config is of the released form."""
+    """Whether a config's temporal module is what the released weights need."""
     temporal = model_cfg.get('backbone', dict()).get('temporal') or dict()
-    return temporal.get('type') == 'ReleasedAlignment'
+    kind = MODELS.get(temporal['type']) if 'type' in temporal else None
+    return getattr(kind, 'released', False)
 
 
 def adopt_stem(model_cfg: ConfigDict, state_dict: StateDict) -> ConfigDict:

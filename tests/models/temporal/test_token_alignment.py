@@ -22,8 +22,8 @@ def test_equals_a_loop(target, frames, stem):
         target=target,
         predictor=dict(stem=stem, channels=12, hidden_channels=6))
     video = torch.randn(frames, 9, 10, 8)
-    points, loss, means = align_by_loop(module.alignment, video,
-                                        PAIRS[target, frames])
+    points, loss, means = align_by_loop(module.alignment, video, PAIRS[target,
+                                                                       frames])
     assert points.std() > 0.1
     for _ in range(2):
         change = module(video[None])

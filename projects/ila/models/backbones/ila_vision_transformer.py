@@ -12,13 +12,10 @@ class ILAVisionTransformer(ILABackbone):
     divide are accepted; position embeddings are interpolated.
 
     Args:
-        arch (str | dict): See :class:`CLIPImage`. Defaults to
-            ``'clip-b/16'``.
+        arch (str | dict): See :class:`CLIPImage`.
         img_size (int): Input size of the position embeddings.
-            Defaults to 224.
         drop_path_rate (float): Stochastic depth rate of the last block.
-            Defaults to 0.
-        **kwargs: Arguments of :class:`ILABackbone` but ``image``.
+        **kwargs: Other arguments of :class:`ILABackbone`.
     """
 
     def __init__(self,

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmaction.registry import MODELS
-from .video_specific_prompt import VideoSpecificPrompt
 from ..text import CLIPTextEncoder, load_class_names, load_templates
 from .ila_head import ILAHead
+from .video_specific_prompt import VideoSpecificPrompt
 
 
 @MODELS.register_module()

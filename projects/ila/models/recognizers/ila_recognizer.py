@@ -8,8 +8,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mmaction.models.recognizers import BaseRecognizer
 from mmaction.registry import MODELS
 from mmaction.utils import OptSampleList
-from ...utils import naming_source
-from ...weights import check_weights, convert_to_ila
+from ...weights import prepare_weights
 from ..backbones import ILAFeatures
 from ..heads import ILATextHead
 
@@ -101,14 +100,13 @@ class ILARecognizer(BaseRecognizer):
             name[len(prefix):]: value
             for name, value in state_dict.items() if name.startswith(prefix)
         }
-        converted = convert_to_ila(weights, self.cls_head.num_classes)
-        with naming_source(local_metadata.get('source', 'weights')):
-            check_weights(self.state_dict(), converted)
-        if converted is not weights:
-            for name in weights:
-                del state_dict[prefix + name]
-            state_dict.update(
-                (prefix + name, value) for name, value in converted.items())
+        converted = prepare_weights(self.state_dict(), weights,
+                                    local_metadata.get('source', 'weights'),
+                                    self.cls_head.num_classes)
+        for name in weights:
+            del state_dict[prefix + name]
+        state_dict.update(
+            (prefix + name, value) for name, value in converted.items())
 
     def get_layer_depth(self, param_name: str) -> Tuple[int, int]:
         """Get the depth of a parameter, for layer-wise learning rates.

@@ -27,6 +27,7 @@ class ReleasedAlignment(TemporalModule):
         **alignment: Other arguments of :class:`ImplicitAlignment`.
     """
 
+    released = True
     hands_on = (ImplicitAlignment, )
     predictor_cfg = dict(channels=256, refine=True)
 

@@ -1,5 +1,6 @@
 from typing import NamedTuple, Optional
 
+import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
@@ -27,24 +28,39 @@ class TemporalChange(NamedTuple):
     points: Optional[Tensor] = None
     loss: Optional[Tensor] = None
 
+    def apply(self, tokens: Tensor, num_prefix: int) -> Tensor:
+        """Change tokens ``(B * T, L, C)`` and add one to them.
+
+        Args:
+            num_prefix (int): Tokens before the patches, the class token first.
+        """
+        prefix, patches = tokens[:, :num_prefix], tokens[:, num_prefix:]
+        parts = [prefix, patches]
+        if self.class_token is not None:
+            classes = prefix[:, :1] + self.class_token.flatten(0, 1)[:, None]
+            parts[:1] = classes, prefix[:, 1:]
+        if self.patches is not None:
+            parts[-1] = patches + self.patches.flatten(2, 3).flatten(0, 1)
+        if self.token is not None:
+            parts.append(self.token.flatten(0, 1)[:, None])
+        return torch.cat(parts, dim=1)
+
 
 class TemporalModule(BaseModule):
     """What relates the frames of a video before a block of an image ViT.
-
-    Args:
-        embed_dims (int): Channels of the tokens.
-        num_heads (int): Heads of the block's attention.
 
     Attributes:
         alignment (ImplicitAlignment, optional): What finds the interactive
             points; None in modules without.
         needs_class_token (bool): Whether images must have a class token.
         adds_token (bool): Whether a token joins those of the frames.
+        released (bool): Whether the released weights are for this module.
         hands_on (tuple): Classes that take the keyword arguments which are
             not the module's own.
     """
     needs_class_token = False
     adds_token = False
+    released = False
     hands_on = ()
 
     def __init__(self, embed_dims: int, num_heads: int) -> None:
@@ -58,11 +74,6 @@ class TemporalModule(BaseModule):
 
     def switch_to_deploy(self) -> None:
         """Fold what can be folded, in place and for inference only."""
-
-    def set_disturbance_scale(self, scale: float) -> None:
-        """Scale the disturbance of the masks, if there are any."""
-        if self.alignment is not None:
-            self.alignment.disturbance_scale = scale
 
     def forward(self,
                 patches: Tensor,
