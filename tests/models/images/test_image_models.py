@@ -124,7 +124,7 @@ def test_layer_depths(image):
         model,
         dict(
             constructor='mmpretrain.LearningRateDecayOptimWrapperConstructor',
-            optimizer=dict(type='SGD', lr=1.),
+            optimizer=dict(type='SGD', lr=1., weight_decay=0.1),
             paramwise_cfg=dict(layer_decay_rate=0.5))).optimizer
     assert {
         group['param_name']: group['lr']

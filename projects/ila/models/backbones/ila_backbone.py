@@ -118,12 +118,10 @@ class ILABackbone(BaseModule):
 
     @property
     def adds_token(self) -> bool:
-        """bool: Whether a token joins those of the frames in blocks."""
         return any(module.adds_token for module in self.temporal.values())
 
     @property
     def alignments(self) -> List[ImplicitAlignment]:
-        """list[ImplicitAlignment]: One of each block that aligns."""
         found = (module.alignment for module in self.temporal.values())
         return [alignment for alignment in found if alignment is not None]
 
@@ -167,11 +165,7 @@ class ILABackbone(BaseModule):
 
     def _run(self, number: int, tokens: Tensor, grid: Tuple[int, int, int],
              positions, *args) -> tuple:
-        """Run a block and what comes before it.
-
-        Returns:
-            tuple: Tokens, and points and alignment loss where it aligns.
-        """
+        """Get the tokens after a block, and its points and alignment loss."""
         if number not in self.temporal_layers:
             return self.image.run(number, tokens, positions), None, None
         change = self.temporal[str(number)](*self.image.split(tokens, grid),
@@ -183,7 +177,6 @@ class ILABackbone(BaseModule):
         return tokens, change.points, change.loss
 
     def _patch_grid(self, x: Tensor) -> Tuple[int, int, int]:
-        """Get the frames, and the rows and columns of their patches."""
         frames, height, width = x.shape[2:]
         size = self.image.patch_size
         if frames < 2:
@@ -215,15 +208,10 @@ class ILABackbone(BaseModule):
     def get_layer_depth(self,
                         param_name: str,
                         prefix: str = '') -> Tuple[int, int]:
-        """Get the depth of a parameter, for layer-wise learning rates.
+        """Get the depth of a parameter and the number of depths.
 
-        Args:
-            param_name (str): Its name, which starts with ``prefix``.
-            prefix (str): The name of the backbone, and a dot.
-
-        Returns:
-            tuple[int, int]: Depth and number of depths. The stem has depth 0;
-            temporal modules are as deep as the head.
+        The stem has depth 0; temporal modules are as deep as the head. Names
+        of the backbone's parameters start with ``prefix``.
         """
         part = f'{prefix}image.'
         if param_name.startswith(part):

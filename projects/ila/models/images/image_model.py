@@ -31,29 +31,21 @@ class ImageModel(BaseModule):
 
     @property
     def blocks(self) -> nn.Module:
-        """nn.Module: The blocks, in order."""
         raise NotImplementedError
 
     def embed(self, images: Tensor) -> Tuple[Tensor, Any]:
         """Turn images ``(N, 3, H, W)`` into tokens.
 
         Returns:
-            tuple: ``(N, num_prefix + patches, C)``, and what :meth:`run` needs
-            to know of positions.
+            tuple: ``(N, num_prefix + patches, C)``, and positions for
+            :meth:`run`.
         """
         raise NotImplementedError
 
     def split(self, tokens: Tensor,
               grid: Tuple[int, int, int]) -> Tuple[Tensor, Optional[Tensor]]:
-        """Take patches and class tokens of videos out of their tokens.
-
-        Args:
-            tokens (Tensor): ``(B * T, L, C)``.
-            grid (tuple[int, int, int]): ``T``, ``H`` and ``W``.
-
-        Returns:
-            tuple: ``(B, T, H, W, C)``, and ``(B, T, C)`` or None.
-        """
+        """Take patches ``(B, T, H, W, C)`` and class tokens ``(B, T, C)``, if
+        there are any, out of tokens ``(B * T, L, C)`` of a grid T, H, W."""
         frames = tokens.unflatten(0, (-1, grid[0]))
         patches = frames[:, :, self.num_prefix:].unflatten(2, grid[1:])
         return patches, frames[:, :, 0] if self.has_class_token else None

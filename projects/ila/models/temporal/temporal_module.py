@@ -11,14 +11,11 @@ class TemporalChange(NamedTuple):
     """What a temporal module changes before a block; None changes nothing.
 
     Attributes:
-        token (Tensor, optional): A token of each frame that joins the others
-            in the block, ``(B, T, C)``.
-        class_token (Tensor, optional): Added to the class tokens,
-            ``(B, T, C)``.
-        patches (Tensor, optional): Added to the patches,
-            ``(B, T, H, W, C)``.
+        token (Tensor, optional): One more token of each frame, ``(B, T, C)``.
+        class_token (Tensor, optional): Added to class tokens, ``(B, T, C)``.
+        patches (Tensor, optional): Added to patches, ``(B, T, H, W, C)``.
         points (Tensor, optional): Interactive points of the pairs,
-            ``(B, T - 1, 2, 2)`` or, several per frame,
+            ``(B, T - 1, 2, 2)`` or, of ``K`` per frame,
             ``(B, T - 1, 2, K, 2)``.
         loss (Tensor, optional): Alignment loss, a scalar.
     """
@@ -29,11 +26,7 @@ class TemporalChange(NamedTuple):
     loss: Optional[Tensor] = None
 
     def apply(self, tokens: Tensor, num_prefix: int) -> Tensor:
-        """Change tokens ``(B * T, L, C)`` and add one to them.
-
-        Args:
-            num_prefix (int): Tokens before the patches, the class token first.
-        """
+        """Change tokens ``(B * T, num_prefix + patches, C)`` and add one."""
         prefix, patches = tokens[:, :num_prefix], tokens[:, num_prefix:]
         parts = [prefix, patches]
         if self.class_token is not None:
@@ -50,13 +43,9 @@ class TemporalModule(BaseModule):
     """What relates the frames of a video before a block of an image ViT.
 
     Attributes:
-        alignment (ImplicitAlignment, optional): What finds the interactive
-            points; None in modules without.
-        needs_class_token (bool): Whether images must have a class token.
-        adds_token (bool): Whether a token joins those of the frames.
+        alignment (ImplicitAlignment, optional): What finds interactive points.
         released (bool): Whether the released weights are for this module.
-        hands_on (tuple): Classes that take the keyword arguments which are
-            not the module's own.
+        hands_on (tuple): Classes that take its other keyword arguments.
     """
     needs_class_token = False
     adds_token = False
@@ -80,14 +69,11 @@ class TemporalModule(BaseModule):
                 class_token: Optional[Tensor] = None,
                 disturb: Optional[bool] = None,
                 with_loss: bool = True) -> TemporalChange:
-        """Relate the frames.
+        """Relate frames of patches ``(B, T, H, W, C)``.
 
         Args:
-            patches (Tensor): ``(B, T, H, W, C)``.
-            class_token (Tensor, optional): ``(B, T, C)``; None for images
-                without.
+            class_token (Tensor, optional): ``(B, T, C)``, if images have any.
             disturb (bool, optional): Whether to disturb the masks. None means
                 in training only.
-            with_loss (bool): Whether to compute the alignment loss.
         """
         raise NotImplementedError

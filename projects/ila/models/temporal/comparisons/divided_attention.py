@@ -24,7 +24,6 @@ class DividedAttention(TemporalModule):
         self.temporal_attn = MultiheadAttention(embed_dims, num_heads)
 
     def init_weights(self) -> None:
-        """Initialise; the temporal attention starts without effect."""
         super().init_weights()
         nn.init.zeros_(self.temporal_attn.proj.weight)
         nn.init.zeros_(self.temporal_attn.proj.bias)
@@ -33,7 +32,6 @@ class DividedAttention(TemporalModule):
                 patches: Tensor,
                 class_token: Optional[Tensor] = None,
                 *args) -> TemporalChange:
-        """Attend in time; see :meth:`TemporalModule.forward`."""
         batch, frames, *grid, _ = patches.shape
         tokens = patches.flatten(2, 3)
         if class_token is not None:
