@@ -55,7 +55,7 @@ def check_weights(own: StateDict,
         own (dict[str, Tensor]): The state dict of an ``ILARecognizer``.
         state_dict (dict[str, Tensor]): The weights, with the same names.
         partial (bool): Whether weights of plain CLIP and another head are
-            fine, as at the start of a training. Defaults to True.
+            fine, as at the start of a training.
 
     Raises:
         ValueError: The weights are of another temporal module or size, hold
@@ -69,7 +69,7 @@ def check_weights(own: StateDict,
             fix = ".type='ReleasedAlignment'"
         raise ValueError(
             'the weights are of a temporal module with '
-            f'{_list(parts)}, the model has {_list(own_parts)}; fix '
+            f'{_list(parts - own_parts)}, the model has {_list(own_parts)}; fix '
             f'`model.backbone.temporal{fix}`')
     names = {name for name in own if not is_text_feature(name)}
     given = {name for name in state_dict if not is_text_feature(name)}

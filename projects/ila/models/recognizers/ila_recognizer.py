@@ -15,8 +15,7 @@ from ..heads import ILATextHead
 
 @contextmanager
 def use_batch_statistics(model: nn.Module) -> Iterator[None]:
-    """Let batch normalisations compute as in training, nothing else.
-    """
+    """Let batch normalisations compute as in training, nothing else."""
     norms = [norm for norm in model.modules() if isinstance(norm, _BatchNorm)]
     if not norms:
         raise ValueError(
