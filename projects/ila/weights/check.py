@@ -68,8 +68,8 @@ def check_weights(own: StateDict,
         if has_released_form(state_dict):
             fix = ".type='ReleasedAlignment'"
         raise ValueError(
-            'the weights are of a temporal module with '
-            f'{_list(parts - own_parts)}, the model has {_list(own_parts)}; fix '
+            f'the weights have {_list(parts - own_parts)} in their temporal '
+            f'modules, the model has {_list(own_parts)}; fix '
             f'`model.backbone.temporal{fix}`')
     names = {name for name in own if not is_text_feature(name)}
     given = {name for name in state_dict if not is_text_feature(name)}

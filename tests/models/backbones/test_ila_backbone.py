@@ -2,7 +2,7 @@
 import pytest
 import torch
 from image_models import (ALIGNMENTS, COMPARISONS, IMAGES, OTHERS, RELEASED,
-                          TOKEN, WITHOUT_CLASS_TOKEN, build, with_images)
+                          WITHOUT_CLASS_TOKEN, build, with_images)
 from mmengine.runner import load_checkpoint
 from torch import nn
 

@@ -19,14 +19,11 @@ class ImplicitAlignment(BaseModule):
         target (str): See :class:`Pairs`.
         num_points (int): Interactive points in each frame of a pair; see
             :func:`pair_masks`.
-        motion_loss (bool): Whether the alignment loss leaves out what stays
-            in place: it compares features less their mean over the frames of
-            the video. What two frames share most is otherwise a still
-            background, which draws the points away from what moves. It is an
-            addition of this project and changes the training only.
-        radius (float): See :func:`soft_mask`.
-        slope (float): See :func:`soft_mask`.
-        disturbance (float): See :func:`soft_mask`; used in training.
+        motion_loss (bool): Whether the alignment loss compares features less
+            their mean over the frames, so that a still background does not
+            draw the points away from what moves. An addition of this project.
+        radius (float): See :func:`soft_mask`, as for the next two.
+        disturbance (float): Used in training only.
     """
 
     def __init__(self,
@@ -50,11 +47,9 @@ class ImplicitAlignment(BaseModule):
         self.radius = radius
         self.slope = slope
         self.disturbance = disturbance
-        # Lowered in the course of training by DisturbanceDecayHook.
-        self.disturbance_scale = 1.
+        self.disturbance_scale = 1.  # Lowered by DisturbanceDecayHook.
 
     def switch_to_deploy(self) -> None:
-        """Fold the normalisations into the convolutions, for inference."""
         fuse_conv_bn(self.predictor)
 
     def forward(

@@ -15,8 +15,7 @@ def soft_mask(points: Tensor,
     by ``slope`` per unit of distance and never below 0; a patch's weight is
     the product of both axes (paper, section 3.2). With a ``disturbance`` it
     is the mean over the nine masks whose point is moved by ``-disturbance``,
-    0 or ``+disturbance`` along each axis. That mean is separable as well, so
-    the nine masks are never built.
+    0 or ``+disturbance`` along each axis, which is separable as well.
 
     Args:
         points (Tensor): ``(..., 2)``, x and y in grid units: -1 and 1 are the

@@ -43,8 +43,7 @@ class Pairs:
             later (Tensor): Like ``earlier``, for the later one.
 
         Returns:
-            tuple[Tensor, Tensor]: Both frames of the pairs,
-            ``(B, T - 1, ...)``.
+            tuple[Tensor, Tensor]: Of the pairs, ``(B, T - 1, ...)``.
         """
         if self.target == 'neighbour':  # Nothing is copied.
             return earlier[:, :-1], later[:, 1:]

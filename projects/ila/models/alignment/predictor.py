@@ -79,13 +79,11 @@ class InteractivePointPredictor(BaseModule):
             or ``'dense'``.
         channels (int): Channels of the interaction features.
         hidden_channels (int): Channels of the layers that follow them.
-        refine (bool): Whether two more convolutions, one in each stack,
-            work at full resolution, as in the released code.
+        refine (bool): Whether each stack has another convolution, as in the
+            released code.
         limit (float): Largest coordinate of a point, in grid units.
         num_points (int): Points in each frame.
-        pairs (Pairs, optional): Which frames are aligned. Defaults to
-            neighbours.
-        norm_cfg (dict): Config of the normalisation layers.
+        pairs (Pairs, optional): Defaults to neighbours.
     """
 
     def __init__(self,

@@ -19,10 +19,9 @@ class ILAFeatures(NamedTuple):
         patches (Tensor): Patch tokens of the last block, ``(B, T, L, C)``.
         points (Tensor, optional): Interactive points,
             ``(layers, B, T - 1, 2, 2)``: per pair the earlier and the later
-            frame, each x and y in grid units; None without an alignment.
-            The layers are the backbone's ``temporal_layers``.
-        align_loss (Tensor, optional): Alignment loss of each of these blocks,
-            ``(layers,)``; None where there is none or it was not asked for.
+            frame, each x and y in grid units. The layers are the backbone's
+            ``temporal_layers``.
+        align_loss (Tensor, optional): Alignment losses, ``(layers,)``.
     """
     frames: Tensor
     patches: Tensor
@@ -50,7 +49,6 @@ class ILABackbone(BaseModule):
             finds the points: with the image model frozen it can hardly learn.
         with_cp (bool): Whether training computes the blocks again in the
             backward pass, which takes less memory and more time.
-        init_cfg (dict, optional): Initialization config.
 
     Raises:
         ValueError: Settings do not fit each other.
@@ -112,7 +110,6 @@ class ILABackbone(BaseModule):
 
     @property
     def temporal_type(self) -> str:
-        """str: Name of the temporal modules' class; ``'None'`` for none."""
         names = {type(module).__name__ for module in self.temporal.values()}
         return names.pop() if names else 'None'
 
@@ -135,7 +132,6 @@ class ILABackbone(BaseModule):
             x (Tensor): Normalised videos, ``(B, 3, T, H, W)``.
             disturb (bool, optional): Whether to disturb the alignment's
                 masks. None means in training only.
-            with_loss (bool): Whether to compute the alignment losses.
 
         Raises:
             ValueError: The videos have one frame, or the patches do not

@@ -8,8 +8,7 @@ from .ila_backbone import ILABackbone
 class ILAVisionTransformer(ILABackbone):
     """CLIP's vision transformer with implicit learnable alignment.
 
-    Any number of frames from two on and any input size that the patches
-    divide are accepted; position embeddings are interpolated.
+    Position embeddings are interpolated to the size of the input.
 
     Args:
         arch (str | dict): See :class:`CLIPImage`.

@@ -22,12 +22,9 @@ class ILATextHead(ILAHead):
     Loaded features of other texts are computed again.
 
     Args:
-        in_channels (int): Channels of the video feature, the size of CLIP's
-            joint embedding.
+        in_channels (int): Size of CLIP's joint embedding.
         patch_channels (int): Channels of the backbone's patch features.
         class_names (str | Sequence[str]): See :func:`load_class_names`.
-        num_classes (int, optional): Number of classes. Defaults to that of
-            the class names.
         templates (str | Sequence[str]): See :func:`load_templates`. The
             features of several are averaged. Defaults to the bare name.
         text_encoder (dict, optional): Arguments of :class:`CLIPTextEncoder`;

@@ -29,8 +29,6 @@ class MultiframeIntegrationTransformer(BaseModule):
         embed_dims (int): Channels of the frame features.
         num_frames (int): Frames of the position embedding; another number of
             frames interpolates it.
-        num_layers (int): Encoder layers.
-        init_cfg (dict, optional): Initialization config.
     """
 
     def __init__(self,

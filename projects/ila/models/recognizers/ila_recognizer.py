@@ -34,17 +34,14 @@ def use_batch_statistics(model: nn.Module) -> Iterator[None]:
 class ILARecognizer(BaseRecognizer):
     """Video recognizer with implicit learnable alignment.
 
-    Weights of plain CLIP, with the names of OpenAI, open_clip or Hugging Face,
-    and of the released ILA are renamed when they are loaded.
+    Weights of CLIP and of the released ILA are renamed when they are loaded.
 
     Args:
-        backbone (dict): Config of ``ILAVisionTransformer`` or
-            ``ILABackbone``.
+        backbone (dict): Config of an ``ILABackbone``.
         cls_head (dict): Config of ``ILATextHead`` or ``ILALinearHead``.
         neck (dict, optional): Config of ``MultiframeIntegrationTransformer``.
             None averages the frames.
-        align_loss_weight (float): Weight of the alignment loss, which is
-            summed over the blocks.
+        align_loss_weight (float): Weight of the sum of alignment losses.
         bf16 (bool): Whether backbone and neck compute in bfloat16 where
             ``torch.autocast`` finds that safe; weights and head stay as they
             are, and no loss scaling is needed.

@@ -20,8 +20,8 @@ class ReleasedAlignment(TemporalModule):
 
     Args:
         predictor (dict): Arguments of :class:`InteractivePointPredictor`,
-            whose ``channels``, half of them for each frame of a pair, are 256
-            and whose ``refine`` is True unless given here.
+            with other defaults: ``channels=256``, half of them for each frame
+            of a pair, and ``refine=True``.
         **alignment: Other arguments of :class:`ImplicitAlignment`.
     """
 

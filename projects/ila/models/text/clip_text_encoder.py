@@ -15,7 +15,6 @@ class CLIPTextEncoder(BaseModule):
     """CLIP's text tower, frozen, through open_clip.
 
     Args:
-        width (int): Channels of the tokens.
         out_channels (int): Size of CLIP's joint embedding.
         context_length (int): Tokens of the longest text.
     """

@@ -12,10 +12,9 @@ class DividedAttention(TemporalModule):
     """The divided attention of TimeSformer (arXiv:2102.05095).
 
     Each token first attends to those of the same place in all frames; those
-    of its own frame follow in the block. Unlike there every frame has a class
-    token, if the images have one; they attend to each other like the patches
-    of a place. Positions in time are a sinusoid instead of learned, so that
-    any number of frames can be taken. The last layer is zero at first.
+    of its own frame follow in the block. Unlike there every frame has its own
+    class token, and positions in time are a sinusoid, so that any number of
+    frames can be taken. The last layer is zero at first.
     """
 
     def __init__(self, embed_dims: int, num_heads: int) -> None:
