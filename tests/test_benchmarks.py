@@ -140,7 +140,7 @@ def test_ablation_of_another_image_model(tmp_path, kind):
         weights_only=False)['state_dict']
     assert len(image) > 25
     for key, value in image.items():
-        assert torch.equal(trained[f'backbone.image.model.{key}'], value)
+        assert torch.equal(trained[f'backbone.{key}'], value)
 
 
 @pytest.mark.parametrize('points', [[(0., 0.)], [(0.6, -0.4), (-0.2, 0.7)]])

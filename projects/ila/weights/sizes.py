@@ -79,7 +79,7 @@ def is_released_config(model_cfg: ConfigDict) -> bool:
 
 
 def adopt_stem(model_cfg: ConfigDict, state_dict: StateDict) -> ConfigDict:
-    """Give a config of the released form the first layer of the weights.
+    """Give a config of released weights their predictor's first layer.
 
     Both first layers of the predictor are released for Kinetics-400.
 
@@ -90,7 +90,7 @@ def adopt_stem(model_cfg: ConfigDict, state_dict: StateDict) -> ConfigDict:
 
     Returns:
         ConfigDict: A copy with the ``stem`` that the weights have;
-        ``model_cfg`` itself if config or weights are of another form.
+        ``model_cfg`` itself if config or weights are of another module.
     """
     if not is_released_config(model_cfg) or not has_released_form(state_dict):
         return model_cfg
