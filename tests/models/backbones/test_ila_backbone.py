@@ -124,7 +124,8 @@ def test_exports(image):
         Frames(model), (torch.randn(2, 3, 4, 32, 32), ),
         dynamic_shapes=({
             0: torch.export.Dim('batch')
-        }, ))
+        }, ),
+        strict=True)
     video = torch.randn(3, 3, 4, 32, 32)
     torch.testing.assert_close(program.module()(video), model(video).frames)
 
