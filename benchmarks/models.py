@@ -136,7 +136,7 @@ def soft_masks(alignment: ImplicitAlignment, points: Tensor,
 
 
 def align_pairs(alignment: ImplicitAlignment, maps: Tensor) -> tuple:
-    """Align ``(B, T, C, H, W)`` as one would first write it down.
+    """Align ``(B, T, C, H, W)``, written plainly.
 
     Pairs are concatenated, layouts permuted, nine masks built and both
     aligned frames of every pair kept; the loss is always computed.
@@ -168,7 +168,7 @@ def _to_maps(patches: Tensor) -> Tensor:
 
 
 class StraightforwardToken(TokenAlignment):
-    """The token form as one would first write it down."""
+    """``TokenAlignment``, written plainly."""
 
     def forward(self, patches, class_token=None, disturb=None, with_loss=True):
         """Align as the optimised module does."""
@@ -180,7 +180,7 @@ class StraightforwardToken(TokenAlignment):
 
 
 class StraightforwardReleased(ReleasedAlignment):
-    """The released form as one would first write it down."""
+    """``ReleasedAlignment``, written plainly."""
 
     def forward(self, patches, class_token=None, disturb=None, with_loss=True):
         """Align as the optimised module does."""

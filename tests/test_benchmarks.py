@@ -123,8 +123,8 @@ def test_ablation(tmp_path):
 
 
 @pytest.mark.parametrize('kind', ['eva02', 'dinov2'])
-def test_ablation_of_another_image_backbone(tmp_path, kind):
-    """Without learning, the image backbone stays as it was trained."""
+def test_ablation_of_another_image_model(tmp_path, kind):
+    """Without learning, the image model stays as it was trained."""
     name = f'ila_motion_{kind}'
     lines = run('ablation.py', '--config',
                 f'{ROOT}/configs/generality/{name}.py', '--only', 'ILA token',
@@ -140,7 +140,7 @@ def test_ablation_of_another_image_backbone(tmp_path, kind):
         weights_only=False)['state_dict']
     assert len(image) > 25
     for key, value in image.items():
-        assert torch.equal(trained[f'backbone.image_backbone.{key}'], value)
+        assert torch.equal(trained[f'backbone.{key}'], value)
 
 
 @pytest.mark.parametrize('points', [[(0., 0.)], [(0.6, -0.4), (-0.2, 0.7)]])
@@ -149,7 +149,7 @@ def test_point_places(tmp_path, points):
     config, checkpoint = tmp_path / 'config.py', tmp_path / 'weights.pth'
     config.write_text(f"""
 _base_ = ['{ROOT}/configs/ila_motion_ablation.py']
-model = dict(backbone=dict(alignment=dict(num_points={len(points)})))
+model = dict(backbone=dict(temporal=dict(num_points={len(points)})))
 """)
     model = MODELS.build(Config.fromfile(config).model)
     for name, parameter in model.named_parameters():

@@ -13,11 +13,14 @@ from videos import write_video
 from mmaction.registry import (DATASETS, HOOKS, MODELS, PARAM_SCHEDULERS,
                                TRANSFORMS)
 from mmaction.structures import ActionDataSample
+from projects.ila.weights import is_temporal
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 LEAVES = sorted(
     str(path.relative_to(CONFIGS)) for folder in ('.', 'released')
     for path in CONFIGS.joinpath(folder).glob('ila_vit*.py'))
+GENERALITY = sorted(
+    path.name for path in CONFIGS.joinpath('generality').glob('*_k400.py'))
 NUM_CLASSES = dict(k400=400, k600=600, k700=700, ssv2=174, custom=2)
 NORMS = (torch.nn.LayerNorm, torch.nn.modules.batchnorm._BatchNorm)
 
@@ -76,11 +79,10 @@ def test_sizes():
     found = set()
     for name in LEAVES:
         model = Config.fromfile(CONFIGS / name).model
-        stem = model.backbone.get('alignment',
-                                  {}).get('predictor',
-                                          {}).get('stem', 'separable')
+        stem = model.backbone.temporal.get('predictor',
+                                           {}).get('stem', 'separable')
         found.add((name, model.backbone.arch, model.backbone.img_size,
-                   model.neck.num_frames, model.backbone.form,
+                   model.neck.num_frames, model.backbone.temporal.type,
                    model.cls_head.type, stem))
     # The published rows.
     rows = (
@@ -98,13 +100,47 @@ def test_sizes():
     )
     heads = dict(
         k400=('ILATextHead', 'separable'), ssv2=('ILALinearHead', 'dense'))
-    expected = {(f'{folder}ila_{name}.py', *sizes, form, *heads[name[-4:]])
+    expected = {(f'{folder}ila_{name}.py', *sizes, temporal, *heads[name[-4:]])
                 for name, *sizes in rows
-                for folder, form in (('', 'token'), ('released/', 'released'))}
-    expected |= {(f'ila_vitb16_{name}.py', 'clip-b/16', 224, 8, 'token',
-                  'ILATextHead', 'separable')
+                for folder, temporal in (('', 'TokenAlignment'),
+                                         ('released/', 'ReleasedAlignment'))}
+    expected |= {(f'ila_vitb16_{name}.py', 'clip-b/16', 224, 8,
+                  'TokenAlignment', 'ILATextHead', 'separable')
                  for name in ('k600', 'k700', 'custom')}
     assert found == expected
+
+
+@pytest.mark.parametrize('name', GENERALITY)
+def test_other_image_models(name):
+    cfg = Config.fromfile(CONFIGS / 'generality' / name)
+    again = Config.fromstring(cfg.pretty_text, '.py')
+    assert again._cfg_dict == cfg._cfg_dict
+    preprocessor = cfg.model.data_preprocessor
+    for blending in preprocessor.blending.augments:
+        assert blending.num_classes == cfg.model.cls_head.num_classes
+    erase, = (
+        transform for transform in cfg.train_dataloader.dataset.pipeline
+        if transform.get('op') == 'RandomErasing')
+    assert tuple(erase.value) == tuple(map(round, preprocessor.mean))
+
+    model = build_model(cfg.model).eval()
+    logits = model(torch.empty(2, 1, 3, 8, 224, 224, device='meta'))['logits']
+    assert logits.shape == (2, 400)
+    optimizer = build_optim_wrapper(model, cfg.optim_wrapper).optimizer
+    groups = {
+        parameter: group
+        for group in optimizer.param_groups
+        for parameter in group['params']
+    }
+    for name, parameter in model.named_parameters():
+        rate = groups[parameter]['lr'] / 8e-6
+        expected = 62.5 if is_temporal(name) else 50.
+        if name.startswith('backbone.image.'):
+            expected = 1.
+        assert rate == pytest.approx(expected), name
+        # Normalisations, the layers' scales, biases and positions.
+        spared = parameter.dim() == 1 or name == 'neck.pos_embed'
+        assert (groups[parameter]['weight_decay'] == 0) == spared, name
 
 
 @pytest.mark.parametrize(
@@ -234,17 +270,19 @@ CLIP = {
     'backbone.image.model.layers.#.ffn.': (8e-6, 1e-3),
 }
 NEW = {
-    'backbone.image.model.layers.#.alignment.': (5e-4, 1e-2),
+    'backbone.temporal.#.alignment.': (5e-4, 1e-2),
     'neck.pos_embed': (4e-4, 0.),
     'neck.layers.': (4e-4, 3e-3),
 }
 RELEASED = {
     **dict.fromkeys(CLIP),
     **NEW,
-    'backbone.image.model.layers.#.message_fc.': (5e-4, 1e-2),
-    'backbone.image.model.layers.#.message_ln.': (5e-4, 0.),
-    'backbone.image.model.layers.#.temporal_skip_fc.': (8e-5, 1e-3),
-    'backbone.image.model.layers.#.temporal_skip_align_fc.': (8e-5, 1e-3),
+    'backbone.temporal.#.message_fc.': (5e-4, 1e-2),
+    'backbone.temporal.#.message_ln.': (5e-4, 0.),
+    'backbone.temporal.#.temporal_conv.': (5e-4, 1e-2),
+    'backbone.temporal.#.temporal_fc.': (5e-4, 1e-2),
+    'backbone.temporal.#.skip_fc.': (8e-5, 1e-3),
+    'backbone.temporal.#.skip_align_fc.': (8e-5, 1e-3),
 }
 TEXT = {
     'cls_head.prompt.': (8e-5, 1e-3),

@@ -33,7 +33,7 @@ def test_metadata_is_that_of_the_configs(models):
         cfg = Config.fromfile(ROOT / model.config)
         backbone = cfg.model.backbone
         data = model.metadata.data
-        assert data['Form'] == backbone.form
+        assert data['Temporal module'] == backbone.temporal.type
         assert data['Architecture'].lower() == backbone.arch.replace(
             'clip-', 'vit-')
         assert data['Frame'] == cfg.model.neck.num_frames

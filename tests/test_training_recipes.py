@@ -12,36 +12,38 @@ from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 
 CONFIG = Path(__file__).resolve().parents[1] / 'configs/ila_vitb16_k400.py'
-ALIGNMENT = dict(
-    token=[
+TOKEN, RELEASED = 'TokenAlignment', 'ReleasedAlignment'
+ADDED = {
+    TOKEN: [
         'alignment.predictor.interaction.0.depthwise_conv',
         'alignment.predictor.interaction.0.pointwise_conv',
         'alignment.predictor.prediction', 'alignment.predictor.point'
     ],
-    released=[
-        'message_fc', 'message_ln', 'alignment.temporal_conv',
-        'alignment.temporal_fc', 'temporal_skip_fc', 'temporal_skip_align_fc',
-        'alignment.predictor.interaction.0.depthwise_conv',
+    RELEASED: [
+        'message_fc', 'message_ln', 'temporal_conv', 'temporal_fc', 'skip_fc',
+        'skip_align_fc', 'alignment.predictor.interaction.0.depthwise_conv',
         'alignment.predictor.interaction.0.pointwise_conv',
         'alignment.predictor.interaction.1', 'alignment.predictor.reduction',
         'alignment.predictor.prediction', 'alignment.predictor.point'
-    ])
+    ]
+}
 CLIP = [
-    'backbone.image.model.cls_token', 'backbone.image.model.pos_embed', 'backbone.image.model.patch_embed',
-    'backbone.image.model.pre_norm', 'backbone.image.model.ln1', 'backbone.image.proj',
-    'backbone.image.model.layers.0.ln1', 'backbone.image.model.layers.0.attn', 'backbone.image.model.layers.0.ln2',
-    'backbone.image.model.layers.0.ffn'
+    'backbone.image.model.cls_token', 'backbone.image.model.pos_embed',
+    'backbone.image.model.patch_embed', 'backbone.image.model.pre_norm',
+    'backbone.image.model.ln1', 'backbone.image.proj',
+    'backbone.image.model.layers.0.ln1', 'backbone.image.model.layers.0.attn',
+    'backbone.image.model.layers.0.ln2', 'backbone.image.model.layers.0.ffn'
 ]
 NEW = ['neck', 'cls_head.prompt', 'cls_head.logit_scale']
 TEXT_TOWER = ['cls_head.text_encoder']
 
 
-def build(temporal=dict(type='TokenAlignment'), **settings):
+def build(temporal=TOKEN, **settings):
     torch.manual_seed(0)
     cfg = Config.fromfile(CONFIG)
     cfg.merge_from_dict({
-        'model.backbone.form':
-        form,
+        'model.backbone.temporal.type':
+        temporal,
         'model.backbone.arch':
         dict(
             _delete_=True,
@@ -83,18 +85,17 @@ def step(model, optim_wrapper):
     return model.train_step(data, optim_wrapper)
 
 
-@pytest.mark.parametrize('form', ['token', 'released'])
+@pytest.mark.parametrize('temporal', ADDED)
 @pytest.mark.parametrize('frozen', [False, True])
 @pytest.mark.parametrize('bf16', [False, True])
-def test_moved_parameters(form, frozen, bf16):
+def test_moved_parameters(temporal, frozen, bf16):
     model, optim_wrapper = build(
-        form, **{
+        temporal, **{
             'model.backbone.freeze_image': frozen,
             'model.bf16': bf16
         })
     before = copy.deepcopy(dict(model.named_parameters()))
-    # The released form's skip layers start from zero and let nothing through
-    # in the first step.
+    # Skip layers start from zero and let nothing through in the first step.
     for _ in range(3):
         losses = step(model, optim_wrapper)
         assert all(value.isfinite().all() for value in losses.values())
@@ -103,7 +104,9 @@ def test_moved_parameters(form, frozen, bf16):
         for name, value in model.named_parameters()
         if not torch.equal(value, before[name])
     }
-    expected = NEW + [f'backbone.image.model.layers.0.{part}' for part in ALIGNMENT[form]]
+    expected = NEW + [
+        f'backbone.temporal.0.{part}' for part in ADDED[temporal]
+    ]
     expected += [] if frozen else CLIP
     still = TEXT_TOWER + (CLIP if frozen else [])
     for name in before:
@@ -132,7 +135,7 @@ def test_layer_wise_learning_rates():
         'backbone.image.model.pre_norm.weight': 2,
         'backbone.image.model.patch_embed.projection.weight': 2,
         'backbone.image.model.layers.0.attn.qkv.weight': 1,
-        'backbone.image.model.layers.0.alignment.predictor.point.0.weight': 0,
+        'backbone.temporal.0.alignment.predictor.point.0.weight': 0,
         'backbone.image.proj.weight': 0,
         'neck.layers.0.attn.qkv.weight': 0,
         'cls_head.logit_scale': 0,
@@ -156,12 +159,12 @@ def amp_on_cpu(monkeypatch):
                         partial(torch.autocast, 'cpu'))
 
 
-@pytest.mark.parametrize('form', ['token', 'released'])
-def test_fp16_with_loss_scaling_learns_what_float32_does(amp_on_cpu, form):
+@pytest.mark.parametrize('temporal', ADDED)
+def test_fp16_with_loss_scaling_learns_what_float32_does(amp_on_cpu, temporal):
     runs = []
     for dtype in ('float32', 'float16'):
         model, optim_wrapper = build(
-            form, **{
+            temporal, **{
                 'optim_wrapper.dtype': dtype,
                 'optim_wrapper.loss_scale': 256.,
                 'optim_wrapper.optimizer.lr': 1e-5

@@ -63,29 +63,35 @@ SEPARABLE, DENSE = (
 
 @pytest.mark.parametrize('kwargs, message', [
     (dict(temporal=dict(type='TokenAlignment')),
-     "form 'released', the model has 'token'"),
+     'message_fc, message_ln, skip.*, the model has alignment; fix '
+     "`model.backbone.temporal.type='ReleasedAlignment'"),
     (dict(
         temporal=dict(type='ReleasedAlignment'),
-        arch=dict(feedforward_channels=64)),
-     r'ffn.*mend `arch` and the sizes'),
+        arch=dict(feedforward_channels=64)), r'ffn.*fix `arch` and the sizes'),
     (dict(temporal=dict(type='ReleasedAlignment'), arch=dict(num_layers=4)),
      r'lack \d+ entries that the model needs \(backbone.image.model.layers.3'),
     (dict(temporal=dict(type='ReleasedAlignment'), arch=dict(num_layers=2)),
      r'have \d+ that it lacks \(backbone.image.model.layers.2'),
-    (dict(temporal=dict(type='ReleasedAlignment'), alignment=DENSE),
-     r'alignment.predictor.interaction.*mend `model.backbone`'),
-    (dict(form='none'), "form 'released', the model has none of its own"),
+    (dict(temporal=dict(type='ReleasedAlignment', **DENSE)),
+     r'alignment.predictor.interaction.*fix `model.backbone`'),
+    (dict(temporal=None), 'message_ln.*, the model has none; fix'),
 ])
-def test_other_form_or_size_is_refused(released, kwargs, message):
+def test_other_module_or_size_is_refused(released, kwargs, message):
     weights = convert_released(released[1])
     with pytest.raises(ValueError, match=message):
         build(released, **kwargs).load_state_dict(weights, strict=False)
 
 
-@pytest.mark.parametrize('form', ['divided', 'message'])
-def test_temporal_weights_are_not_taken_for_clips(released, form):
-    weights = build(released, form=form).state_dict()
-    with pytest.raises(ValueError, match=f"form '{form}', the model has"):
+COMPARISONS = [
+    f'projects.ila.models.temporal.comparisons.{name}'
+    for name in ('DividedAttention', 'MessageToken')
+]
+
+
+@pytest.mark.parametrize('kind', COMPARISONS)
+def test_temporal_weights_are_not_taken_for_clips(released, kind):
+    weights = build(released, temporal=dict(type=kind)).state_dict()
+    with pytest.raises(ValueError, match='_attn.*, the model has alignment'):
         build(
             released, temporal=dict(type='TokenAlignment')).load_state_dict(
                 weights, strict=False)
@@ -97,9 +103,8 @@ def test_released_ssv2_weights_are_refused_by_a_text_model(released):
         model = build(
             released,
             cls_head=TEXT_HEAD,
-            temporal=dict(type='ReleasedAlignment'),
-            alignment=alignment)
-        with pytest.raises(ValueError, match='weights lack .* mend|take'):
+            temporal=dict(type='ReleasedAlignment', **alignment))
+        with pytest.raises(ValueError, match='weights lack .* fix|take'):
             model.load_state_dict(weights, strict=False)
 
 
@@ -108,10 +113,16 @@ def clip(released):
     return dict(clip_of(released[1]), input_resolution=torch.tensor(64))
 
 
-@pytest.mark.parametrize('form', ['token', 'divided', 'message', 'none'])
-def test_clip_file_fills_all_but_what_it_lacks(released, clip, tmp_path, form):
+@pytest.mark.parametrize('settings', [
+    *(dict(temporal=dict(type=kind))
+      for kind in ('TokenAlignment', *COMPARISONS)),
+    dict(temporal=None),
+    dict(layers=[1]),
+])
+def test_clip_file_fills_all_but_what_it_lacks(released, clip, tmp_path,
+                                               settings):
     torch.save(clip, tmp_path / 'clip.pt')
-    model = build(released, form=form)
+    model = build(released, **settings)
     model.init_weights()
     before = {
         name: value.clone()
@@ -121,16 +132,13 @@ def test_clip_file_fills_all_but_what_it_lacks(released, clip, tmp_path, form):
     load_checkpoint(model, str(tmp_path / 'clip.pt'), map_location='cpu')
     expected = convert_clip(clip)
     for name, value in model.state_dict().items():
-        own = (
-            name.startswith(('neck', 'cls_head'))
-            or any(f'.{part}' in name
-                   for part in ('alignment.', 'temporal_', 'message_')))
+        own = name.startswith(('neck.', 'cls_head.', 'backbone.temporal.'))
         assert own == (name not in expected), name
         assert torch.equal(value, (before if own else expected)[name]), name
 
 
 @pytest.mark.parametrize('arch, message', [
-    (dict(patch_size=8), r'patch_embed.*mend `arch`'),
+    (dict(patch_size=8), r'patch_embed.*fix `arch`'),
     (dict(num_layers=2),
      r'have \d+ that it lacks \(backbone.image.model.layers.2'),
     (dict(num_layers=4),

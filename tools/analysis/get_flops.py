@@ -16,8 +16,8 @@ from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 from mmaction.registry import MODELS  # noqa: E402
 from mmaction.structures import ActionDataSample  # noqa: E402
 from projects.ila.weights import is_temporal  # noqa: E402
-from projects.ila.weights.names import KINETICS_CLASSES  # noqa: E402
-from projects.ila.weights.names import SSV2_CLASSES  # noqa: E402
+from projects.ila.weights.released_names import KINETICS_CLASSES  # noqa: E402
+from projects.ila.weights.released_names import SSV2_CLASSES  # noqa: E402
 
 # GFLOPs per view in the paper, which are MACs: by number of classes, then
 # (arch, image size, frames).

@@ -7,7 +7,8 @@ from mmaction.registry import MODELS
 from ..models.heads import ILATextHead
 from ..models.text import load_class_names
 from ..weights import convert_released, released_sizes, released_stem
-from ..weights.names import SSV2_CLASSES, StateDict
+from ..weights.names import StateDict
+from ..weights.released_names import SSV2_CLASSES
 
 # Weights that only one of the two releases has.
 _MARKS = dict(k400='prompts_visual_proj', ssv2='mit.classify_head.2.weight')

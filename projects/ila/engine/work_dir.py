@@ -25,9 +25,6 @@ def lock_work_dir(work_dir: str) -> None:
     The system gives the lock back, however the process ends. Workers that it
     leaves do not hold it.
 
-    Args:
-        work_dir (str): The folder.
-
     Raises:
         BlockingIOError: Another process trains in the folder.
     """
@@ -51,9 +48,6 @@ def unlock_work_dir(work_dir: str) -> None:
 
 def check_unlocked(work_dir: str) -> None:
     """Refuse a folder that another training works in.
-
-    Args:
-        work_dir (str): The folder.
 
     Raises:
         BlockingIOError: Another process trains in it.
@@ -125,9 +119,6 @@ def find_latest_checkpoint(work_dir: str) -> Optional[str]:
     It is the one that the file ``last_checkpoint`` names, in this folder even
     if the folder was moved or copied, or else the newest one in the folder
     that can be read.
-
-    Args:
-        work_dir (str): The folder.
 
     Returns:
         str, optional: The checkpoint. None if there are none.

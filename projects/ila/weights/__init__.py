@@ -1,9 +1,12 @@
-from .check import check_all_weights, check_weights
+from .check import check_weights
 from .checkpoint import (find_weights, hash_weights, read_checkpoint,
                          write_checkpoint)
-from .names import (convert_clip, convert_released, convert_to_ila, is_clip,
-                    is_hugging_face_clip, is_released, is_temporal,
-                    is_text_feature, released_stem, revert_released)
+from .clip_names import convert_clip, is_hugging_face_clip
+from .conversion import (check_all_weights, convert_to_ila, is_clip,
+                         prepare_weights)
+from .names import is_temporal, is_text_feature
+from .released_names import (convert_released, is_released, released_stem,
+                             revert_released)
 from .remote_file import local_copy
 from .sizes import adopt_stem, clip_sizes, is_released_config, released_sizes
 
@@ -12,6 +15,6 @@ __all__ = [
     'convert_clip', 'convert_released', 'convert_to_ila', 'find_weights',
     'hash_weights', 'is_clip', 'is_hugging_face_clip', 'is_released',
     'is_released_config', 'is_temporal', 'is_text_feature', 'local_copy',
-    'read_checkpoint', 'released_sizes', 'released_stem', 'revert_released',
-    'write_checkpoint'
+    'prepare_weights', 'read_checkpoint', 'released_sizes', 'released_stem',
+    'revert_released', 'write_checkpoint'
 ]

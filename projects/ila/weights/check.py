@@ -2,12 +2,10 @@
 from typing import Iterable, Set
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..utils import naming_source
-from .checkpoint import find_weights
-from .names import (StateDict, convert_to_ila, has_released_form, is_temporal,
-                    is_text_feature)
+from .names import StateDict, is_temporal, is_text_feature
+from .released_names import has_released_form
 
 _TOWER = 'cls_head.text_encoder.'
 
@@ -72,7 +70,7 @@ def check_weights(own: StateDict,
         own (dict[str, Tensor]): The state dict of an ``ILARecognizer``.
         state_dict (dict[str, Tensor]): The weights, with the same names.
         partial (bool): Whether weights of plain CLIP and another head are
-            fine, as at the start of a training. Defaults to True.
+            fine, as at the start of a training.
 
     Raises:
         ValueError: The weights are of another temporal module or size, hold
@@ -85,8 +83,8 @@ def check_weights(own: StateDict,
         if has_released_form(state_dict):
             fix = ".type='ReleasedAlignment'"
         raise ValueError(
-            'the weights are of a temporal module with '
-            f'{_list(parts)}, the model has {_list(own_parts)}; fix '
+            f'the weights have {_list(parts - own_parts)} in their temporal '
+            f'modules, the model has {_list(own_parts)}; fix '
             f'`model.backbone.temporal{fix}`')
     names = {name for name in own if not is_text_feature(name)}
     given = {name for name in state_dict if not is_text_feature(name)}
@@ -129,21 +127,3 @@ def check_weights(own: StateDict,
             f'the weights lack {len(missing)} entries that the model needs '
             f'({_list(missing)}) and have {len(left_over)} that it lacks '
             f'({_list(left_over)}); {fix}')
-
-
-def check_all_weights(model: nn.Module, checkpoint: dict, path: str) -> None:
-    """Refuse a checkpoint that does not hold exactly a model's weights.
-
-    Args:
-        model (nn.Module): An ``ILARecognizer``.
-        checkpoint (dict): What the file holds, with the names of this
-            project, of the released ILA or of CLIP.
-        path (str): The file, for the error message.
-
-    Raises:
-        ValueError: See :func:`find_weights` and :func:`check_weights`.
-    """
-    weights = convert_to_ila(
-        find_weights(checkpoint, path), model.cls_head.num_classes)
-    with naming_source(path):
-        check_weights(model.state_dict(), weights, partial=False)

@@ -216,7 +216,7 @@ def write_checkpoint(path: str, checkpoint: dict) -> None:
             them as entry ``ila``.
 
     Raises:
-        ValueError: The released code can not read such a file.
+        ValueError: The released code cannot read such a file.
     """
     if path.endswith('.safetensors') and 'state_dict' not in checkpoint:
         raise ValueError(f"'{path}': the released code reads no safetensors; "

@@ -5,7 +5,9 @@ import re
 from mmengine.config import ConfigDict
 from mmengine.logging import print_log
 
-from .names import StateDict, has_released_form, released_stem
+from mmaction.registry import MODELS
+from .names import StateDict
+from .released_names import has_released_form, released_stem
 
 
 def _count_blocks(state_dict: StateDict, prefix: str) -> int:
@@ -70,13 +72,14 @@ def released_sizes(state_dict: StateDict) -> dict:
 
 
 def is_released_config(model_cfg: ConfigDict) -> bool:
-    """Whether a recognizer's config is of the released form."""
+    """Whether a config's temporal module is what the released weights need."""
     temporal = model_cfg.get('backbone', dict()).get('temporal') or dict()
-    return temporal.get('type') == 'ReleasedAlignment'
+    kind = MODELS.get(temporal['type']) if 'type' in temporal else None
+    return getattr(kind, 'released', False)
 
 
 def adopt_stem(model_cfg: ConfigDict, state_dict: StateDict) -> ConfigDict:
-    """Give a config of the released form the first layer of the weights.
+    """Give a config of released weights their predictor's first layer.
 
     Both first layers of the predictor are released for Kinetics-400.
 
@@ -87,7 +90,7 @@ def adopt_stem(model_cfg: ConfigDict, state_dict: StateDict) -> ConfigDict:
 
     Returns:
         ConfigDict: A copy with the ``stem`` that the weights have;
-        ``model_cfg`` itself if config or weights are of another form.
+        ``model_cfg`` itself if config or weights are of another module.
     """
     if not is_released_config(model_cfg) or not has_released_form(state_dict):
         return model_cfg

@@ -6,9 +6,17 @@ import torch
 
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
-from projects.ila.models.common import ImplicitAlignment
-from projects.ila.models.layers import ALIGNMENT_LAYERS, LAYERS
-from projects.ila.weights import is_alignment
+from projects.ila.models.alignment import ImplicitAlignment
+from projects.ila.models.temporal import comparisons
+from projects.ila.weights import is_temporal
+
+TOKEN, RELEASED = ALIGNMENTS = ['TokenAlignment', 'ReleasedAlignment']
+SHIFT, DIVIDED, MESSAGE, NEIGHBOURS = COMPARISONS = [
+    f'{comparisons.__name__}.{name}'
+    for name in ('TemporalShift', 'DividedAttention', 'MessageToken',
+                 'NeighbourAverage')
+]
+OTHERS = [None, *COMPARISONS]
 
 CONFIG = dict(
     type='ILARecognizer',
@@ -32,10 +40,10 @@ CONFIG = dict(
         format_shape='NCTHW'))
 
 
-def build(temporal=dict(type='TokenAlignment'), **kwargs):
+def build(temporal=TOKEN, **kwargs):
     torch.manual_seed(0)
     config = copy.deepcopy(CONFIG)
-    config['backbone']['form'] = form
+    config['backbone']['temporal'] = temporal and dict(type=temporal)
     model = MODELS.build({**config, **kwargs})
     model.init_weights()
     return model
@@ -45,9 +53,9 @@ def samples(labels):
     return [ActionDataSample().set_gt_label(label) for label in labels]
 
 
-@pytest.mark.parametrize('form', ['token', 'released'])
-def test_loss_has_its_own_weighted_alignment_term(form):
-    model = build(form, align_loss_weight=0.5).eval()
+@pytest.mark.parametrize('temporal', ALIGNMENTS)
+def test_loss_has_its_own_weighted_alignment_term(temporal):
+    model = build(temporal, align_loss_weight=0.5).eval()
     inputs = torch.randn(2, 1, 3, 4, 32, 32)
     losses = model(inputs, samples([1, 3]), mode='loss')
     per_block = model(inputs)['cos_loss']
@@ -60,9 +68,9 @@ def test_loss_has_its_own_weighted_alignment_term(form):
     assert 'loss_align' in log
 
 
-@pytest.mark.parametrize('form', LAYERS)
-def test_every_trained_parameter_gets_a_gradient(form):
-    model = build(form)
+@pytest.mark.parametrize('temporal', [*ALIGNMENTS, *OTHERS])
+def test_every_trained_parameter_gets_a_gradient(temporal):
+    model = build(temporal)
     losses = model(
         torch.randn(2, 1, 3, 4, 32, 32), samples([1, 3]), mode='loss')
     model.parse_losses(losses)[0].backward()
@@ -103,8 +111,8 @@ def test_max_testing_views_changes_nothing_but_memory():
 
 def test_batch_statistics_take_one_view_of_all_videos_at_a_time():
     inputs = torch.randn(3, 2, 3, 4, 32, 32)
-    model = build('released', test_cfg=dict(batch_statistics=True)).eval()
-    expected = build('released').eval()
+    model = build(RELEASED, test_cfg=dict(batch_statistics=True)).eval()
+    expected = build(RELEASED).eval()
     with torch.no_grad():
         results = model(inputs, samples([0, 1, 2]), mode='predict')
         views = []
@@ -128,7 +136,7 @@ def test_batch_statistics_take_one_view_of_all_videos_at_a_time():
 def test_batch_statistics_that_cannot_be(settings, message):
     with pytest.raises(ValueError, match=message):
         model = build(
-            'none', test_cfg=dict(batch_statistics=True, **settings)).eval()
+            None, test_cfg=dict(batch_statistics=True, **settings)).eval()
         model(torch.randn(1, 1, 3, 4, 32, 32))
 
 
@@ -143,21 +151,21 @@ class CountingBackend:
         return graph.forward
 
 
-@pytest.mark.parametrize('form, bf16', [
-    ('token', False),
-    ('token', True),
-    ('released', False),
-    ('released', True),
-    ('shift', False),
-    ('divided', True),
-    ('message', True),
-    ('neighbours', False),
+@pytest.mark.parametrize('temporal, bf16', [
+    (TOKEN, False),
+    (TOKEN, True),
+    (RELEASED, False),
+    (RELEASED, True),
+    (SHIFT, False),
+    (DIVIDED, True),
+    (MESSAGE, True),
+    (NEIGHBOURS, False),
 ])
-def test_compiles_one_graph_for_training_and_one_for_inference(form, bf16):
+def test_compiles_one_graph_for_training_and_one_for_inference(temporal, bf16):
     torch._dynamo.reset()
     backend = CountingBackend()
-    model = build(form, bf16=bf16, compile=dict(backend=backend))
-    plain = build(form, bf16=bf16)
+    model = build(temporal, bf16=bf16, compile=dict(backend=backend))
+    plain = build(temporal, bf16=bf16)
     # On a CPU PyTorch convolves fewer than 16 pairs of frames in another way.
     for batch in (8, 6, 9):
         inputs = torch.randn(batch, 1, 3, 4, 32, 32)
@@ -212,12 +220,12 @@ def test_compiled_models_are_copied():
     assert not torch.allclose(after, before)
 
 
-@pytest.mark.parametrize('form', ['token', 'released'])
-def test_bf16_stays_close_and_ends_in_single_precision(form):
-    model, plain = build(form, bf16=True).eval(), build(form).eval()
+@pytest.mark.parametrize('temporal', ALIGNMENTS)
+def test_bf16_stays_close_and_ends_in_single_precision(temporal):
+    model, plain = build(temporal, bf16=True).eval(), build(temporal).eval()
     inputs = torch.randn(2, 2, 3, 4, 32, 32)
     types = []
-    model.backbone.layers[0].attn.qkv.register_forward_hook(
+    model.backbone.image.blocks[0].attn.qkv.register_forward_hook(
         lambda module, args, output: types.append(output.dtype))
     with torch.no_grad():
         feats, _ = model.extract_feat(inputs, test_mode=True)
@@ -229,9 +237,9 @@ def test_bf16_stays_close_and_ends_in_single_precision(form):
         own, other, rtol=0, atol=2e-2 * other.abs().max().item())
 
 
-@pytest.mark.parametrize('form', ['token', 'released'])
-def test_prediction_computes_no_alignment_loss(form, monkeypatch):
-    model = build(form).eval()
+@pytest.mark.parametrize('temporal', ALIGNMENTS)
+def test_prediction_computes_no_alignment_loss(temporal, monkeypatch):
+    model = build(temporal).eval()
     calls = []
     monkeypatch.setattr(ImplicitAlignment, 'loss', calls.append)
     with torch.no_grad():
@@ -250,10 +258,9 @@ def test_frames_of_one_video_do_not_touch_another():
     assert not torch.equal(first['logits'][1], second['logits'][1])
 
 
-@pytest.mark.parametrize(
-    'form', [form for form in LAYERS if form not in ALIGNMENT_LAYERS])
-def test_other_forms_have_no_alignment_loss(form):
-    model = build(form)
+@pytest.mark.parametrize('temporal', OTHERS)
+def test_others_have_no_alignment_loss(temporal):
+    model = build(temporal)
     inputs = torch.randn(2, 1, 3, 4, 32, 32)
     losses = model(inputs, samples([1, 3]), mode='loss')
     assert {'loss_cls', 'top1_acc', 'top5_acc'} == set(losses)
@@ -273,12 +280,12 @@ def test_without_neck_frames_are_averaged():
                                outputs['logits'][0].softmax(-1))
 
 
-def order_matters(form, **kwargs):
+def order_matters(temporal, **kwargs):
     """Relative difference of a video's logits in two orders of its frames."""
-    model = build(form, **kwargs).eval()
+    model = build(temporal, **kwargs).eval()
     for name, parameter in model.named_parameters():
         # Some start from zero or close to it.
-        if is_alignment(name) or name == 'neck.pos_embed':
+        if is_temporal(name) or name == 'neck.pos_embed':
             torch.nn.init.normal_(parameter, std=0.2)
     video = torch.randn(1, 4, 3, 32, 32)
     with torch.no_grad():
@@ -289,16 +296,16 @@ def order_matters(form, **kwargs):
     return ((first - second).abs().max() / first.abs().max()).item()
 
 
-@pytest.mark.parametrize('form', LAYERS)
-def test_order_of_frames_matters_with_neck(form):
-    assert order_matters(form) > 1e-3
+@pytest.mark.parametrize('temporal', [*ALIGNMENTS, *OTHERS])
+def test_order_of_frames_matters_with_neck(temporal):
+    assert order_matters(temporal) > 1e-3
 
 
-@pytest.mark.parametrize('form', LAYERS)
-def test_order_of_frames_matters_without_neck(form):
-    difference = order_matters(form, neck=None)
+@pytest.mark.parametrize('temporal', [*ALIGNMENTS, *OTHERS])
+def test_order_of_frames_matters_without_neck(temporal):
+    difference = order_matters(temporal, neck=None)
     # Messages of X-CLIP have no positions: there the neck alone knows them.
-    if form in ('none', 'message'):
+    if temporal in (None, MESSAGE):
         assert difference < 1e-5
     else:
         assert difference > 1e-3
@@ -318,5 +325,6 @@ def test_copies_check_their_own_weights(duplicate):
     other = duplicate(model)
     model.backbone.image.model.pos_embed = None
     other.load_state_dict(build().state_dict())
-    with pytest.raises(ValueError, match='form'):
-        other.load_state_dict(build('released').state_dict())
+    with pytest.raises(
+            ValueError, match='fix `model.backbone.temporal.type=.Rel'):
+        other.load_state_dict(build(RELEASED).state_dict())

@@ -26,11 +26,7 @@ class InvalidLossHook(Hook):
         self._batch: Optional[dict] = None
 
     def before_train(self, runner: Runner) -> None:
-        """Watch the model's losses.
-
-        Args:
-            runner (Runner): The runner of the training.
-        """
+        """Watch the model's losses."""
 
         def check(model: nn.Module, args: tuple, kwargs: dict,
                   output: Any) -> None:

@@ -15,22 +15,15 @@ class ImplicitAlignment(BaseModule):
     """Align pairs of frames around interactive points.
 
     Args:
-        embed_dims (int): Channels of the patch features.
         predictor (dict): Arguments of :class:`InteractivePointPredictor`.
-        target (str): See :class:`Pairs`. Defaults to ``'neighbour'``.
+        target (str): See :class:`Pairs`.
         num_points (int): Interactive points in each frame of a pair; see
-            :func:`pair_masks`. Defaults to 1.
-        motion_loss (bool): Whether the alignment loss leaves out what stays
-            in place: it compares features less their mean over the frames of
-            the video. What two frames share most is otherwise a still
-            background, which draws the points away from what moves. It is an
-            addition of this project and changes the training only.
-            Defaults to False.
-        radius (float): See :func:`soft_mask`. Defaults to 0.25.
-        slope (float): See :func:`soft_mask`. Defaults to 1.5.
-        disturbance (float): See :func:`soft_mask`; used in training.
-            Defaults to 0.2.
-        init_cfg (dict, optional): Initialization config.
+            :func:`pair_masks`.
+        motion_loss (bool): Whether the alignment loss compares features less
+            their mean over the frames, so that a still background does not
+            draw the points away from what moves. An addition of this project.
+        radius (float): See :func:`soft_mask`, as for the next two.
+        disturbance (float): Used in training only.
     """
 
     def __init__(self,
@@ -41,9 +34,8 @@ class ImplicitAlignment(BaseModule):
                  motion_loss: bool = False,
                  radius: float = 0.25,
                  slope: float = 1.5,
-                 disturbance: float = 0.2,
-                 init_cfg: Optional[dict] = None) -> None:
-        super().__init__(init_cfg)
+                 disturbance: float = 0.2) -> None:
+        super().__init__()
         if not isinstance(num_points, int) or num_points < 1:
             raise ValueError('num_points must be a whole number from 1 on, '
                              f"got '{num_points}'; fix "
@@ -55,28 +47,25 @@ class ImplicitAlignment(BaseModule):
         self.radius = radius
         self.slope = slope
         self.disturbance = disturbance
-        # Lowered in the course of training by DisturbanceDecayHook.
-        self.disturbance_scale = 1.
+        self.disturbance_scale = 1.  # Lowered by DisturbanceDecayHook.
 
     def switch_to_deploy(self) -> None:
-        """Fold the normalisations into the convolutions, for inference."""
         fuse_conv_bn(self.predictor)
 
     def forward(
             self,
             patches: Tensor,
             disturb: Optional[bool] = None) -> Tuple[Tensor, Tensor, Tensor]:
-        """Find the interactive points and the masks around them.
+        """Find interactive points in patches ``(B, T, H, W, C)``.
 
         Args:
-            patches (Tensor): Patch features, ``(B, T, H, W, C)``.
             disturb (bool, optional): Whether to disturb the masks. None
                 means in training only.
 
         Returns:
-            tuple[Tensor, Tensor, Tensor]: Interaction features and points of
-            the pairs, see :class:`InteractivePointPredictor`, and their soft
-            masks, ``(B, T - 1, 2, H, W)``.
+            tuple: Interaction features and points of the pairs, see
+            :class:`InteractivePointPredictor`, and their soft masks,
+            ``(B, T - 1, 2, H, W)``.
         """
         if disturb is None:
             disturb = self.training
@@ -90,12 +79,8 @@ class ImplicitAlignment(BaseModule):
     def pool(self, patches: Tensor, masks: Tensor) -> Tensor:
         """Average the aligned features of every pair over the patches.
 
-        Args:
-            patches (Tensor): ``(B, T, H, W, C)``.
-            masks (Tensor): ``(B, T - 1, 2, H, W)``.
-
-        Returns:
-            Tensor: ``(B, T - 1, 2, C)``.
+        Takes what :meth:`forward` takes and gives, returns
+        ``(B, T - 1, 2, C)``.
         """
         weights = masks.flatten(3) / masks[0, 0, 0].numel()
         features = patches.flatten(2, 3)
@@ -109,16 +94,9 @@ class ImplicitAlignment(BaseModule):
              patches: Tensor,
              masks: Tensor,
              pooled: Optional[Tensor] = None) -> Tensor:
-        """Cosine loss that pulls the aligned features of a pair together.
+        """Pull the aligned features of pairs together: ``1 - cos``, averaged.
 
-        Args:
-            patches (Tensor): ``(B, T, H, W, C)``.
-            masks (Tensor): ``(B, T - 1, 2, H, W)``.
-            pooled (Tensor, optional): What :meth:`pool` gives of these, if
-                that is known.
-
-        Returns:
-            Tensor: Scalar, ``1 - cos`` averaged over the pairs.
+        Takes what :meth:`pool` takes, and what it gives if that is known.
         """
         if self.motion_loss:
             pooled = self.pool(patches - patches.mean(1, keepdim=True), masks)

@@ -15,16 +15,12 @@ def soft_mask(points: Tensor,
     by ``slope`` per unit of distance and never below 0; a patch's weight is
     the product of both axes (paper, section 3.2). With a ``disturbance`` it
     is the mean over the nine masks whose point is moved by ``-disturbance``,
-    0 or ``+disturbance`` along each axis. That mean is separable as well, so
-    the nine masks are never built.
+    0 or ``+disturbance`` along each axis, which is separable as well.
 
     Args:
-        points (Tensor): ``(..., 2)``, x and y. -1 and 1 are the centres of
-            the outermost patches.
+        points (Tensor): ``(..., 2)``, x and y in grid units: -1 and 1 are the
+            centres of the outermost patches.
         size (tuple[int, int]): Height and width of the patch grid.
-        radius (float): Distance up to which the weight is 1, in grid units.
-        slope (float): Fall of the weight per grid unit beyond ``radius``.
-        disturbance (float): Displacement of the point, in grid units.
 
     Returns:
         Tensor: ``(..., H, W)``, in [0, 1].
@@ -51,9 +47,8 @@ def pair_masks(points: Tensor, *args) -> Tensor:
     one place count as one, and no patch weighs more than 1.
 
     Args:
-        points (Tensor): ``(B, T - 1, 2, 2)`` or, several per frame,
+        points (Tensor): ``(B, T - 1, 2, 2)`` or, of ``K`` per frame,
             ``(B, T - 1, 2, K, 2)``.
-        *args: Other arguments of :func:`soft_mask`.
 
     Returns:
         Tensor: ``(B, T - 1, 2, H, W)``, in [0, 1].

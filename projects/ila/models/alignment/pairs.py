@@ -16,10 +16,6 @@ class Pairs:
             ``'neighbour'``, the frames before and after it, or the
             ``'first'`` or ``'middle'`` frame of the video. That frame, for
             ``'middle'`` number ``T // 2`` from 0 on, is then in all pairs.
-            Defaults to ``'neighbour'``.
-
-    Raises:
-        ValueError: There is no such target.
     """
 
     def __init__(self, target: str = 'neighbour') -> None:
@@ -47,12 +43,9 @@ class Pairs:
             later (Tensor): Like ``earlier``, for the later one.
 
         Returns:
-            tuple[Tensor, Tensor]: Both frames of the pairs,
-            ``(B, T - 1, ...)``. Pairs of neighbours are in the order of time,
-            and nothing is copied; those with one and the same frame in the
-            order of the other frame.
+            tuple[Tensor, Tensor]: Of the pairs, ``(B, T - 1, ...)``.
         """
-        if self.target == 'neighbour':
+        if self.target == 'neighbour':  # Nothing is copied.
             return earlier[:, :-1], later[:, 1:]
         anchor = self._anchor(earlier.shape[1])
         cuts = anchor, anchor + 1
@@ -66,8 +59,7 @@ class Pairs:
         """Average the values of each frame over the pairs it belongs to.
 
         Args:
-            pairs (Tensor): ``(B, T - 1, 2, ...)``, of the earlier and the
-                later frame of each pair, in the order of :meth:`split`.
+            pairs (Tensor): ``(B, T - 1, 2, ...)``.
 
         Returns:
             Tensor: ``(B, T, ...)``.

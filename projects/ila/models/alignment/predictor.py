@@ -24,7 +24,6 @@ class PairConv(ConvModule):
     """
 
     def forward(self, patches: Tensor, pairs: Pairs) -> Tensor:
-        """Convolve all pairs."""
         earlier, later = (
             part.flatten(0, 1).permute(0, 3, 1, 2)
             for part in pairs.split(patches, patches))
@@ -38,7 +37,6 @@ class PairDepthwiseSeparableConv(DepthwiseSeparableConvModule):
     """Depthwise-separable :class:`PairConv`."""
 
     def forward(self, patches: Tensor, pairs: Pairs) -> Tensor:
-        """Convolve all pairs."""
         depthwise, pointwise = self.depthwise_conv, self.pointwise_conv
         # Taking the pairs apart first would copy the frames of a batch.
         frames = patches.flatten(0, 1).permute(0, 3, 1, 2)
@@ -70,28 +68,22 @@ class PairDepthwiseSeparableConv(DepthwiseSeparableConvModule):
 class InteractivePointPredictor(BaseModule):
     """Predict the interactive points in both frames of a pair.
 
-    Two stacks of light convolutions over the concatenated patch features of
-    both frames (paper, section 3.2): the first gives the pair's interaction
-    features, the second pools them into two numbers for each point,
-    ``limit * tanh(.)``. All pooling takes maxima: over 2 x 2 positions after
-    either stack, then over all that are left.
+    Two stacks of convolutions over the concatenated patch features of both
+    frames (paper, section 3.2): the first gives the pair's interaction
+    features, the second pools them by maxima, over 2 x 2 positions after
+    either stack and then over all, into ``limit * tanh(.)`` of each point.
 
     Args:
         embed_dims (int): Channels of one frame's patch features.
         stem (str): First layer, ``'separable'`` (depthwise, then pointwise)
             or ``'dense'``.
-        channels (int): Channels of the interaction features. Defaults to 128.
+        channels (int): Channels of the interaction features.
         hidden_channels (int): Channels of the layers that follow them.
-            Defaults to 128.
-        refine (bool): Whether two more convolutions, one in each stack,
-            work at full resolution, as in the released code.
-            Defaults to False.
+        refine (bool): Whether each stack has another convolution, as in the
+            released code.
         limit (float): Largest coordinate of a point, in grid units.
-        num_points (int): Points in each frame. Defaults to 1.
-        pairs (Pairs, optional): Which frames are aligned. Defaults to
-            neighbours.
-        norm_cfg (dict): Config of the normalisation layers.
-        init_cfg (dict, optional): Initialization config.
+        num_points (int): Points in each frame.
+        pairs (Pairs, optional): Defaults to neighbours.
     """
 
     def __init__(self,
@@ -102,10 +94,9 @@ class InteractivePointPredictor(BaseModule):
                  refine: bool = False,
                  limit: float = 0.75,
                  num_points: int = 1,
-                 pairs: Optional[Pairs] = None,
                  norm_cfg: dict = dict(type='BN'),
-                 init_cfg: Optional[dict] = None) -> None:
-        super().__init__(init_cfg)
+                 pairs: Optional[Pairs] = None) -> None:
+        super().__init__()
         stems = dict(separable=PairDepthwiseSeparableConv, dense=PairConv)
         if stem not in stems:
             raise ValueError(f"stem must be one of {list(stems)}, got '{stem}'"
@@ -126,14 +117,10 @@ class InteractivePointPredictor(BaseModule):
         self.point = nn.Sequential(
             nn.Conv2d(hidden_channels, 64, 1, groups=2), nn.ReLU(),
             nn.Conv2d(64, 4 * num_points, 1, groups=2))
-        # As the patch features are.
         self.to(memory_format=torch.channels_last)
 
     def forward(self, patches: Tensor) -> Tuple[Tensor, Tensor]:
-        """Predict the points of all pairs.
-
-        Args:
-            patches (Tensor): Patch features, ``(B, T, H, W, C)``.
+        """Predict the points of all pairs of patches ``(B, T, H, W, C)``.
 
         Returns:
             tuple[Tensor, Tensor]: Interaction features

@@ -1,3 +1,4 @@
+from functools import partial
 from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
@@ -5,10 +6,8 @@ from mmengine.model import BaseModule, ModuleDict
 from torch import Tensor
 
 from mmaction.registry import MODELS
-from ...utils import naming_source
-from ...weights import check_weights, convert_to_ila
+from ...weights import prepare_weights
 from ..alignment import ImplicitAlignment
-from ..temporal import TemporalChange
 from .recomputation import recompute
 
 
@@ -20,11 +19,9 @@ class ILAFeatures(NamedTuple):
         patches (Tensor): Patch tokens of the last block, ``(B, T, L, C)``.
         points (Tensor, optional): Interactive points,
             ``(layers, B, T - 1, 2, 2)``: per pair the earlier and the later
-            frame, each x and y in grid units; None without an alignment.
-            There are as many layers as ``temporal_layers``, the blocks that
-            align, in their order.
-        align_loss (Tensor, optional): Alignment loss of each of these blocks,
-            ``(layers,)``; None where there is none or it was not asked for.
+            frame, each x and y in grid units. The layers are the backbone's
+            ``temporal_layers``.
+        align_loss (Tensor, optional): Alignment losses, ``(layers,)``.
     """
     frames: Tensor
     patches: Tensor
@@ -44,19 +41,14 @@ class ILABackbone(BaseModule):
         image (dict): Config of an image model, see ``models/images``.
         temporal (dict, optional): Config of a temporal module: the paper's
             ``TokenAlignment`` or ``ReleasedAlignment``, that of the authors'
-            released code. With None each frame is on its own. Defaults to
-            ``TokenAlignment``.
+            released code. With None each frame is on its own.
         layers (Sequence[int], optional): Numbers, from 0 on and in any order,
             of the blocks that have a temporal module. Defaults to all.
-        freeze_image (bool): Whether the image model's weights stay as they
-            are and only what is added to them is trained, as the authors
-            train the released form. What ``TokenAlignment`` adds only finds
-            the points: with the image model frozen it can hardly learn.
-            Defaults to False.
+        freeze_image (bool): Whether only the temporal modules are trained, as
+            the authors train ``ReleasedAlignment``. ``TokenAlignment`` only
+            finds the points: with the image model frozen it can hardly learn.
         with_cp (bool): Whether training computes the blocks again in the
-            backward pass instead of keeping what is in them, which takes less
-            memory and more time. Defaults to False.
-        init_cfg (dict, optional): Initialization config.
+            backward pass, which takes less memory and more time.
 
     Raises:
         ValueError: Settings do not fit each other.
@@ -83,13 +75,13 @@ class ILABackbone(BaseModule):
                     temporal,
                     embed_dims=self.embed_dims,
                     num_heads=self.image.num_heads))
-            module.attach(self.image.blocks[number])
-            self.temporal[str(number)] = module
             if module.needs_class_token and not self.image.has_class_token:
                 raise ValueError(
                     f'{type(module).__name__} with these settings needs a '
                     'class token, which the image model lacks; fix '
                     '`model.backbone.temporal`')
+            module.attach(self.image.blocks[number])
+            self.temporal[str(number)] = module
         if freeze_image:
             self.image.requires_grad_(False)
 
@@ -118,23 +110,17 @@ class ILABackbone(BaseModule):
 
     @property
     def temporal_type(self) -> str:
-        """str: Name of the temporal modules' class; ``'None'`` for none."""
         names = {type(module).__name__ for module in self.temporal.values()}
         return names.pop() if names else 'None'
 
     @property
     def adds_token(self) -> bool:
-        """bool: Whether a token joins those of the frames in blocks."""
         return any(module.adds_token for module in self.temporal.values())
 
     @property
     def alignments(self) -> List[ImplicitAlignment]:
-        """list[ImplicitAlignment]: One of each block that aligns."""
-        modules = self.temporal.values()
-        return [
-            module.alignment for module in modules
-            if module.alignment is not None
-        ]
+        found = (module.alignment for module in self.temporal.values())
+        return [alignment for alignment in found if alignment is not None]
 
     def forward(self,
                 x: Tensor,
@@ -146,82 +132,47 @@ class ILABackbone(BaseModule):
             x (Tensor): Normalised videos, ``(B, 3, T, H, W)``.
             disturb (bool, optional): Whether to disturb the alignment's
                 masks. None means in training only.
-            with_loss (bool): Whether to compute the alignment losses.
-
-        Returns:
-            ILAFeatures: Frame and patch features, points and losses.
 
         Raises:
             ValueError: The videos have one frame, or the patches do not
                 divide them.
         """
         grid = self._patch_grid(x)
-        batch, frames = len(x), grid[0]
         tokens, positions = self.image.embed(x.transpose(1, 2).flatten(0, 1))
+        run = self._run
+        if self.with_cp and self.training:
+            run = partial(recompute, self._run, self)
 
         points, losses = [], []
         for number in range(self.num_layers):
-            arguments = number, tokens, grid, positions, disturb, with_loss
-            if self.with_cp and self.training:
-                tokens, found, loss = recompute(self._run, self, *arguments)
-            else:
-                tokens, found, loss = self._run(*arguments)
+            tokens, found, loss = run(number, tokens, grid, positions, disturb,
+                                      with_loss)
             if found is not None:
                 points.append(found)
                 losses.append(loss)
 
+        videos = len(x), grid[0]
         patches = tokens[:, self.image.num_prefix:]
         return ILAFeatures(
-            frames=self.image.finish(tokens).unflatten(0, (batch, frames)),
-            patches=patches.unflatten(0, (batch, frames)),
+            frames=self.image.finish(tokens).unflatten(0, videos),
+            patches=patches.unflatten(0, videos),
             points=torch.stack(points) if points else None,
             align_loss=torch.stack(losses) if points and with_loss else None)
 
     def _run(self, number: int, tokens: Tensor, grid: Tuple[int, int, int],
-             positions, disturb: Optional[bool], with_loss: bool) -> tuple:
-        """Run a block and what comes before it.
-
-        Returns:
-            tuple: Tokens, points and alignment loss, or None for either.
-        """
+             positions, *args) -> tuple:
+        """Get the tokens after a block, and its points and alignment loss."""
         if number not in self.temporal_layers:
             return self.image.run(number, tokens, positions), None, None
-        patches, class_token = self._frames(tokens, grid)
-        change = self.temporal[str(number)](patches, class_token, disturb,
-                                            with_loss)
-        tokens = self.image.run(number, self._change(change, tokens),
-                                positions)
+        change = self.temporal[str(number)](*self.image.split(tokens, grid),
+                                            *args)
+        tokens = change.apply(tokens, self.image.num_prefix)
+        tokens = self.image.run(number, tokens, positions)
         if change.token is not None:
             tokens = tokens[:, :-1]
         return tokens, change.points, change.loss
 
-    def _frames(self, tokens: Tensor,
-                grid: Tuple[int, int, int]) -> Tuple[Tensor, Optional[Tensor]]:
-        """Take patches ``(B, T, H, W, C)`` and class tokens ``(B, T, C)``."""
-        frames = tokens.unflatten(0, (-1, grid[0]))
-        class_token = frames[:, :, 0] if self.image.has_class_token else None
-        patches = frames[:, :, self.image.num_prefix:]
-        return patches.unflatten(2, grid[1:]), class_token
-
-    def _change(self, change: TemporalChange, tokens: Tensor) -> Tensor:
-        """Change the tokens ``(B * T, L, C)`` and add one to them."""
-        first = self.image.num_prefix
-        others, patches = [tokens[:, :first]], tokens[:, first:]
-        if change.class_token is not None:
-            others = [
-                tokens[:, :1] + change.class_token.flatten(0, 1)[:, None]
-            ]
-            if first > 1:  # The registers stay.
-                others.append(tokens[:, 1:first])
-        if change.patches is not None:
-            patches = patches + change.patches.flatten(2, 3).flatten(0, 1)
-        parts = [*others, patches]
-        if change.token is not None:
-            parts.append(change.token.flatten(0, 1)[:, None])
-        return torch.cat(parts, dim=1)
-
     def _patch_grid(self, x: Tensor) -> Tuple[int, int, int]:
-        """Get the frames, and the rows and columns of their patches."""
         frames, height, width = x.shape[2:]
         size = self.image.patch_size
         if frames < 2:
@@ -237,9 +188,8 @@ class ILABackbone(BaseModule):
         """Make inference faster, with the same results up to rounding.
 
         Normalisations are folded into convolutions, linear layers that follow
-        each other into one, and CLIP's QuickGELU is computed as SiLU. It is
-        done in place, once the weights are loaded, and cannot be undone:
-        names and shapes of the weights change.
+        each other into one, and CLIP's QuickGELU is computed as SiLU. Load the
+        weights before: their names and shapes change, in place and for good.
         """
         if not self.deployed:
             self.deployed = True
@@ -247,26 +197,17 @@ class ILABackbone(BaseModule):
                 module.switch_to_deploy()
 
     def set_disturbance_scale(self, scale: float) -> None:
-        """Scale the masks' disturbance in all blocks that align.
-
-        Args:
-            scale (float): 1 for the configured disturbance, 0 for none.
-        """
-        for module in self.temporal.values():
-            module.set_disturbance_scale(scale)
+        """Scale the masks' disturbance: 1 as configured, 0 for none."""
+        for alignment in self.alignments:
+            alignment.disturbance_scale = scale
 
     def get_layer_depth(self,
                         param_name: str,
                         prefix: str = '') -> Tuple[int, int]:
-        """Get the depth of a parameter, for layer-wise learning rates.
+        """Get the depth of a parameter and the number of depths.
 
-        Args:
-            param_name (str): Name of the parameter.
-            prefix (str): Its part that is not the backbone's.
-
-        Returns:
-            tuple[int, int]: Depth and number of depths. The stem has depth 0.
-            What is added to the image model is as deep as the head.
+        The stem has depth 0; temporal modules are as deep as the head. Names
+        of the backbone's parameters start with ``prefix``.
         """
         part = f'{prefix}image.'
         if param_name.startswith(part):
@@ -276,24 +217,12 @@ class ILABackbone(BaseModule):
     def _load_from_state_dict(self, state_dict: dict, prefix: str,
                               local_metadata: dict, *args) -> None:
         if not prefix:  # Loaded alone, not as a part of a recognizer.
-            self._prepare_loaded_weights(
-                state_dict, local_metadata.get('source', 'weights'))
+            weights = prepare_weights(
+                self.state_dict(),
+                state_dict,
+                local_metadata.get('source', 'weights'),
+                part='backbone.')
+            state_dict.clear()
+            state_dict.update(weights)
         super()._load_from_state_dict(state_dict, prefix, local_metadata,
                                       *args)
-
-    def _prepare_loaded_weights(self, state_dict: dict, source: str) -> None:
-        """Take the backbone out of weights of CLIP or a recognizer."""
-        part = 'backbone.'
-        weights = convert_to_ila(state_dict)
-        if not any(name.startswith(part) for name in weights):
-            weights = {part + name: value for name, value in weights.items()}
-        weights = {
-            name: value
-            for name, value in weights.items() if name.startswith(part)
-        }
-        own = {part + name: value for name, value in self.state_dict().items()}
-        with naming_source(source):
-            check_weights(own, weights)
-        state_dict.clear()
-        state_dict.update(
-            (name[len(part):], value) for name, value in weights.items())

@@ -8,17 +8,13 @@ from .ila_backbone import ILABackbone
 class ILAVisionTransformer(ILABackbone):
     """CLIP's vision transformer with implicit learnable alignment.
 
-    Any number of frames from two on and any input size that the patches
-    divide are accepted; position embeddings are interpolated.
+    Position embeddings are interpolated to the size of the input.
 
     Args:
-        arch (str | dict): See :class:`CLIPImage`. Defaults to
-            ``'clip-b/16'``.
+        arch (str | dict): See :class:`CLIPImage`.
         img_size (int): Input size of the position embeddings.
-            Defaults to 224.
         drop_path_rate (float): Stochastic depth rate of the last block.
-            Defaults to 0.
-        **kwargs: Arguments of :class:`ILABackbone` but ``image``.
+        **kwargs: Other arguments of :class:`ILABackbone`.
     """
 
     def __init__(self,

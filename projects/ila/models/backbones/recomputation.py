@@ -24,8 +24,7 @@ def keep_statistics(module: nn.Module) -> Iterator[None]:
 def recompute(layer: Callable, owner: nn.Module, *arguments) -> tuple:
     """Run a layer that is computed again in the backward pass.
 
-    Running statistics, which are in ``owner``, are updated in the first
-    computation only.
+    The running statistics of ``owner`` are updated in the first only.
     """
     if torch.compiler.is_compiling():  # It sees to the statistics itself.
         return checkpoint(layer, *arguments, use_reentrant=False)

@@ -11,7 +11,6 @@ class ILAHead(BaseHead):
     """Base of ILA's heads, whose videos have one label or several.
 
     Args:
-        num_classes (int): Number of classes.
         in_channels (int): Channels of the video feature.
         loss_cls (dict, optional): Config of the loss. Defaults to
             ``BCELossWithLogits`` for several labels, else to
@@ -19,12 +18,8 @@ class ILAHead(BaseHead):
         multi_class (bool, optional): Whether videos may have several labels.
             Scores are then each class's sigmoid instead of the softmax over
             the classes. Defaults to whether the loss is one of sigmoids.
-        average_clips (str, optional): How the views of a video are averaged:
-            ``'prob'``, ``'score'`` or None. Defaults to ``'prob'``.
+        average_clips (str, optional): ``'prob'``, ``'score'`` or None.
         **kwargs: Arguments of MMAction2's ``BaseHead``.
-
-    Raises:
-        ValueError: The loss is one of the softmax, with several labels.
     """
 
     def __init__(self,
@@ -54,23 +49,11 @@ class ILAHead(BaseHead):
         self.multi_class = multi_class
 
     def logits_to_scores(self, logits: Tensor) -> Tensor:
-        """Turn logits into probabilities.
-
-        Args:
-            logits (Tensor): ``(..., num_classes)``.
-
-        Returns:
-            Tensor: The scores, ``(..., num_classes)``. With several labels
-            per video they do not sum to 1.
-        """
+        """Turn logits ``(..., num_classes)`` into probabilities."""
         return logits.sigmoid() if self.multi_class else logits.softmax(-1)
 
     def average_clip(self, cls_scores: Tensor, num_segs: int = 1) -> Tensor:
-        """Average over the views of each video.
-
-        Args:
-            cls_scores (Tensor): Logits, ``(N * num_segs, num_classes)``.
-            num_segs (int): Views of a video. Defaults to 1.
+        """Average logits ``(N * num_segs, num_classes)`` of views.
 
         Returns:
             Tensor: ``(N, num_classes)``, or ``(N, num_segs, num_classes)`` if

@@ -13,13 +13,10 @@ class ILALinearHead(ILAHead):
     """Linear classifier on the normalised video feature.
 
     Args:
-        num_classes (int): Number of classes.
-        in_channels (int): Channels of the video feature.
         dropout_ratio (float): Dropout before the linear layer.
-            Defaults to 0.5.
         init_std (float): Standard deviation of the linear layer's initial
-            weights. Defaults to 0.01.
-        **kwargs: Arguments of :class:`ILAHead`.
+            weights.
+        **kwargs: Other arguments of :class:`ILAHead`.
     """
 
     def __init__(self,
@@ -35,21 +32,13 @@ class ILALinearHead(ILAHead):
         self.fc = nn.Linear(in_channels, num_classes)
 
     def init_weights(self) -> None:
-        """Initialise the linear layer."""
         super().init_weights()
         nn.init.normal_(self.fc.weight, std=self.init_std)
         nn.init.zeros_(self.fc.bias)
 
     def forward(self, feats: Tuple[Tensor, Tensor], **kwargs) -> Tensor:
-        """Classify videos.
-
-        Args:
-            feats (tuple[Tensor, Tensor]): Video features ``(B, E)``; patch
-                features, unused here.
-
-        Returns:
-            Tensor: Logits, ``(B, num_classes)``.
-        """
+        """Compute logits ``(B, num_classes)`` of video features ``(B, E)``,
+        which come with patch features."""
         video, _ = feats
         # The released weights expect the unit length: the norm's epsilon is
         # not small beside a variance of 1 / E.

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmaction.registry import MODELS
-from ..common import VideoSpecificPrompt
 from ..text import CLIPTextEncoder, load_class_names, load_templates
 from .ila_head import ILAHead
+from .video_specific_prompt import VideoSpecificPrompt
 
 
 @MODELS.register_module()
@@ -19,23 +19,20 @@ class ILATextHead(ILAHead):
 
     The text tower is frozen, so its features are computed once, at the first
     use, and saved in checkpoints. With them a head without a tower works.
-    Loaded features of other texts are computed anew.
+    Loaded features of other texts are computed again.
 
     Args:
-        in_channels (int): Channels of the video feature, the size of CLIP's
-            joint embedding.
+        in_channels (int): Size of CLIP's joint embedding.
         patch_channels (int): Channels of the backbone's patch features.
         class_names (str | Sequence[str]): See :func:`load_class_names`.
-        num_classes (int, optional): Number of classes. Defaults to that of
-            the class names.
         templates (str | Sequence[str]): See :func:`load_templates`. The
             features of several are averaged. Defaults to the bare name.
         text_encoder (dict, optional): Arguments of :class:`CLIPTextEncoder`;
             its width defaults to ``in_channels``. None for no text tower.
         prompt (dict): Arguments of :class:`VideoSpecificPrompt`.
         freeze_prompt (bool): Whether the prompts and the temperature stay as
-            they are, as in the authors' training. Defaults to False.
-        **kwargs: Arguments of :class:`ILAHead`.
+            they are, as in the authors' training.
+        **kwargs: Other arguments of :class:`ILAHead`.
 
     Raises:
         ValueError: The class names are not ``num_classes``, or loaded
@@ -105,7 +102,7 @@ class ILATextHead(ILAHead):
         if self.text_encoder is None:
             raise ValueError(
                 'the head has neither a text tower nor text features; load a '
-                'checkpoint that holds them, or mend '
+                'checkpoint that holds them, or fix '
                 '`model.cls_head.text_encoder`')
         parts = self.tokens.to(self.logit_scale.device).split(1024)
         features = torch.cat([self.text_encoder(part) for part in parts])
@@ -141,18 +138,11 @@ class ILATextHead(ILAHead):
                 f'({", ".join(texts[:2]) or "none"}), not of the '
                 f'{len(self.texts)} of `model.cls_head` '
                 f'({", ".join(self.texts[:2])}), and without '
-                '`model.cls_head.text_encoder` they can not be computed')
+                '`model.cls_head.text_encoder` they cannot be computed')
 
     def forward(self, feats: Tuple[Tensor, Tensor], **kwargs) -> Tensor:
-        """Classify videos.
-
-        Args:
-            feats (tuple[Tensor, Tensor]): Video features ``(B, E)`` and patch
-                features ``(B, T, L, C)``.
-
-        Returns:
-            Tensor: Logits, ``(B, num_classes)``.
-        """
+        """Compute logits ``(B, num_classes)`` of video features ``(B, E)`` and
+        patch features ``(B, T, L, C)``."""
         video, patches = feats
         text = self.text_features
         text = text + self.prompt(text, patches)

@@ -4,8 +4,8 @@ import torch.nn as nn
 from torch import Tensor
 
 from mmaction.registry import MODELS
-from ..common import fold_quick_gelu
 from .mmpretrain import MMPretrainImage
+from .quick_gelu import fold_quick_gelu
 
 
 @MODELS.register_module()
@@ -18,9 +18,7 @@ class CLIPImage(MMPretrainImage):
             ``feedforward_channels``, ``patch_size`` and ``out_channels``
             (size of CLIP's joint embedding).
         img_size (int): Input size of the position embeddings.
-            Defaults to 224.
         drop_path_rate (float): Stochastic depth rate of the last block.
-            Defaults to 0.
     """
     arch_zoo = {
         name:
@@ -66,10 +64,8 @@ class CLIPImage(MMPretrainImage):
             self.embed_dims, arch['out_channels'], bias=False)
 
     def finish(self, tokens: Tensor) -> Tensor:
-        """Normalise and project the class token."""
         return self.proj(super().finish(tokens))
 
     def switch_to_deploy(self) -> None:
-        """Compute QuickGELU as SiLU."""
         for block in self.blocks:
             fold_quick_gelu(block.ffn)

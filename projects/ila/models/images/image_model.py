@@ -1,24 +1,21 @@
 import re
-from typing import Any, Tuple
+from typing import Any, Optional, Tuple
 
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 
 class ImageModel(BaseModule):
-    """An image ViT, taken apart into what comes before, in and after blocks.
+    """An image ViT, split into what comes before, in and after its blocks.
 
-    Each family of models is a subclass, which holds one as ``model``. Class
+    Each family of models is a subclass that holds one as ``model``. Class
     token and registers come before the patches.
 
     Attributes:
-        embed_dims (int): Channels of the tokens.
-        num_heads (int): Heads of a block's attention.
         img_size (int): Pixels per side of the input it is made for.
         patch_size (int): Pixels per side of a patch.
         num_prefix (int): Tokens before the patches; the class token is the
             first of them.
-        has_class_token (bool): Whether there is one.
         arch_settings (dict): The sizes, for people to read.
     """
     model: nn.Module
@@ -34,20 +31,24 @@ class ImageModel(BaseModule):
 
     @property
     def blocks(self) -> nn.Module:
-        """nn.Module: The blocks, in their order."""
         raise NotImplementedError
 
     def embed(self, images: Tensor) -> Tuple[Tensor, Any]:
-        """Make the tokens of images.
-
-        Args:
-            images (Tensor): ``(N, 3, H, W)``.
+        """Turn images ``(N, 3, H, W)`` into tokens.
 
         Returns:
-            tuple: ``(N, num_prefix + patches, C)``, and what :meth:`run` needs
-            to know of positions.
+            tuple: ``(N, num_prefix + patches, C)``, and positions for
+            :meth:`run`.
         """
         raise NotImplementedError
+
+    def split(self, tokens: Tensor,
+              grid: Tuple[int, int, int]) -> Tuple[Tensor, Optional[Tensor]]:
+        """Take patches ``(B, T, H, W, C)`` and class tokens ``(B, T, C)``, if
+        there are any, out of tokens ``(B * T, L, C)`` of a grid T, H, W."""
+        frames = tokens.unflatten(0, (-1, grid[0]))
+        patches = frames[:, :, self.num_prefix:].unflatten(2, grid[1:])
+        return patches, frames[:, :, 0] if self.has_class_token else None
 
     def run(self, number: int, tokens: Tensor, positions: Any) -> Tensor:
         """Run a block; a token after the patches has no position."""

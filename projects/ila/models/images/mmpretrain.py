@@ -22,9 +22,8 @@ class PatchRotaryEmbedding(RotaryEmbeddingFast):
     not fit them.
 
     Args:
-        rope (RotaryEmbeddingFast): What it takes the place of.
-        num_before (int): Tokens without position before the patches, but for
-            the class token, which EVA-02 leaves out itself.
+        rope (RotaryEmbeddingFast): What it replaces.
+        num_before (int): Registers. The class token is left out by EVA-02.
     """
 
     def __init__(self, rope: RotaryEmbeddingFast, num_before: int) -> None:
@@ -32,11 +31,7 @@ class PatchRotaryEmbedding(RotaryEmbeddingFast):
         self.num_before = num_before
 
     def forward(self, x: Tensor, patch_resolution: Tuple[int, int]) -> Tensor:
-        """Rotate the patches.
-
-        Args:
-            x (Tensor): Queries or keys, ``(B, heads, tokens, head_dims)``.
-            patch_resolution (tuple[int, int]): Rows and columns of patches.
+        """Rotate queries or keys, ``(B, heads, tokens, head_dims)``.
 
         Raises:
             ValueError: There are no positions for this input size.
@@ -60,19 +55,16 @@ class PatchRotaryEmbedding(RotaryEmbeddingFast):
 class MMPretrainImage(ImageModel):
     """A ViT or EVA-02 of mmpretrain.
 
-    It stays as mmpretrain builds it and takes its weights by
-    ``model.init_cfg``. Any input size is accepted except by EVA-02.
+    It takes its weights by ``model.init_cfg``. Any input size is accepted
+    except by EVA-02.
 
     Args:
         model (dict): Config of mmpretrain's ``VisionTransformer`` or
             ``ViTEVA02``, with a class token and without ``img_size``. Its
-            ``out_type`` and ``out_indices`` are of no effect.
+            ``out_type`` and ``out_indices`` have no effect.
         img_size (int): Input size of the position embeddings.
-            Defaults to 224.
-        num_registers (int): Learnt tokens without position that take part in
-            all blocks and are dropped then (arXiv:2309.16588), of which
-            mmpretrain has none. Weights may hold them as ``register_tokens``.
-            Defaults to 0.
+        num_registers (int): Register tokens (arXiv:2309.16588), which
+            mmpretrain lacks. Weights may hold them as ``register_tokens``.
     """
     stem = ('cls_token', 'pos_embed', 'patch_embed', 'pre_norm',
             'register_tokens')
@@ -117,11 +109,9 @@ class MMPretrainImage(ImageModel):
 
     @property
     def blocks(self) -> nn.Module:
-        """nn.Module: See :class:`ImageModel`."""
         return self.model.layers
 
     def embed(self, images: Tensor) -> Tuple[Tensor, tuple]:
-        """Make the tokens; see :meth:`ImageModel.embed`."""
         model = self.model
         x, patch_grid = model.patch_embed(images)
         x = torch.cat([model.cls_token.expand(len(x), -1, -1), x], dim=1)
@@ -137,21 +127,16 @@ class MMPretrainImage(ImageModel):
         return model.pre_norm(x), (patch_grid, ) if self.rotary else ()
 
     def run(self, number: int, tokens: Tensor, positions: tuple) -> Tensor:
-        """Run a block; see :meth:`ImageModel.run`."""
         return self.blocks[number](tokens, *positions)
 
     def finish(self, tokens: Tensor) -> Tensor:
-        """Take the class token; see :meth:`ImageModel.finish`."""
         class_token = tokens[:, 0]
         if self.model.final_norm:
             class_token = self.model.ln1(class_token)
         return class_token
 
     def _check_weights(self, state_dict: dict, prefix: str, *args) -> None:
-        """Refuse weights of another image model.
-
-        MMEngine skips what does not fit and only logs it.
-        """
+        """Refuse weights of another model, which MMEngine only logs."""
         if prefix:
             return  # Loaded as a part of a model, which checks its weights.
         own = self.model.state_dict()
@@ -180,11 +165,11 @@ class MMPretrainImage(ImageModel):
                     'or take the weights of that size')
 
     def init_weights(self) -> None:
-        """Initialise the weights.
+        """Initialise, or take the file of ``model.init_cfg``.
 
         Raises:
-            ValueError: The file of ``model.init_cfg`` holds another image
-                model's weights, or none with its prefix.
+            ValueError: It holds another image model's weights, or none with
+                its prefix.
         """
         init_cfg = self.model.init_cfg
         if not isinstance(init_cfg, dict) or 'checkpoint' not in init_cfg:

@@ -22,12 +22,13 @@ class TimmImage(ImageModel):
     Args:
         model (str): Its name in timm, such as
             ``'vit_base_patch14_reg4_dinov2'``.
-        pretrained (bool): Whether timm fetches its weights.
+        pretrained (bool): Whether :meth:`init_weights` takes timm's weights.
             Defaults to False.
         **kwargs: Other arguments of ``timm.create_model``, such as
             ``img_size``, the input size of the position embeddings, or
-            ``checkpoint_path``, a file of weights. ``num_classes``, 0 unless
-            given, are the channels of a projection of the features.
+            ``pretrained_cfg_overlay=dict(file=...)``, where the weights are.
+            ``num_classes`` is the channels of a projection of the features,
+            by default 0 for none.
 
     Raises:
         ValueError: timm has no such model, or it is of another family.
@@ -38,12 +39,15 @@ class TimmImage(ImageModel):
 
     def __init__(self, model: str, pretrained: bool = False, **kwargs) -> None:
         super().__init__()
-        arguments = dict(num_classes=0, dynamic_img_size=True)
+        self.settings = dict(
+            model_name=model, num_classes=0, dynamic_img_size=True)
+        self.settings.update(kwargs)
+        self.pretrained = pretrained
+        if kwargs.get('patch_drop_rate'):
+            raise ValueError('frames need all of their patches; remove '
+                             '`model.backbone.image.patch_drop_rate`')
         try:
-            self.model = timm.create_model(model, pretrained, **{
-                **arguments,
-                **kwargs
-            })
+            self.model = timm.create_model(**self.settings)
         except (RuntimeError, TypeError) as error:
             raise ValueError(f"timm cannot build '{model}': {error}; fix "
                              '`model.backbone.image`') from None
@@ -52,9 +56,6 @@ class TimmImage(ImageModel):
                 f"ILA does not know the blocks of '{model}'; give "
                 '`model.backbone.image.model` the name of a '
                 '`VisionTransformer` or an `Eva` model of timm')
-        if kwargs.get('patch_drop_rate'):
-            raise ValueError('frames need all of their patches; leave '
-                             '`model.backbone.image.patch_drop_rate` out')
         self.num_prefix = self.model.num_prefix_tokens
         self.has_class_token = self.model.cls_token is not None
         self.embed_dims = self.model.embed_dim
@@ -70,11 +71,9 @@ class TimmImage(ImageModel):
 
     @property
     def blocks(self) -> nn.Module:
-        """nn.Module: See :class:`ImageModel`."""
         return self.model.blocks
 
     def embed(self, images: Tensor) -> Tuple[Tensor, Optional[Tensor]]:
-        """Make the tokens; see :meth:`ImageModel.embed`."""
         model, rope = self.model, None
         x = model._pos_embed(model.patch_embed(images))
         if isinstance(model, Eva):
@@ -89,7 +88,6 @@ class TimmImage(ImageModel):
 
     def run(self, number: int, tokens: Tensor,
             positions: Optional[Tensor]) -> Tensor:
-        """Run a block; see :meth:`ImageModel.run`."""
         block = self.blocks[number]
         if positions is None:
             return block(tokens)
@@ -99,8 +97,21 @@ class TimmImage(ImageModel):
         return block(tokens, rope=positions[..., :rotated, :])
 
     def finish(self, tokens: Tensor) -> Tensor:
-        """Normalise and pool; see :meth:`ImageModel.finish`."""
         return self.model.forward_head(self.model.norm(tokens))
 
     def init_weights(self) -> None:
-        """Leave the weights as timm made or loaded them."""
+        """Take timm's weights if asked to; timm has initialised the model.
+
+        Raises:
+            ValueError: The weights cannot be fetched.
+        """
+        if not self.pretrained:
+            return
+        try:
+            source = timm.create_model(pretrained=True, **self.settings)
+        except Exception as error:  # Of timm, its hub or the network.
+            raise ValueError(
+                "timm cannot fetch the weights of "
+                f"'{self.settings['model_name']}': {error}; download them, or "
+                'set `model.backbone.image.pretrained` to False') from error
+        self.model.load_state_dict(source.state_dict())

@@ -28,9 +28,7 @@ class MultiframeIntegrationTransformer(BaseModule):
     Args:
         embed_dims (int): Channels of the frame features.
         num_frames (int): Frames of the position embedding; another number of
-            frames interpolates it. Defaults to 8.
-        num_layers (int): Encoder layers. Defaults to 1.
-        init_cfg (dict, optional): Initialization config.
+            frames interpolates it.
     """
 
     def __init__(self,
@@ -50,7 +48,6 @@ class MultiframeIntegrationTransformer(BaseModule):
             for _ in range(num_layers))
 
     def init_weights(self) -> None:
-        """Initialise the layers and the position embedding."""
         super().init_weights()
         trunc_normal_(self.pos_embed, std=0.02)
 
@@ -62,10 +59,7 @@ class MultiframeIntegrationTransformer(BaseModule):
                                                 self.pos_embed.shape[1])
 
     def forward(self, x: Tensor, **kwargs) -> Tuple[Tensor, dict]:
-        """Integrate the frames.
-
-        Args:
-            x (Tensor): Frame features, ``(B, T, E)``.
+        """Integrate frame features ``(B, T, E)``.
 
         Returns:
             tuple[Tensor, dict]: Video features ``(B, E)`` and no losses, as

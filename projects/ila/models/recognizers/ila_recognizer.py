@@ -8,19 +8,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mmaction.models.recognizers import BaseRecognizer
 from mmaction.registry import MODELS
 from mmaction.utils import OptSampleList
-from ...utils import naming_source
-from ...weights import check_weights, convert_to_ila
+from ...weights import prepare_weights
 from ..backbones import ILAFeatures
 from ..heads import ILATextHead
 
 
 @contextmanager
 def use_batch_statistics(model: nn.Module) -> Iterator[None]:
-    """Let batch normalisations compute as in training, nothing else.
-
-    Raises:
-        ValueError: The model has none.
-    """
+    """Let batch normalisations compute as in training, nothing else."""
     norms = [norm for norm in model.modules() if isinstance(norm, _BatchNorm)]
     if not norms:
         raise ValueError(
@@ -39,24 +34,20 @@ def use_batch_statistics(model: nn.Module) -> Iterator[None]:
 class ILARecognizer(BaseRecognizer):
     """Video recognizer with implicit learnable alignment.
 
-    Weights of plain CLIP, with the names of OpenAI, open_clip or Hugging Face,
-    and of the released ILA are renamed when they are loaded.
+    Weights of CLIP and of the released ILA are renamed when they are loaded.
 
     Args:
-        backbone (dict): Config of ``ILAVisionTransformer`` or
-            ``ILABackbone``.
+        backbone (dict): Config of an ``ILABackbone``.
         cls_head (dict): Config of ``ILATextHead`` or ``ILALinearHead``.
         neck (dict, optional): Config of ``MultiframeIntegrationTransformer``.
-            None, the default, averages the frames.
-        align_loss_weight (float): Weight of the alignment loss, which is
-            summed over the blocks. Without an alignment there is none.
-            Defaults to 1.
+            None averages the frames.
+        align_loss_weight (float): Weight of the sum of alignment losses.
         bf16 (bool): Whether backbone and neck compute in bfloat16 where
             ``torch.autocast`` finds that safe; weights and head stay as they
-            are, and no loss scaling is needed. Defaults to False.
+            are, and no loss scaling is needed.
         compile (bool | dict): Whether the backbone is compiled, or arguments
             of ``torch.compile``. It becomes one graph for training and one
-            for inference, whatever the batch size. Defaults to False.
+            for inference, whatever the batch size.
         test_cfg (dict, optional): ``max_testing_views`` (int) limits how many
             views pass through the network at once. Compiled, these are always
             as many; the views of one video unless given.
@@ -101,39 +92,28 @@ class ILARecognizer(BaseRecognizer):
             name[len(prefix):]: value
             for name, value in state_dict.items() if name.startswith(prefix)
         }
-        converted = convert_to_ila(weights, self.cls_head.num_classes)
-        with naming_source(local_metadata.get('source', 'weights')):
-            check_weights(self.state_dict(), converted)
-        if converted is not weights:
-            for name in weights:
-                del state_dict[prefix + name]
-            state_dict.update(
-                (prefix + name, value) for name, value in converted.items())
+        converted = prepare_weights(self.state_dict(), weights,
+                                    local_metadata.get('source', 'weights'),
+                                    self.cls_head.num_classes)
+        for name in weights:
+            del state_dict[prefix + name]
+        state_dict.update(
+            (prefix + name, value) for name, value in converted.items())
 
     def get_layer_depth(self, param_name: str) -> Tuple[int, int]:
-        """Get the depth of a parameter, for layer-wise learning rates.
+        """Get the depth of a parameter and the number of depths.
 
-        Args:
-            param_name (str): Name of the parameter.
-
-        Returns:
-            tuple[int, int]: Depth and number of depths; neck and head have
-            the greatest.
+        Neck and head have the greatest.
         """
         return self.backbone.get_layer_depth(param_name, 'backbone.')
 
     @property
     def batch_statistics(self) -> bool:
-        """bool: ``test_cfg.batch_statistics``."""
         return (self.test_cfg or dict()).get('batch_statistics', False)
 
     def switch_to_deploy(self) -> None:
-        """Make inference faster, see the backbone's method.
-
-        With ``test_cfg.batch_statistics`` nothing is changed, since
-        normalisations by the batch's statistics cannot be folded.
-        """
-        if not self.batch_statistics:
+        """Make inference faster, see :class:`ILABackbone`."""
+        if not self.batch_statistics:  # They cannot be folded.
             self.backbone.switch_to_deploy()
 
     def extract_feat(self,
@@ -143,15 +123,12 @@ class ILARecognizer(BaseRecognizer):
         """Extract the features that the head takes.
 
         Args:
-            inputs (Tensor): ``(N, M, 3, T, H, W)``: N videos in M views
-                (clips x crops).
-            data_samples (list[:obj:`ActionDataSample`], optional): Unused.
-            test_mode (bool): Whether the alignment loss can be left out.
+            inputs (Tensor): N videos in M views, ``(N, M, 3, T, H, W)``.
 
         Returns:
             tuple: Video features ``(N * M, E)`` with patch features
-            ``(N * M, T, L, C)``, and the head's keyword arguments, of which
-            ``loss_aux`` holds the alignment loss if there is one.
+            ``(N * M, T, L, C)``, and the head's keyword arguments: in training
+            ``loss_aux`` with the alignment loss, if there is one.
         """
         views = inputs.flatten(0, 1)
         if test_mode and self.batch_statistics:
@@ -190,11 +167,7 @@ class ILARecognizer(BaseRecognizer):
 
     def _network(self, views: Tensor,
                  **kwargs) -> Tuple[ILAFeatures, Tuple[Tensor, Tensor]]:
-        """Run backbone and neck.
-
-        Returns:
-            tuple: The backbone's features, and what the head takes.
-        """
+        """Get the backbone's features, and what the head takes of them."""
         precision = statistics = nullcontext()
         if self.bf16:
             precision = torch.autocast(views.device.type, torch.bfloat16)
@@ -213,23 +186,21 @@ class ILARecognizer(BaseRecognizer):
         return features, (video, patches)
 
     def _forward(self, inputs: Tensor, disturb: Optional[bool] = None) -> dict:
-        """Give the arrays between and behind the parts of the network.
+        """Get what the parts of the network compute.
 
         Args:
-            inputs (Tensor): Normalised videos, ``(B, T, 3, H, W)``, or
-                batches of views as the data preprocessor makes them,
+            inputs (Tensor): Normalised videos, ``(B, T, 3, H, W)``, or views,
                 ``(N, M, 3, T, H, W)`` with ``B = N * M``.
             disturb (bool, optional): Whether to disturb the alignment's
                 masks. None means in training only.
 
         Returns:
-            dict[str, Tensor]: ``logits`` (B, num_classes); ``video`` (B, E),
-            the neck's output; with an alignment ``points``
-            (layers, B, T - 1, 4), x and y in the earlier and in the later
-            frame of each pair, of several points one after the other, and
-            ``cos_loss`` (layers,), not weighted; with a text head also
-            ``text`` (num_classes, E) and, if it has a text tower, ``tokens``
-            (num_classes * templates, 77).
+            dict[str, Tensor]: ``logits`` (B, num_classes); ``video`` (B, E);
+            with an alignment ``points`` (layers, B, T - 1, 4), x and y in the
+            earlier and in the later frame of each pair, of several points one
+            after the other, and ``cos_loss`` (layers,), not weighted; with a
+            text head ``text`` (num_classes, E) and, if it has a text tower,
+            ``tokens`` (num_classes * templates, 77).
         """
         if inputs.dim() == 6:
             views = inputs.flatten(0, 1)

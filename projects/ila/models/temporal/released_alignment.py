@@ -19,14 +19,13 @@ class ReleasedAlignment(TemporalModule):
     class token passes by the alignment, but not by these layers.
 
     Args:
-        embed_dims (int): Channels of the tokens.
-        num_heads (int): Heads of the block's attention.
         predictor (dict): Arguments of :class:`InteractivePointPredictor`,
-            whose ``channels``, half of them for each frame of a pair, are 256
-            and whose ``refine`` is True unless given here.
+            with other defaults: ``channels=256``, half of them for each frame
+            of a pair, and ``refine=True``.
         **alignment: Other arguments of :class:`ImplicitAlignment`.
     """
 
+    released = True
     hands_on = (ImplicitAlignment, )
     predictor_cfg = dict(channels=256, refine=True)
 
@@ -57,7 +56,6 @@ class ReleasedAlignment(TemporalModule):
         self.class_skip_fc = None
 
     def init_weights(self) -> None:
-        """Initialise; the two skip layers start from zero."""
         super().init_weights()
         for layer in (self.skip_fc, self.skip_align_fc):
             nn.init.zeros_(layer.weight)
@@ -65,7 +63,6 @@ class ReleasedAlignment(TemporalModule):
 
     @torch.no_grad()
     def switch_to_deploy(self) -> None:
-        """Fold normalisations into convolutions, and linear layers."""
         self.alignment.switch_to_deploy()
         # The patches' temporal features pass two linear layers in a row, the
         # class token two beside each other.
@@ -80,15 +77,7 @@ class ReleasedAlignment(TemporalModule):
         self.skip_fc = nn.Identity()
 
     def _temporal_features(self, interaction: Tensor, frames: int) -> Tensor:
-        """Turn the interaction features of pairs into those of frames.
-
-        Args:
-            interaction (Tensor): ``(B * (T - 1), channels, H, W)``.
-            frames (int): ``T``.
-
-        Returns:
-            Tensor: ``(B, T, H, W, C)``.
-        """
+        """Turn features of pairs into those of frames, ``(B, T, H, W, C)``."""
         height, width = interaction.shape[2:]
         # Half of the channels belongs to each frame of the pair.
         pairs = interaction.permute(0, 2, 3, 1).unflatten(-1, (2, -1))
@@ -108,7 +97,6 @@ class ReleasedAlignment(TemporalModule):
                 class_token: Optional[Tensor] = None,
                 disturb: Optional[bool] = None,
                 with_loss: bool = True) -> TemporalChange:
-        """Align the frames; see :meth:`TemporalModule.forward`."""
         if class_token is not None:
             message = self.message_ln(self.message_fc(class_token))
             class_token = self._skip_class_token(message)

@@ -1,5 +1,6 @@
 from typing import NamedTuple, Optional
 
+import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
@@ -10,14 +11,11 @@ class TemporalChange(NamedTuple):
     """What a temporal module changes before a block; None changes nothing.
 
     Attributes:
-        token (Tensor, optional): A token of each frame that joins the others
-            in the block, ``(B, T, C)``.
-        class_token (Tensor, optional): Added to the class tokens,
-            ``(B, T, C)``.
-        patches (Tensor, optional): Added to the patches,
-            ``(B, T, H, W, C)``.
+        token (Tensor, optional): One more token of each frame, ``(B, T, C)``.
+        class_token (Tensor, optional): Added to class tokens, ``(B, T, C)``.
+        patches (Tensor, optional): Added to patches, ``(B, T, H, W, C)``.
         points (Tensor, optional): Interactive points of the pairs,
-            ``(B, T - 1, 2, 2)`` or, several per frame,
+            ``(B, T - 1, 2, 2)`` or, of ``K`` per frame,
             ``(B, T - 1, 2, K, 2)``.
         loss (Tensor, optional): Alignment loss, a scalar.
     """
@@ -27,24 +25,31 @@ class TemporalChange(NamedTuple):
     points: Optional[Tensor] = None
     loss: Optional[Tensor] = None
 
+    def apply(self, tokens: Tensor, num_prefix: int) -> Tensor:
+        """Change tokens ``(B * T, num_prefix + patches, C)`` and add one."""
+        prefix, patches = tokens[:, :num_prefix], tokens[:, num_prefix:]
+        parts = [prefix, patches]
+        if self.class_token is not None:
+            classes = prefix[:, :1] + self.class_token.flatten(0, 1)[:, None]
+            parts[:1] = classes, prefix[:, 1:]
+        if self.patches is not None:
+            parts[-1] = patches + self.patches.flatten(2, 3).flatten(0, 1)
+        if self.token is not None:
+            parts.append(self.token.flatten(0, 1)[:, None])
+        return torch.cat(parts, dim=1)
+
 
 class TemporalModule(BaseModule):
     """What relates the frames of a video before a block of an image ViT.
 
-    Args:
-        embed_dims (int): Channels of the tokens.
-        num_heads (int): Heads of the block's attention.
-
     Attributes:
-        alignment (ImplicitAlignment, optional): What finds the interactive
-            points; None in modules without.
-        needs_class_token (bool): Whether images must have a class token.
-        adds_token (bool): Whether a token joins those of the frames.
-        hands_on (tuple): Classes that take the keyword arguments which are
-            not the module's own.
+        alignment (ImplicitAlignment, optional): What finds interactive points.
+        released (bool): Whether the released weights are for this module.
+        hands_on (tuple): Classes that take its other keyword arguments.
     """
     needs_class_token = False
     adds_token = False
+    released = False
     hands_on = ()
 
     def __init__(self, embed_dims: int, num_heads: int) -> None:
@@ -59,24 +64,16 @@ class TemporalModule(BaseModule):
     def switch_to_deploy(self) -> None:
         """Fold what can be folded, in place and for inference only."""
 
-    def set_disturbance_scale(self, scale: float) -> None:
-        """Scale the disturbance of the masks, if there are any."""
-        if self.alignment is not None:
-            self.alignment.disturbance_scale = scale
-
     def forward(self,
                 patches: Tensor,
                 class_token: Optional[Tensor] = None,
                 disturb: Optional[bool] = None,
                 with_loss: bool = True) -> TemporalChange:
-        """Relate the frames.
+        """Relate frames of patches ``(B, T, H, W, C)``.
 
         Args:
-            patches (Tensor): ``(B, T, H, W, C)``.
-            class_token (Tensor, optional): ``(B, T, C)``; None for images
-                without.
+            class_token (Tensor, optional): ``(B, T, C)``, if images have any.
             disturb (bool, optional): Whether to disturb the masks. None means
                 in training only.
-            with_loss (bool): Whether to compute the alignment loss.
         """
         raise NotImplementedError

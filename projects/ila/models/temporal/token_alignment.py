@@ -15,13 +15,11 @@ class TokenAlignment(TemporalModule):
     The aligned features of a frame are averaged over its patches and pairs.
 
     Args:
-        embed_dims (int): Channels of the tokens.
-        num_heads (int): Heads of the block's attention.
         difference (bool): Whether class tokens get the difference of a pair's
             aligned features as well, through a linear layer that is zero at
             first. Their mean, which is all that the paper takes of them, is
-            the same in either order; the difference changes its sign. It is
-            an addition of this project. Defaults to False.
+            the same in either order of frames; the difference changes its
+            sign. It is an addition of this project.
         **alignment: Arguments of :class:`ImplicitAlignment`.
     """
     adds_token = True
@@ -40,13 +38,11 @@ class TokenAlignment(TemporalModule):
             self.difference_fc = nn.Linear(embed_dims, embed_dims, bias=False)
 
     def init_weights(self) -> None:
-        """Initialise; the difference starts without effect."""
         super().init_weights()
         if self.difference_fc is not None:
             nn.init.zeros_(self.difference_fc.weight)
 
     def switch_to_deploy(self) -> None:
-        """Fold the normalisations into the convolutions."""
         self.alignment.switch_to_deploy()
 
     def forward(self,
@@ -54,7 +50,6 @@ class TokenAlignment(TemporalModule):
                 class_token: Optional[Tensor] = None,
                 disturb: Optional[bool] = None,
                 with_loss: bool = True) -> TemporalChange:
-        """Align the frames; see :meth:`TemporalModule.forward`."""
         alignment = self.alignment
         _, points, masks = alignment(patches, disturb)
         pooled = alignment.pool(patches, masks)

@@ -11,9 +11,6 @@ def load_class_names(source: Union[str, Sequence[str]]) -> List[str]:
         source (str | Sequence[str]): ``'kinetics400'``, a text file with one
             name per line, or the names themselves.
 
-    Returns:
-        list[str]: The class names.
-
     Raises:
         ValueError: ``source`` is neither, the file is not UTF-8, or names are
             empty or repeated.

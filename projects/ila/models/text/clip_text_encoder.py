@@ -1,4 +1,4 @@
-from typing import Optional, Sequence
+from typing import Sequence
 
 import torch
 from mmengine.model import BaseModule
@@ -15,12 +15,8 @@ class CLIPTextEncoder(BaseModule):
     """CLIP's text tower, frozen, through open_clip.
 
     Args:
-        width (int): Channels of the tokens.
-        layers (int): Encoder layers. Defaults to 12.
         out_channels (int): Size of CLIP's joint embedding.
-        context_length (int): Tokens of the longest text. Defaults to 77.
-        vocab_size (int): Size of the vocabulary. Defaults to 49408.
-        init_cfg (dict, optional): Initialization config.
+        context_length (int): Tokens of the longest text.
     """
 
     def __init__(self,
@@ -28,9 +24,8 @@ class CLIPTextEncoder(BaseModule):
                  out_channels: int,
                  layers: int = 12,
                  context_length: int = 77,
-                 vocab_size: int = 49408,
-                 init_cfg: Optional[dict] = None) -> None:
-        super().__init__(init_cfg)
+                 vocab_size: int = 49408) -> None:
+        super().__init__()
         self.tower = TextTransformer(
             context_length=context_length,
             vocab_size=vocab_size,
@@ -42,13 +37,7 @@ class CLIPTextEncoder(BaseModule):
         self.requires_grad_(False)
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
-        """Turn texts into tokens.
-
-        Args:
-            texts (Sequence[str]): ``K`` texts.
-
-        Returns:
-            Tensor: int64, ``(K, context_length)``, padded with zeros.
+        """Turn ``K`` texts into int64 ``(K, context_length)``.
 
         Raises:
             ValueError: A text is too long.
@@ -60,21 +49,13 @@ class CLIPTextEncoder(BaseModule):
                 raise ValueError(
                     f"text '{text}' has more than the "
                     f'{self.tower.context_length} tokens that the text tower '
-                    'takes; mend `class_names` or `templates` of '
+                    'takes; fix `class_names` or `templates` of '
                     '`model.cls_head`')
         return tokens[:, :-1]
 
     @torch.no_grad()
     def forward(self, tokens: Tensor) -> Tensor:
-        """Encode tokens.
-
-        Args:
-            tokens (Tensor): int64, ``(K, context_length)``.
-
-        Returns:
-            Tensor: float32 features before normalisation,
-            ``(K, out_channels)``.
-        """
+        """Encode tokens to float32 ``(K, out_channels)``, not normalised."""
         tower = self.tower
         # The end-of-text token has the largest number. The mask is causal:
         # what follows the longest text changes nothing, so it is left out.

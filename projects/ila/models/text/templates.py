@@ -11,9 +11,6 @@ def load_templates(source: Union[str, Sequence[str]]) -> List[str]:
         source (str | Sequence[str]): A template, in which ``{}`` stands for
             the class name, a text file with one per line, or several.
 
-    Returns:
-        list[str]: The templates.
-
     Raises:
         ValueError: There is none, or one does not hold ``{}`` exactly once.
     """

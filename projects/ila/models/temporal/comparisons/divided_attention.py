@@ -12,10 +12,9 @@ class DividedAttention(TemporalModule):
     """The divided attention of TimeSformer (arXiv:2102.05095).
 
     Each token first attends to those of the same place in all frames; those
-    of its own frame follow in the block. Unlike there every frame has a class
-    token, if the images have one; they attend to each other like the patches
-    of a place. Positions in time are a sinusoid instead of learned, so that
-    any number of frames can be taken. The last layer is zero at first.
+    of its own frame follow in the block. Unlike there every frame has its own
+    class token, and positions in time are a sinusoid, so that any number of
+    frames can be taken. The last layer is zero at first.
     """
 
     def __init__(self, embed_dims: int, num_heads: int) -> None:
@@ -24,7 +23,6 @@ class DividedAttention(TemporalModule):
         self.temporal_attn = MultiheadAttention(embed_dims, num_heads)
 
     def init_weights(self) -> None:
-        """Initialise; the temporal attention starts without effect."""
         super().init_weights()
         nn.init.zeros_(self.temporal_attn.proj.weight)
         nn.init.zeros_(self.temporal_attn.proj.bias)
@@ -33,7 +31,6 @@ class DividedAttention(TemporalModule):
                 patches: Tensor,
                 class_token: Optional[Tensor] = None,
                 *args) -> TemporalChange:
-        """Attend in time; see :meth:`TemporalModule.forward`."""
         batch, frames, *grid, _ = patches.shape
         tokens = patches.flatten(2, 3)
         if class_token is not None:

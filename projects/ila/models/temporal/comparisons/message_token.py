@@ -8,9 +8,8 @@ class MessageToken(TemporalModule):
     """The message token of X-CLIP (arXiv:2208.02816).
 
     A linear layer makes a message of each frame's class token. The messages
-    of all frames attend to each other; then each joins its frame. As in
-    X-CLIP messages have no position in time: the order of the frames is left
-    to the neck.
+    of all frames attend to each other, without positions in time; then each
+    joins its frame.
     """
     needs_class_token = True
     adds_token = True
@@ -23,7 +22,6 @@ class MessageToken(TemporalModule):
 
     def forward(self, patches: Tensor, class_token: Tensor,
                 *args) -> TemporalChange:
-        """Exchange messages; see :meth:`TemporalModule.forward`."""
         messages = self.message_fc(class_token)
         return TemporalChange(token=messages +
                               self.message_attn(self.message_ln(messages)))

@@ -11,8 +11,7 @@ class NeighbourAverage(TemporalModule):
     """The paper's token with an average in place of the alignment.
 
     The patches of both frames of a pair are averaged to one token, and a
-    frame takes the mean of its pairs' tokens. There are no parameters, and
-    reversed frames give reversed features.
+    frame takes the mean of its pairs' tokens. There are no parameters.
     """
     adds_token = True
 
@@ -20,7 +19,6 @@ class NeighbourAverage(TemporalModule):
                 patches: Tensor,
                 class_token: Optional[Tensor] = None,
                 *args) -> TemporalChange:
-        """Average; see :meth:`TemporalModule.forward`."""
         frames = patches.mean((2, 3))
         pairs = (frames[:, :-1] + frames[:, 1:]) / 2
         return TemporalChange(

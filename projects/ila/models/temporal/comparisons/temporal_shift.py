@@ -11,15 +11,11 @@ class TemporalShift(TemporalModule):
 
     In the self-attention each token takes an eighth of its channels from the
     same place of the next frame and another eighth from the frame before,
-    zeros where there is none. It has no parameters, but other features than
-    the image model from the start.
-
-    The residual path is not shifted. So this module alone acts within the
-    block, on the result of its first normalisation.
+    zeros where there is none. The residual path is not shifted, so this module
+    alone acts within the block, on the result of its first normalisation.
     """
 
     def attach(self, block: nn.Module) -> None:
-        """Shift what the block's first normalisation gives."""
         block.norm1.register_forward_hook(self._shift)
 
     def _shift(self, norm: nn.Module, inputs: tuple, tokens: Tensor) -> Tensor:
@@ -33,6 +29,5 @@ class TemporalShift(TemporalModule):
                 patches: Tensor,
                 class_token: Optional[Tensor] = None,
                 *args) -> TemporalChange:
-        """Note the number of frames; see :meth:`TemporalModule.forward`."""
         self.frames = patches.shape[1]
         return TemporalChange()

@@ -2,7 +2,8 @@ import torch
 from mmcv.cnn.bricks.transformer import FFN
 from mmpretrain.models.utils import QuickGELU
 
-from projects.ila.models.common import LeanQuickGELU, fold_quick_gelu
+from projects.ila.models.images.quick_gelu import (LeanQuickGELU,
+                                                   fold_quick_gelu)
 
 
 def test_equals_the_librarys_with_its_gradient():

@@ -7,18 +7,10 @@ from torch import Tensor
 
 
 class PromptDecoderLayer(BaseModule):
-    """Class texts attend to the patches of a video.
+    """Class texts attend to the patches of a video."""
 
-    Args:
-        embed_dims (int): Channels of texts and patches.
-        num_heads (int): Attention heads.
-        drop_rate (float): Dropout in the MLP. Defaults to 0.
-    """
-
-    def __init__(self,
-                 embed_dims: int,
-                 num_heads: int,
-                 drop_rate: float = 0.) -> None:
+    def __init__(self, embed_dims: int, num_heads: int,
+                 drop_rate: float) -> None:
         super().__init__()
         self.ln1 = nn.LayerNorm(embed_dims)
         self.cross_attn = CrossMultiheadAttention(embed_dims, num_heads)
@@ -41,9 +33,7 @@ class VideoSpecificPrompt(BaseModule):
     Args:
         embed_dims (int): Channels of the texts.
         patch_channels (int): Channels of the backbone's patch features.
-        num_layers (int): Decoder layers. Defaults to 2.
-        drop_rate (float): Dropout in the MLPs. Defaults to 0.
-        scale (float): Initial weight of the prompts. Defaults to 1e-4.
+        scale (float): Initial weight of the prompts.
     """
 
     def __init__(self,
@@ -62,16 +52,8 @@ class VideoSpecificPrompt(BaseModule):
         self.alpha = nn.Parameter(torch.full((embed_dims, ), scale))
 
     def forward(self, text: Tensor, patches: Tensor) -> Tensor:
-        """Make the prompts.
-
-        Args:
-            text (Tensor): Class texts, ``(K, E)``.
-            patches (Tensor): Patch features of the backbone's last block,
-                ``(B, T, L, C)``.
-
-        Returns:
-            Tensor: ``(B, K, E)``, to be added to the texts.
-        """
+        """Make prompts ``(B, K, E)``, which are added to texts ``(K, E)``, from
+        patches ``(B, T, L, C)``."""
         # The projection is linear: averaging over the frames first gives the
         # same at a T-th of the cost.
         visual = self.ln(self.patch_proj(self.patch_ln(patches).mean(1)))

@@ -15,18 +15,12 @@ class LeanQuickGELU(nn.Module):
     scale = 1.702
 
     def forward(self, x: Tensor) -> Tensor:
-        """Activate a tensor of any shape."""
         return F.silu(self.scale * x).div_(self.scale)
 
 
 @torch.no_grad()
 def fold_quick_gelu(ffn: FFN) -> None:
-    """Leave QuickGELU's factors to the linear layers around it.
-
-    Args:
-        ffn (FFN): An MLP with :class:`LeanQuickGELU`, changed in place for
-            inference only.
-    """
+    """Leave QuickGELU's factors to the linear layers around it, in place."""
     (first, _, _), last = ffn.layers[0], ffn.layers[1]
     for parameter in first.parameters():
         parameter.mul_(LeanQuickGELU.scale)
