@@ -15,7 +15,6 @@ from torch.utils.data import DataLoader
 
 from mmaction import registry
 
-FLAG = '--allow-new-keys'
 # What makes a key likely to be another one with a mistake.
 SIMILAR = 0.8
 # Keys that MMEngine reads beside the arguments of its runners.
@@ -204,7 +203,7 @@ def check_keys(cfg: Config, options: Optional[dict]) -> None:
                 problems.append(f'--cfg-options {problem}')
     if problems:
         sys.exit('\n'.join(problems) + '\nPlease correct the key, or add '
-                 f'{FLAG} if it is meant so')
+                 '--allow-new-keys if it is meant so')
 
 
 def merge_options(cfg: Config, options: dict) -> None:
