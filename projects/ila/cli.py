@@ -136,6 +136,18 @@ def exit_on_bad_start(runner: Runner) -> Iterator[None]:
         sys.exit(error.strerror if blocked else str(error))
 
 
+def check_device(device: Optional[str] = None) -> str:
+    """Get a device, the best one by default; exit if it cannot be used."""
+    device = device or get_device()
+    try:
+        torch.empty(1, device=device)
+    except (AssertionError, RuntimeError) as error:
+        reason = str(error).split('\n')[0]
+        sys.exit(f'--device {device} cannot be used: {reason}. Please choose '
+                 f'another one, such as {get_device()}')
+    return device
+
+
 def check_num_classes(cfg: Config, runner: Runner, *splits: str) -> None:
     """Exit if data sets have not the classes that the model has."""
     model = unwrap_model(runner.model)

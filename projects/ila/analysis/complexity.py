@@ -1,23 +1,17 @@
-"""Count an ILA model's multiply-accumulates (MACs) and parameters."""
-import argparse
-import os
-import sys
+"""Count of an ILA model's multiply-accumulates (MACs) and parameters."""
 from collections import Counter
-from pathlib import Path
-from typing import Tuple
+from typing import Optional, Tuple
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import torch
+from mmengine.config import ConfigDict
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
-import torch  # noqa: E402
-from cli import exit_on_bad_input  # noqa: E402
-from cli import add_config_arguments, load_overridden_config  # noqa: E402
-from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
-
-from mmaction.registry import MODELS  # noqa: E402
-from mmaction.structures import ActionDataSample  # noqa: E402
-from projects.ila.weights import is_temporal  # noqa: E402
-from projects.ila.weights.names import KINETICS_CLASSES  # noqa: E402
-from projects.ila.weights.names import SSV2_CLASSES  # noqa: E402
+from mmaction.registry import MODELS
+from mmaction.structures import ActionDataSample
+from ..models.images import ImageModel
+from ..weights import is_temporal
+from ..weights.names import KINETICS_CLASSES, SSV2_CLASSES
 
 # GFLOPs per view in the paper, which are MACs: by number of classes, then
 # (arch, image size, frames).
@@ -34,55 +28,57 @@ PUBLISHED = {
         ('clip-l/14', 336, 16): 3723,
     },
 }
-# They take the same settings, but for `difference`.
-ALIGNMENTS = ('TokenAlignment', 'ReleasedAlignment')
-AFTER_BLOCKS = ('neck.', *(f'backbone.image.{name}.'
-                           for name in ('ln1', 'proj', 'norm', 'fc_norm',
-                                        'attn_pool', 'head')))
 PARTS = ('patch embedding', 'blocks', 'alignment', 'neck', 'head')
 
 
-def part_of(name: str) -> str:
-    """Find the part that a parameter or module belongs to.
+def build_without_data(model_cfg: dict) -> nn.Module:
+    """Build a recognizer on the meta device, where nothing is computed."""
+    # Blending is not for prediction and needs real numbers.
+    with torch.device('meta'):
+        return MODELS.build({**model_cfg, 'data_preprocessor': None}).eval()
+
+
+def part_of(name: str, image: ImageModel) -> str:
+    """Find the part that a parameter or module of a recognizer belongs to.
 
     Args:
-        name (str): Its name within an ``ILARecognizer``.
+        name (str): Its name within the ``ILARecognizer``.
+        image (ImageModel): The recognizer's ``backbone.image``.
 
     Returns:
         str: One of ``PARTS``. What any temporal module adds counts as
-        alignment.
+        alignment, and what follows the blocks as neck.
     """
     if is_temporal(name):
         return 'alignment'
-    name = f'{name}.'.replace('backbone.image.model.', 'backbone.image.')
-    if name.startswith(('backbone.image.layers.', 'backbone.image.blocks.')):
-        return 'blocks'
-    if name.startswith(AFTER_BLOCKS):
-        return 'neck'
-    return 'head' if name.startswith('cls_head.') else 'patch embedding'
+    if name.startswith(('neck.', 'cls_head.')):
+        return 'neck' if name.startswith('neck.') else 'head'
+    prefix = 'backbone.image.'
+    if not name.startswith(f'{prefix}model.'):
+        return 'patch embedding'
+    depth, depths = image.get_layer_depth(f'{name.removeprefix(prefix)}.')
+    if depth == 0:
+        return 'patch embedding'
+    return 'neck' if depth == depths - 1 else 'blocks'
 
 
-def count(model_cfg: dict, frames: int,
+def count(model: nn.Module, frames: int,
           size: Tuple[int, int]) -> Tuple[Counter, Counter]:
     """Count the MACs and parameters of each part for one view.
 
-    All matrix products and convolutions of a prediction are counted, those
-    within the attention too. A text tower is frozen and does not run per
+    All matrix products and convolutions of a prediction are counted, also
+    those within the attention. A text tower is frozen and does not run per
     video: it counts by its parameters only.
 
     Args:
-        model_cfg (dict): Config of an ``ILARecognizer``.
+        model (nn.Module): From :func:`build_without_data`.
         frames (int): Number of frames.
         size (tuple[int, int]): Height and width in pixels.
 
     Returns:
         tuple[Counter, Counter]: MACs and parameters by part.
     """
-    # Blending is not for prediction and needs real numbers.
-    model_cfg = {**model_cfg, 'data_preprocessor': None}
-    # Nothing is computed on the meta device, so the largest model is quick.
     with torch.device('meta'):
-        model = MODELS.build(model_cfg).eval()
         views = torch.empty(1, 1, 3, frames, *size)
         if hasattr(model.cls_head, 'class_names'):
             model.cls_head._text_features = torch.empty(
@@ -91,6 +87,7 @@ def count(model_cfg: dict, frames: int,
         with torch.no_grad(), counter:
             model(views, [ActionDataSample()], mode='predict')
 
+    image = model.backbone.image
     macs, parameters = Counter(), Counter()
     counts = {
         name.partition('.')[2]: sum(flops.values()) // 2
@@ -98,76 +95,27 @@ def count(model_cfg: dict, frames: int,
         if name != 'Global'
     }
     for name, value in counts.items():
-        macs[part_of(name)] += value
+        macs[part_of(name, image)] += value
         # A module's count holds those of its children; lists are not counted.
         while name:
             name = name.rpartition('.')[0]
             if name in counts:
-                macs[part_of(name)] -= value
+                macs[part_of(name, image)] -= value
                 break
     for name, parameter in model.named_parameters():
-        parameters[part_of(name)] += parameter.numel()
+        parameters[part_of(name, image)] += parameter.numel()
     return macs, parameters
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_config_arguments(parser, 'config file of the model')
-    parser.add_argument(
-        '--shape',
-        type=int,
-        nargs=3,
-        metavar=('T', 'H', 'W'),
-        help='frames, height and width; those of the config by default')
-    return parser.parse_args()
-
-
-def main() -> None:
-    args = parse_args()
-    cfg = load_overridden_config(args)
-    backbone = cfg.model.backbone
-    if not args.shape and not cfg.model.get('neck'):
-        sys.exit(f'{args.config}: without `model.neck` the config does not '
-                 'tell the number of frames. Please give --shape')
-    img_size = backbone.get('image', backbone).get('img_size', 224)
-    frames, *size = args.shape or (cfg.model.neck.num_frames, img_size,
-                                   img_size)
-    temporal = backbone.get('temporal') or dict(type='none')
-    kinds = (temporal['type'], )
-    if kinds[0] in ALIGNMENTS and not temporal.get('difference'):
-        kinds = ALIGNMENTS
-
-    columns = []
-    for kind in kinds:
-        if backbone.get('temporal'):
-            temporal['type'] = kind
-        with exit_on_bad_input():
-            columns += count(cfg.model, frames, size)
-    print(f'{os.path.basename(args.config)}: one view of {frames} x '
-          f'{size[0]} x {size[1]}')
-    names = [kind.rpartition('.')[2] for kind in kinds]
-    print(f"{'':17}" + ''.join(f'{name + unit:>26}' for name in names
-                               for unit in (' GMACs', ' Mparams')))
-
-    def print_row(name: str, values: list) -> None:
-        print(f'{name:17}' + ''.join(
-            f'{value / scale:26.3f}'
-            for value, scale in zip(values, (1e9, 1e6) * len(kinds))))
-
-    for part in PARTS:
-        print_row(part, [column[part] for column in columns])
-    print_row('total', [sum(column.values()) for column in columns])
-    head = cfg.model.cls_head
+def published_gmacs(model_cfg: ConfigDict, frames: int,
+                    size: Tuple[int, int]) -> Optional[int]:
+    """Look up the paper's GMACs of one view; None where it has none."""
+    head = model_cfg.cls_head
     classes = head.get('num_classes')
     if head.get('class_names') == 'kinetics400':
         classes = KINETICS_CLASSES
-    published = PUBLISHED.get(classes, {}).get(
-        (str(backbone.get('arch')), size[0], frames))
-    if published and size[0] == size[1] and kinds is ALIGNMENTS:
-        ratio = sum(columns[0].values()) / 1e9 / published
-        print(f'published (paper): {published} GMACs; TokenAlignment takes '
-              f'{ratio:.3f} of it')
-
-
-if __name__ == '__main__':
-    main()
+    height, width = size
+    if height != width:
+        return None
+    arch = str(model_cfg.backbone.get('arch'))
+    return PUBLISHED.get(classes, {}).get((arch, height, frames))

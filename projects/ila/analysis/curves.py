@@ -1,8 +1,6 @@
-"""Draw the losses, accuracies and learning rates of training logs."""
-import argparse
+"""The curves of training logs: reading, choosing and drawing them."""
 import json
 import math
-import sys
 from pathlib import Path
 from typing import Dict, List, Optional
 
@@ -35,7 +33,7 @@ def read_log(path: Path) -> List[dict]:
         list[dict]: Its lines.
 
     Raises:
-        SystemExit: A line other than the last is not one of a log.
+        ValueError: A line other than the last is not one of a log.
     """
     lines = path.read_text('utf-8', errors='replace').rstrip().split('\n')
     records = []
@@ -48,9 +46,10 @@ def read_log(path: Path) -> List[dict]:
             records.append(record)
         # The last line is cut short when a run is killed.
         elif number < len(lines):
-            sys.exit(f'{path}, line {number} is not a line of a training log: '
-                     f'{line[:40]!r}. Please give a scalars.json, or delete '
-                     'that line')
+            raise ValueError(
+                f'{path}, line {number} is not a line of a training log: '
+                f'{line[:40]!r}. Please give a scalars.json, or delete '
+                'that line')
     return records
 
 
@@ -95,16 +94,18 @@ def read_curves(source: Path) -> Curves:
         dict: Values by iteration, in its order, of each key.
 
     Raises:
-        SystemExit: There is no log, or nothing in it.
+        ValueError: There is no log, or nothing in it.
     """
     if not source.exists():
-        sys.exit(f'{source} not found. Please check the path, which is taken '
-                 f'from {Path.cwd()}')
+        raise ValueError(
+            f'{source} not found. Please check the path, which is taken '
+            f'from {Path.cwd()}')
     logs = [source] if source.is_file() else sorted(
         source.glob('*/vis_data/scalars.json'))
     if not logs:
-        sys.exit(f'{source} has no */vis_data/scalars.json. Please give the '
-                 'work directory of a training that has logged something')
+        raise ValueError(
+            f'{source} has no */vis_data/scalars.json. Please give the '
+            'work directory of a training that has logged something')
     curves = {}
     for log in logs:
         add_log(curves, read_log(log))
@@ -113,8 +114,9 @@ def read_curves(source: Path) -> Curves:
         for key, curve in curves.items() if curve
     }
     if not curves:
-        sys.exit(f'{source} has no line of a training log. Please give a run '
-                 'that has logged something')
+        raise ValueError(
+            f'{source} has no line of a training log. Please give a run '
+            'that has logged something')
     return curves
 
 
@@ -140,7 +142,7 @@ def choose_keys(runs: List[Curves], keys: Optional[List[str]]) -> List[str]:
         list[str]: Keys that at least one run has.
 
     Raises:
-        SystemExit: No run has one of the keys.
+        ValueError: No run has one of the keys.
     """
     known = sorted({key for curves in runs for key in curves})
     keys = keys or [
@@ -150,14 +152,14 @@ def choose_keys(runs: List[Curves], keys: Optional[List[str]]) -> List[str]:
     unknown = [key for key in keys if key not in known]
     if unknown or not keys:
         what = ', '.join(unknown) or 'loss, accuracy or learning rate'
-        sys.exit(f'No {what} in the logs. Please choose --keys from: '
-                 f'{", ".join(known)}')
+        raise ValueError(f'No {what} in the logs. Please choose --keys from: '
+                         f'{", ".join(known)}')
     return list(dict.fromkeys(keys))
 
 
 def draw_curves(runs: List[Curves], labels: List[str],
                 keys: List[str]) -> Figure:
-    """Draw curves, one colour per run, or per key if there is but one run.
+    """Draw curves, one colour per run, or per key of a single run.
 
     Args:
         runs (list[dict]): The curves of each run.
@@ -190,42 +192,3 @@ def draw_curves(runs: List[Curves], labels: List[str],
         axis.legend(loc='upper left', bbox_to_anchor=(1, 1), fontsize='small')
     axes[-1].set_xlabel('iteration')
     return figure
-
-
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        'sources',
-        nargs='+',
-        type=Path,
-        metavar='WORK_DIR_OR_JSON',
-        help='work directory of a training, or one scalars.json')
-    parser.add_argument(
-        '--keys',
-        nargs='+',
-        help='values to draw; losses, accuracies and learning rates by default'
-    )
-    parser.add_argument(
-        '--output',
-        type=Path,
-        default='curves.png',
-        help='the picture, such as .png, .pdf or .svg; default: %(default)s')
-    return parser.parse_args()
-
-
-def main() -> None:
-    args = parse_args()
-    runs = [read_curves(source) for source in args.sources]
-    keys = choose_keys(runs, args.keys)
-    figure = draw_curves(runs, label_runs(args.sources), keys)
-    try:
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(args.output, format=args.output.suffix[1:] or 'png')
-    except (OSError, ValueError) as error:
-        sys.exit(f'Cannot write the picture to {args.output}: {error}. Please '
-                 'choose another --output')
-    print(f'{args.output}: {", ".join(keys)}')
-
-
-if __name__ == '__main__':
-    main()

@@ -1,37 +1,20 @@
-"""Plan a training run: iterations, batch, memory of a GPU and data rate.
-
-Nothing is computed and no GPU is needed. Memory is that of PyTorch's tensors;
-what CUDA itself and fragmentation take comes on top.
-"""
-import argparse
-import os
-import sys
+"""Plan of a training: memory of a GPU, videos and clips of a step."""
 import weakref
-from bisect import bisect
-from functools import lru_cache
-from math import ceil
 from pathlib import Path
 from typing import Dict, Iterable
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import torch
+from mmengine.config import Config
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
 
-import torch  # noqa: E402
-from cli import exit_on_bad_input  # noqa: E402
-from cli import add_config_arguments, load_overridden_config  # noqa: E402
-from mmengine.config import Config  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
-from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
-from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
-from torch.utils._pytree import tree_flatten  # noqa: E402
-
-from mmaction.registry import MODELS  # noqa: E402
-from mmaction.structures import ActionDataSample  # noqa: E402
-from projects.ila.utils import read_lines  # noqa: E402
+from mmaction.registry import MODELS
+from mmaction.structures import ActionDataSample
+from ..utils import read_lines
 
 AMP_WRAPPERS = ('AmpOptimWrapper', 'OptionalAmpOptimWrapper')
-GIB = 2**30
-# Settings of the backbone that save memory.
-SAVERS = ('with_cp', 'freeze_image')
 
 
 class LiveMemory(TorchDispatchMode):
@@ -90,7 +73,7 @@ def clip_length(cfg: Config) -> int:
     """Find the number of frames of a clip.
 
     Raises:
-        ValueError: There is neither a neck nor a pipeline that tells it.
+        ValueError: There is neither a neck nor a pipeline that says it.
     """
     if cfg.model.get('neck'):
         return cfg.model.neck.num_frames
@@ -117,7 +100,7 @@ def training_memory(cfg: Config, gpus: int, batch: int) -> Dict[str, int]:
         dict[str, int]: Bytes by purpose; those of the clips are what the
         passes take beyond weights and gradients.
     """
-    # Blending needs real numbers, and compiled blocks can not be looked into.
+    # Blending needs real numbers, and compiled blocks cannot be looked into.
     settings = {**cfg.model, 'data_preprocessor': None, 'compile': False}
     with torch.device('meta'):
         model = MODELS.build(settings).train()
@@ -132,7 +115,7 @@ def training_memory(cfg: Config, gpus: int, batch: int) -> Dict[str, int]:
         memory['EMA'] = weights
 
     amp = cfg.optim_wrapper.get('type') in AMP_WRAPPERS
-    head, size = model.cls_head, cfg.model.backbone.img_size
+    head, size = model.cls_head, model.backbone.image.img_size
     with FakeTensorMode():
         make_fake(model)
         if hasattr(head, 'class_names'):
@@ -169,7 +152,7 @@ def count_videos(cfg: Config) -> int:
     if not videos:
         raise ValueError(
             f"annotation file '{path}' does not exist or is empty; prepare "
-            'the dataset, mend `train_dataloader.dataset.ann_file`, or give '
+            'the dataset, fix `train_dataloader.dataset.ann_file`, or give '
             'the number of videos with --videos')
     return videos
 
@@ -178,100 +161,13 @@ def share_of_step(cfg: Config, gpus: int) -> int:
     """Count the clips of an optimizer step that are one GPU's.
 
     Raises:
-        ValueError: The GPUs can not have as many each.
+        ValueError: The GPUs cannot have as many each.
     """
     scaling = cfg.get('auto_scale_lr') or {}
     total = scaling.get('base_batch_size',
                         cfg.train_dataloader.batch_size * gpus)
     total *= cfg.optim_wrapper.get('accumulative_counts', 1)
     if total % gpus:
-        raise ValueError(f'{gpus} GPUs can not share the {total} clips of a '
-                         'step equally; mend --gpus')
+        raise ValueError(f'{gpus} GPUs cannot share the {total} clips of a '
+                         'step equally; fix --gpus')
     return total // gpus
-
-
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_config_arguments(parser, 'config file of the training')
-    parser.add_argument('--gpus', type=int, required=True, help='their number')
-    parser.add_argument(
-        '--gpu-memory',
-        type=float,
-        required=True,
-        help='GiB of each GPU that PyTorch may take')
-    parser.add_argument(
-        '--clips-per-second',
-        type=float,
-        help='measured training speed of one GPU')
-    parser.add_argument(
-        '--videos',
-        type=int,
-        help='number of videos; those of the annotation file by default')
-    args = parser.parse_args()
-    for name in ('gpus', 'clips_per_second', 'videos'):
-        value = getattr(args, name)
-        if value is not None and value <= 0:
-            parser.error(f"--{name.replace('_', '-')} must be more than 0")
-    return args
-
-
-def main() -> None:
-    args = parse_args()
-    cfg = load_overridden_config(args)
-    if 'max_epochs' not in cfg.train_cfg:
-        sys.exit(f'{args.config}: only runs of whole epochs can be planned. '
-                 'Please add `train_cfg.max_epochs`')
-
-    @lru_cache(maxsize=None)
-    def memory_of(batch: int) -> Dict[str, int]:
-        return training_memory(cfg, args.gpus, batch)
-
-    with exit_on_bad_input():
-        videos = args.videos or count_videos(cfg)
-        share = share_of_step(cfg, args.gpus)
-        batches = [x for x in range(1, share + 1) if share % x == 0]
-        fitting = bisect(
-            batches,
-            args.gpu_memory * GIB,
-            key=lambda batch: sum(memory_of(batch).values()))
-    batch = batches[max(fitting, 1) - 1]
-    memory = memory_of(batch)
-    used = f'{sum(memory.values()) / GIB:.2f} GiB'
-    if not fitting:
-        mends = [
-            f'model.backbone.{key}=True' for key in SAVERS
-            if not cfg.model.backbone.get(key)
-        ]
-        sys.exit(f'{args.config}: one clip per GPU takes {used}, more than '
-                 f'{args.gpu_memory:g}. Please try '
-                 f"{', '.join(mends + ['fewer or smaller frames'])}")
-
-    epochs, accumulated = cfg.train_cfg.max_epochs, share // batch
-    clips = ceil(videos / args.gpus)
-    iterations = ceil(clips / batch)
-    parts = ', '.join(f'{x / GIB:.2f} {name}' for name, x in memory.items())
-    print(f'{os.path.basename(args.config)}: {videos} videos, {epochs} epochs')
-    print(f'batch: {share * args.gpus} clips per step = {args.gpus} GPUs x '
-          f'{batch} clips x {accumulated} accumulated')
-    print(f'iterations: {iterations} per epoch, {iterations * epochs} in all; '
-          f'{ceil(iterations * epochs / accumulated)} optimizer steps')
-    print(f'memory per GPU: {used} = {parts}; '
-          f"{memory['clips'] / batch / 2**20:.0f} MiB per clip")
-    if args.clips_per_second:
-        speed = args.clips_per_second * args.gpus
-        hours = clips * epochs / args.clips_per_second / 3600
-        print(f'time: {hours:.1f} h, without validation')
-        print(f'data: {speed:.0f} clips/s, '
-              f'{speed * clip_length(cfg):.0f} decoded frames/s')
-    else:
-        print('time and data: give --clips-per-second, measured on one GPU')
-    options = (f'train_dataloader.batch_size={batch} '
-               f'optim_wrapper.accumulative_counts={accumulated}')
-    if cfg.get('auto_scale_lr'):
-        # The step is as large as before, and so is the learning rate.
-        options += f' auto_scale_lr.base_batch_size={batch * args.gpus}'
-    print(f'--cfg-options {options}')
-
-
-if __name__ == '__main__':
-    main()

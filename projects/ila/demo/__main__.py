@@ -11,6 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import projects.ila
+
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
@@ -72,6 +74,7 @@ def serve(args: argparse.Namespace, folder: str) -> None:
     """
     # Gradio reads them when it is imported.
     os.environ.update(GRADIO_TEMP_DIR=folder, GRADIO_ANALYTICS_ENABLED='False')
+    projects.ila.register_all()
     from projects.ila.apis import ILAInferencer
     from projects.ila.demo.page import THEME, build_page
     from projects.ila.visualization import check_alignment

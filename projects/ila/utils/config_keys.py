@@ -11,6 +11,7 @@ from mmengine.registry import Registry
 from mmengine.runner import (EpochBasedTrainLoop, FlexibleRunner,
                              IterBasedTrainLoop, LogProcessor, Runner,
                              TestLoop, ValLoop)
+from mmengine.utils import get_object_from_string
 from torch.utils.data import DataLoader
 
 from mmaction import registry
@@ -61,6 +62,8 @@ def _list_arguments(kind: Any) -> Tuple[Set[str], bool]:
         return names | handed_on, others
     names, others = set(), False
     for other in getattr(kind, 'hands_on', ()):
+        if isinstance(other, str):
+            other = get_object_from_string(other)
         names |= _list_arguments(other)[0]
     for base in kind.__mro__:
         if base in (object, torch.nn.Module):

@@ -3,8 +3,6 @@ from typing import Optional, Sequence
 import torch
 from mmengine.model import BaseModule
 from mmpretrain.models.utils import QuickGELU
-from open_clip.tokenizer import tokenize
-from open_clip.transformer import TextTransformer
 from torch import Tensor
 
 from mmaction.registry import MODELS
@@ -30,6 +28,8 @@ class CLIPTextEncoder(BaseModule):
                  context_length: int = 77,
                  vocab_size: int = 49408,
                  init_cfg: Optional[dict] = None) -> None:
+        # It takes a second to import, which image features need not.
+        from open_clip.transformer import TextTransformer
         super().__init__(init_cfg)
         self.tower = TextTransformer(
             context_length=context_length,
@@ -53,6 +53,8 @@ class CLIPTextEncoder(BaseModule):
         Raises:
             ValueError: A text is too long.
         """
+        from open_clip.tokenizer import tokenize
+
         # The tokenizer cuts silently, so it is given one token more.
         tokens = tokenize(list(texts), self.tower.context_length + 1)
         for text, end in zip(texts, tokens[:, -1]):
@@ -60,7 +62,7 @@ class CLIPTextEncoder(BaseModule):
                 raise ValueError(
                     f"text '{text}' has more than the "
                     f'{self.tower.context_length} tokens that the text tower '
-                    'takes; mend `class_names` or `templates` of '
+                    'takes; fix `class_names` or `templates` of '
                     '`model.cls_head`')
         return tokens[:, :-1]
 

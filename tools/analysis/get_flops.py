@@ -1,0 +1,72 @@
+"""Count an ILA model's multiply-accumulates (MACs) and parameters."""
+import argparse
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from arguments import add_config_arguments  # noqa: E402
+
+# They are compared, since they take the same settings, but for `difference`.
+ALIGNMENTS = ('TokenAlignment', 'ReleasedAlignment')
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_config_arguments(parser, 'config file of the model')
+    parser.add_argument(
+        '--shape',
+        type=int,
+        nargs=3,
+        metavar=('T', 'H', 'W'),
+        help='frames, height and width; those of the config by default')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    from projects.ila.analysis import complexity
+    from projects.ila.cli import exit_on_bad_input, load_overridden_config
+    cfg = load_overridden_config(args)
+    if not args.shape and not cfg.model.get('neck'):
+        sys.exit(f'{args.config}: without `model.neck` the config does not '
+                 'say the number of frames. Please give --shape')
+    temporal = cfg.model.backbone.get('temporal') or dict(type='none')
+    kinds = (temporal['type'], )
+    if kinds[0] in ALIGNMENTS and not temporal.get('difference'):
+        kinds = ALIGNMENTS
+
+    columns = []
+    for kind in kinds:
+        if cfg.model.backbone.get('temporal'):
+            temporal['type'] = kind
+        with exit_on_bad_input():
+            model = complexity.build_without_data(cfg.model)
+            side = model.backbone.image.img_size
+            frames, *size = args.shape or (cfg.model.neck.num_frames, side,
+                                           side)
+            columns += complexity.count(model, frames, size)
+    print(f'{os.path.basename(args.config)}: one view of {frames} x '
+          f'{size[0]} x {size[1]}')
+    names = [kind.rpartition('.')[2] for kind in kinds]
+    print(f"{'':17}" + ''.join(f'{name + unit:>26}' for name in names
+                               for unit in (' GMACs', ' Mparams')))
+
+    def print_row(name: str, values: list) -> None:
+        print(f'{name:17}' + ''.join(
+            f'{value / scale:26.3f}'
+            for value, scale in zip(values, (1e9, 1e6) * len(kinds))))
+
+    for part in complexity.PARTS:
+        print_row(part, [column[part] for column in columns])
+    print_row('total', [sum(column.values()) for column in columns])
+    published = complexity.published_gmacs(cfg.model, frames, size)
+    if published and kinds is ALIGNMENTS:
+        ratio = sum(columns[0].values()) / 1e9 / published
+        print(f'published (paper): {published} GMACs; TokenAlignment takes '
+              f'{ratio:.3f} of it')
+
+
+if __name__ == '__main__':
+    main()
