@@ -27,10 +27,11 @@ ALIGNMENT = dict(
         'alignment.predictor.prediction', 'alignment.predictor.point'
     ])
 CLIP = [
-    'backbone.image.model.cls_token', 'backbone.image.model.pos_embed', 'backbone.image.model.patch_embed',
-    'backbone.image.model.pre_norm', 'backbone.image.model.ln1', 'backbone.image.proj',
-    'backbone.image.model.layers.0.ln1', 'backbone.image.model.layers.0.attn', 'backbone.image.model.layers.0.ln2',
-    'backbone.image.model.layers.0.ffn'
+    'backbone.image.model.cls_token', 'backbone.image.model.pos_embed',
+    'backbone.image.model.patch_embed', 'backbone.image.model.pre_norm',
+    'backbone.image.model.ln1', 'backbone.image.proj',
+    'backbone.image.model.layers.0.ln1', 'backbone.image.model.layers.0.attn',
+    'backbone.image.model.layers.0.ln2', 'backbone.image.model.layers.0.ffn'
 ]
 NEW = ['neck', 'cls_head.prompt', 'cls_head.logit_scale']
 TEXT_TOWER = ['cls_head.text_encoder']
@@ -103,7 +104,9 @@ def test_moved_parameters(form, frozen, bf16):
         for name, value in model.named_parameters()
         if not torch.equal(value, before[name])
     }
-    expected = NEW + [f'backbone.image.model.layers.0.{part}' for part in ALIGNMENT[form]]
+    expected = NEW + [
+        f'backbone.image.model.layers.0.{part}' for part in ALIGNMENT[form]
+    ]
     expected += [] if frozen else CLIP
     still = TEXT_TOWER + (CLIP if frozen else [])
     for name in before:

@@ -1,5 +1,3 @@
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -7,6 +5,7 @@ import av
 import cv2
 import pytest
 import torch
+from commands import ROOT, run_tool
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
@@ -17,7 +16,6 @@ from mmaction.apis import inference_recognizer, init_recognizer
 from mmaction.registry import MODELS
 from projects.ila.visualization import view as drawings
 
-ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / 'tools/visualize_alignment.py'
 CONFIG = f'''
 _base_ = ['{ROOT}/tests/data/tiny_motion.py']
@@ -44,7 +42,6 @@ test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 PICTURES = ['frames.png', 'pairs.png', 'overlay.mp4']
 ATTENTIONS = ['attention_received.png', 'attention_paid.png']
 
-sys.path.insert(0, str(TOOL.parent))
 tool = load_module(TOOL)
 
 
@@ -53,10 +50,12 @@ def folder(tmp_path_factory):
     """Checkpoints of both forms, and videos, whole and damaged."""
     folder = tmp_path_factory.mktemp('visualize')
     (folder / 'tiny.py').write_text(CONFIG)
-    for name, settings in (('token', dict(temporal=dict(type='TokenAlignment'))),
-                           ('released', dict(temporal=dict(type='ReleasedAlignment'))),
-                           ('second', dict(layers=[1])),
-                           ('none', dict(form='none', alignment=None))):
+    for name, settings in (('token',
+                            dict(temporal=dict(type='TokenAlignment'))),
+                           ('released',
+                            dict(temporal=dict(type='ReleasedAlignment'))),
+                           ('second',
+                            dict(layers=[1])), ('none', dict(temporal=None))):
         torch.manual_seed(0)
         cfg = Config.fromfile(folder / 'tiny.py')
         cfg.model.backbone.update(settings)
@@ -65,8 +64,8 @@ def folder(tmp_path_factory):
         model.init_weights()
         # Scores that differ, and points that are not all at the centre.
         model.cls_head.fc.weight.data *= 20
-        for layer in model.backbone.aligned_layers:
-            layer.alignment.predictor.point[-1].weight.data *= 50
+        for layer in model.backbone.alignments:
+            layer.predictor.point[-1].weight.data *= 50
         torch.save(dict(state_dict=model.state_dict()), folder / f'{name}.pth')
     write_video(folder / 'a.mp4')
     write_video(folder / 'one.mp4', 1)
@@ -238,9 +237,8 @@ def test_compiled_model(draw, folder, monkeypatch):
     ('token.pth a.mp4 --cfg-options val_pipeline.3.scale=(36,36) '
      'val_dataloader.dataset.pipeline.3.scale=(36,36)',
      'patches of 8 pixels do not divide'),
-    ('none.pth a.mp4 --cfg-options model.backbone.form=none '
-     'model.backbone.alignment=None',
-     "the form 'none' has no interactive points .* 'token' or 'released'"),
+    ('none.pth a.mp4 --cfg-options model.backbone.temporal=None',
+     'the temporal module none has no interactive points .*TokenAlignment'),
 ])
 def test_bad_input(draw, args, message):
     with pytest.raises(SystemExit, match=message) as error:
@@ -249,16 +247,10 @@ def test_bad_input(draw, args, message):
     assert '\n' not in error.value.code
 
 
-def test_command(tmp_path):
+def test_missing_checkpoint(tmp_path, monkeypatch):
     """From any working directory; an error is one line."""
-    result = subprocess.run(
-        [sys.executable, TOOL, ROOT / 'configs/ila_motion.py', 'a', 'b'],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        env={
-            **os.environ, 'PYTHONWARNINGS': 'ignore'
-        })
+    monkeypatch.chdir(tmp_path)
+    result = run_tool(TOOL, ROOT / 'configs/ila_motion.py', 'a', 'b')
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1] == (
         'Checkpoint file not found: a. Please check its path, which is taken '
