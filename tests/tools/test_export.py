@@ -4,7 +4,6 @@ import pickle
 import shutil
 import sys
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 import torch

@@ -1,7 +1,6 @@
 """The commands of the README on small data, with a small model."""
 import os
 import pickle
-from pathlib import Path
 
 import pytest
 import torch

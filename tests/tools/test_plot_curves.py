@@ -240,7 +240,7 @@ def test_labels_are_names_of_work_directories(tmp_path, monkeypatch):
     assert reading.label_runs([Path('x/b'), log]) == ['x/b', str(log)]
 
 
-def test_command_draws_a_picture(tmp_path):
+def test_command_draws_a_picture(tmp_path, monkeypatch):
     """Without a display, into a new folder, from any working directory."""
     values = dict(
         loss=2.0, loss_cls=1.5, top1_acc=0.5, lr=0.1, base_lr=0.1, time=1.0)
