@@ -189,7 +189,7 @@ def test_any_other_bad_line_is_named(tmp_path, line):
     with pytest.raises(ValueError, match='line 2 ') as error:
         reading.read_curves(tmp_path)
     assert str(error.value).startswith(f'{path}, line 2 ')
-    assert 'delete that line' in error.value.code
+    assert 'delete that line' in str(error.value)
 
 
 def test_one_run_has_a_colour_per_key():

@@ -3,6 +3,7 @@ import functools
 import http.server
 import os
 import re
+import sys
 import threading
 import types
 from pathlib import Path
