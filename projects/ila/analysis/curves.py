@@ -24,13 +24,7 @@ def panel_of(key: str) -> str:
 
 
 def read_log(path: Path) -> List[dict]:
-    """Read one log.
-
-    Args:
-        path (Path): MMEngine's ``scalars.json``, one JSON object per line.
-
-    Returns:
-        list[dict]: Its lines.
+    """Read the lines of one log, MMEngine's ``scalars.json``.
 
     Raises:
         ValueError: A line other than the last is not one of a log.
@@ -54,12 +48,7 @@ def read_log(path: Path) -> List[dict]:
 
 
 def add_log(curves: Curves, records: List[dict]) -> None:
-    """Add a log to the curves of the same run's earlier ones.
-
-    Args:
-        curves (dict): Values by iteration, of each key; changed in place.
-        records (list[dict]): What :func:`read_log` returns.
-    """
+    """Add a log to the curves of the same run's earlier ones, in place."""
     iterations = [record['iter'] for record in records if 'iter' in record]
     start = min(iterations, default=math.inf)
     # A resumed run goes on from its checkpoint: what came after that is void.
@@ -131,15 +120,7 @@ def label_runs(sources: List[Path]) -> List[str]:
 
 
 def choose_keys(runs: List[Curves], keys: Optional[List[str]]) -> List[str]:
-    """Choose what to draw.
-
-    Args:
-        runs (list[dict]): The curves of each run.
-        keys (list[str], optional): What is asked for. Defaults to losses,
-            accuracies and learning rates.
-
-    Returns:
-        list[str]: Keys that at least one run has.
+    """Choose the keys to draw; by default losses, accuracies and rates.
 
     Raises:
         ValueError: No run has one of the keys.
@@ -165,9 +146,6 @@ def draw_curves(runs: List[Curves], labels: List[str],
         runs (list[dict]): The curves of each run.
         labels (list[str]): Names of the runs.
         keys (list[str]): Keys to draw.
-
-    Returns:
-        Figure: The drawing.
     """
     panels = {panel: [] for panel in PANELS}
     for key in keys:

@@ -70,7 +70,7 @@ def make_fake(model: nn.Module) -> None:
 
 
 def clip_length(cfg: Config) -> int:
-    """Find the number of frames of a clip.
+    """Find the number of frames of a clip, from the neck or the pipeline.
 
     Raises:
         ValueError: There is neither a neck nor a pipeline that says it.
