@@ -27,7 +27,7 @@ mmcv:
 		$(BIN)/python -m pip install --no-deps -r requirements/mminstall.txt
 
 test: $(STAMP)
-	$(BIN)/python -m pytest tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile tests
 
 demo: $(STAMP)
 	$(BIN)/python tools/demo.py

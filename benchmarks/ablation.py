@@ -27,14 +27,13 @@ from mmengine.config import Config
 from timing import describe_machine, measure
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path += [str(ROOT / 'tools'), str(ROOT / 'tools/analysis')]
-
-from cli import load_overridden_config  # noqa: E402
-from cli import add_config_arguments, exit_on_bad_input  # noqa: E402
-from get_flops import count  # noqa: E402
-from plot_curves import read_curves  # noqa: E402
+sys.path.insert(0, str(ROOT))
 
 from mmaction.registry import MODELS  # noqa: E402
+from projects.ila.analysis import complexity  # noqa: E402
+from projects.ila.analysis.curves import read_curves  # noqa: E402
+from projects.ila.cli import exit_on_bad_input  # noqa: E402
+from projects.ila.cli import load_overridden_config  # noqa: E402
 from projects.ila.datasets import motion_videos  # noqa: E402
 from projects.ila.datasets.motion_rendering import classes  # noqa: E402
 
@@ -160,10 +159,11 @@ def train(folder: Path, config: Path, options: Sequence[str]) -> None:
 
 def load_variant(config: Path, options: Sequence[str] = ()) -> Config:
     """Load a config with a variant's settings, as the tools do."""
-    parser = argparse.ArgumentParser()
-    add_config_arguments(parser, 'config')
-    settings = ['--cfg-options', *options] if options else []
-    return load_overridden_config(parser.parse_args([str(config), *settings]))
+    return load_overridden_config(
+        argparse.Namespace(
+            config=str(config),
+            cfg_options=list(options) or None,
+            allow_new_keys=False))
 
 
 def measure_speed(variants: Dict[str, Sequence[str]], config: Path,
@@ -229,10 +229,11 @@ def print_table(variants: Dict[str, Sequence[str]], config: Path,
     print('|---|---|---|---|---|---|---|')
     for name, options in variants.items():
         cfg = load_variant(config, options)
+        model = complexity.build_without_data(cfg.model)
         macs, parameters = (
             sum(part.values())
-            for part in count(cfg.model, cfg.num_frames, (cfg.crop_size,
-                                                          cfg.crop_size)))
+            for part in complexity.count(model, cfg.num_frames, (
+                cfg.crop_size, cfg.crop_size)))
         finals = [100 * [*curve.values()][-1] for curve in curves[name]]
         print(
             f'| {name} | {statistics.mean(finals):.1f} % | '

@@ -14,15 +14,14 @@ from mmengine.dataset import Compose
 from torch import Tensor
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / 'tools'))
+sys.path.insert(0, str(ROOT))
 
-from cli import load_overridden_config  # noqa: E402
-from cli import add_config_arguments, exit_on_bad_input  # noqa: E402
-from visualize_alignment import load_model  # noqa: E402
-
+from projects.ila.cli import exit_on_bad_input  # noqa: E402
+from projects.ila.cli import load_overridden_config  # noqa: E402
 from projects.ila.datasets.motion_rendering import classes  # noqa: E402
 from projects.ila.datasets.motion_rendering import render_states  # noqa: E402
 from projects.ila.visualization.alignment import to_pixels  # noqa: E402
+from projects.ila.visualization.pictures import load_model  # noqa: E402
 
 # Beside those of the data sets, whose videos have seeds of three numbers.
 SEED = 10**6 + 1
@@ -46,7 +45,9 @@ def distances(points: Tensor, centres: Tensor, period: float) -> Tensor:
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    add_config_arguments(parser, 'config file of the model')
+    parser.add_argument('config', help='config file of the model')
+    parser.add_argument('--cfg-options', nargs='+', help='its settings')
+    parser.set_defaults(allow_new_keys=False)
     parser.add_argument('checkpoint', help='of the model')
     parser.add_argument('--level', type=int, default=1, help='of the videos')
     parser.add_argument('--videos', type=int, default=200)

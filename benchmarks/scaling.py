@@ -14,8 +14,6 @@ from models import QUICK_GELU, PlainCLIP, build_ila, classify_with
 from timing import describe_machine
 from torch import Tensor
 
-from projects.ila.utils import check_output
-
 matplotlib.use('Agg')
 from matplotlib import pyplot as plt  # noqa: E402
 
@@ -116,7 +114,7 @@ def main() -> None:
     parser.add_argument('--size', type=int, default=224)
     parser.add_argument('--output', default='scaling.png')
     args = parser.parse_args()
-    check_output(args.output)
+    open(args.output, 'ab').close()  # Fail now rather than at the end.
     base = dict(frames=8, size=args.size, batch=1)
     print(f'{describe_machine()}\nViT-B/16, inference in float32, ' +
           ', '.join(f'{key} {value}' for key, value in base.items()) +

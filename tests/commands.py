@@ -1,17 +1,96 @@
-"""The commands of a Markdown file, run in this process."""
+"""Commands, run in this process as if it were a new one."""
 import glob
 import io
+import os
+import random
 import re
 import runpy
 import shlex
+import signal
 import sys
-from contextlib import redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import List, Tuple, Union
+from typing import Iterator, List, NamedTuple, Tuple, Union
+from unittest import mock
 
-import pytest
+import numpy as np
+import torch
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.registry import DefaultScope
+from mmengine.visualization import Visualizer
 
 ROOT = Path(__file__).parents[1]
+# Managers of MMEngine, which keep what a runner makes.
+MANAGERS = DefaultScope, MessageHub, MMLogger, Visualizer
+
+
+class Result(NamedTuple):
+    """What ``subprocess.run`` would return."""
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@contextmanager
+def restoring_state() -> Iterator[None]:
+    """Undo what a tool changes in its process."""
+    instances = [dict(manager._instance_dict) for manager in MANAGERS]
+    randomness = random.getstate(), np.random.get_state()
+    generator, threads = torch.get_rng_state(), torch.get_num_threads()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    cudnn = torch.backends.cudnn
+    flags = cudnn.benchmark, cudnn.deterministic
+    terminate = signal.getsignal(signal.SIGTERM)
+    directory = os.getcwd()
+    with mock.patch.dict(os.environ), mock.patch('sys.path', [*sys.path]):
+        try:
+            yield
+        finally:
+            os.chdir(directory)
+            signal.signal(signal.SIGTERM, terminate)
+            cudnn.benchmark, cudnn.deterministic = flags
+            torch.use_deterministic_algorithms(deterministic)
+            torch.set_num_threads(threads)
+            torch.set_rng_state(generator)
+            random.setstate(randomness[0])
+            np.random.set_state(randomness[1])
+            for manager, before in zip(MANAGERS, instances):
+                manager._instance_dict.clear()
+                manager._instance_dict.update(before)
+
+
+def _run(words: List[str]) -> Tuple[Union[int, str, None], str, str]:
+    """Run a command, and return what it exits with and what it prints."""
+    is_module = words[0] == '-m'
+    code = 0
+    out, err = (io.TextIOWrapper(io.BytesIO(), 'utf-8') for _ in range(2))
+    with restoring_state(), redirect_stdout(out), redirect_stderr(err), \
+            mock.patch('sys.argv', words[is_module:]):
+        try:
+            if is_module:
+                runpy.run_module(words[1], run_name='__main__')
+            else:
+                path = ROOT / words[0]
+                sys.path.insert(0, str(path.parent))
+                runpy.run_path(str(path), run_name='__main__')
+        except SystemExit as error:
+            code = error.code
+    for stream in (out, err):
+        stream.flush()
+    return code, *(stream.buffer.getvalue().decode() for stream in (out, err))
+
+
+def run_tool(*words: object) -> Result:
+    """Run a tool of this project as ``python`` would in a new process.
+
+    Args:
+        *words: The tool's path in the project, or ``-m`` and a module, and
+            arguments.
+    """
+    code, out, err = _run([*map(str, words)])
+    if isinstance(code, str):
+        code, err = 1, f'{err}{code}\n'
+    return Result(int(code or 0), out, err)
 
 
 def find_commands(text: str) -> List[str]:
@@ -33,17 +112,5 @@ def run_command(command: str) -> Tuple[Union[int, str, None], str]:
     words = []
     for word in shlex.split(command):
         words += sorted(glob.glob(word)) or [word]
-    is_module = words[0] == '-m'
-    code, output = 0, io.TextIOWrapper(io.BytesIO(), 'utf-8')
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(output):
-        patch.syspath_prepend(str((ROOT / words[0]).parent))
-        patch.setattr(sys, 'argv', words[is_module:])
-        try:
-            if is_module:
-                runpy.run_module(words[1], run_name='__main__')
-            else:
-                runpy.run_path(str(ROOT / words[0]), run_name='__main__')
-        except SystemExit as error:
-            code = error.code
-    output.flush()
-    return code, output.buffer.getvalue().decode()
+    code, out, _ = _run(words)
+    return code, out

@@ -6,7 +6,8 @@ from mmengine.registry import DefaultScope
 
 import projects.ila  # noqa: F401
 
-sys.path.insert(0, str(Path(__file__).parent))
+TESTS = Path(__file__).parent
+sys.path[:0] = [str(TESTS), str(TESTS.parent / 'tools')]
 
 
 @pytest.fixture(autouse=True)

@@ -5,22 +5,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Sequence
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from mmengine.config import Config  # noqa: E402
-from mmengine.dataset import pseudo_collate  # noqa: E402
-
-import projects.ila  # noqa: E402,F401
-from mmaction.apis import init_recognizer  # noqa: E402
-from mmaction.evaluation import top_k_accuracy  # noqa: E402
-from mmaction.registry import DATASETS  # noqa: E402
-from projects.ila.datasets import motion_videos  # noqa: E402
-from projects.ila.utils import read_lines  # noqa: E402
-from projects.ila.visualization import draw_alignment  # noqa: E402
+from arguments import ROOT, setting
 
 CONFIG = 'configs/ila_motion.py'
 SHUFFLED_CONFIG = 'configs/ila_motion_shuffled.py'
@@ -32,7 +19,7 @@ def run(*command: str) -> None:
     subprocess.run([sys.executable, *command], check=True, cwd=ROOT)
 
 
-def check_dump(path: Path, ann_file: Path) -> np.ndarray:
+def check_dump(path: Path, ann_file: Path) -> Sequence[float]:
     """Check the predictions of ``tools/test.py --dump``.
 
     Args:
@@ -40,23 +27,26 @@ def check_dump(path: Path, ann_file: Path) -> np.ndarray:
         ann_file (Path): Annotation file of the tested videos.
 
     Returns:
-        np.ndarray: Top-1 and top-5 accuracy.
+        Sequence[float]: Top-1 and top-5 accuracy.
 
     Raises:
         SystemExit: The dump is not one probability distribution per video,
             in the order of the annotation file.
     """
+    import numpy as np
+
+    from mmaction.evaluation import top_k_accuracy
+    from projects.ila.datasets.motion_videos import CLASSES
+    from projects.ila.utils import read_lines
     labels = [int(line.split()[-1]) for line in read_lines(ann_file)]
     with open(path, 'rb') as file:
         results = pickle.load(file)
     if [int(result['gt_label']) for result in results] != labels:
         sys.exit(f'{path}: the labels are not those of {ann_file}')
     scores = np.stack([result['pred_score'].numpy() for result in results])
-    if scores.shape != (len(labels), len(motion_videos.CLASSES)):
-        sys.exit(
-            f'{path}: the scores are {scores.shape}, not '
-            f'{(len(labels), len(motion_videos.CLASSES))}; were views averaged?'
-        )
+    if scores.shape != (len(labels), len(CLASSES)):
+        sys.exit(f'{path}: the scores are {scores.shape}, not '
+                 f'{(len(labels), len(CLASSES))}; were views averaged?')
     if not np.allclose(scores.sum(1), 1, atol=1e-4):
         sys.exit(f'{path}: the scores of a video do not add up to 1')
     return top_k_accuracy(scores, labels, (1, 5))
@@ -64,6 +54,12 @@ def check_dump(path: Path, ann_file: Path) -> np.ndarray:
 
 def draw(checkpoint: Path, path: Path) -> None:
     """Draw a test video's frames, interactive points and masks."""
+    import torch
+    from mmengine.dataset import pseudo_collate
+
+    from mmaction.apis import init_recognizer
+    from mmaction.registry import DATASETS
+    from projects.ila.visualization import draw_alignment
     model = init_recognizer(ROOT / CONFIG, str(checkpoint), device='cpu')
     sample = DATASETS.build(model.cfg.val_dataloader.dataset)[0]
     inputs = model.data_preprocessor(pseudo_collate([sample]))['inputs']
@@ -89,6 +85,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
+        type=setting,
         default=[],
         help='settings for training, as key=value')
     return parser.parse_args()
@@ -96,10 +93,13 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    from mmengine.config import Config
+
+    from projects.ila.datasets.motion_videos import CLASSES, make_dataset
     cfg = Config.fromfile(ROOT / CONFIG)
     data, work_dir = ROOT / cfg.data_root, ROOT / cfg.work_dir
     start = time.time()
-    motion_videos.make_dataset(data, args.train, args.val, **cfg.data_settings)
+    make_dataset(data, args.train, args.val, **cfg.data_settings)
     options = ['--cfg-options', *args.cfg_options] if args.cfg_options else []
     run('tools/train.py', CONFIG, *options)
 
@@ -114,8 +114,8 @@ def main() -> None:
     picture = work_dir / 'alignment.png'
     draw(checkpoint, picture)
 
-    chance = 100 / len(motion_videos.CLASSES)
-    print(f'\n{args.val} held-out videos, {len(motion_videos.CLASSES)} classes'
+    chance = 100 / len(CLASSES)
+    print(f'\n{args.val} held-out videos, {len(CLASSES)} classes'
           f"\n{'':28}{'top-1':>8}{'top-5':>8}"
           f"\n{'ILA, several views':28}{100 * accuracies[0][0]:7.1f}%"
           f'{100 * accuracies[0][1]:7.1f}%'

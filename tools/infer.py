@@ -8,10 +8,7 @@ import sys
 from contextlib import contextmanager, nullcontext, suppress
 from typing import Iterator
 
-from cli import (add_config_arguments, check_file, check_outputs,
-                 exit_on_bad_input, load_overridden_config)
-
-from projects.ila.apis import ILAInferencer
+from arguments import add_config_arguments, check_file, check_outputs
 
 COLUMNS = 'file', 'start', 'end', 'rank', 'label', 'name', 'score'
 
@@ -153,6 +150,7 @@ def parse_args() -> argparse.Namespace:
         '--stride', type=float, help='seconds from one window to the next')
     parser.add_argument('--out', help='file to write, .json or .csv')
     args = parser.parse_args()
+    check_file(args.checkpoint, 'Checkpoint')
     check_outputs(args.out, suffixes=('.json', '.csv'))
     if ',' in (args.classes or '') and not os.path.isfile(args.classes):
         args.classes = args.classes.split(',')
@@ -164,8 +162,9 @@ def main() -> None:
     sys.stdout.reconfigure(errors='backslashreplace')  # For odd file names.
     # How batch systems end jobs; as an exception it leaves a whole file, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    from projects.ila.apis import ILAInferencer
+    from projects.ila.cli import exit_on_bad_input, load_overridden_config
     cfg = load_overridden_config(args)
-    check_file(args.checkpoint, 'Checkpoint')
     errors, count = [], 0
     try:
         with exit_on_bad_input():

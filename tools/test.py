@@ -1,89 +1,73 @@
 """Test a recognizer, with the arguments of MMAction2's ``tools/test.py``.
 
-Beside them it takes ``--allow-new-keys``, see ``config_keys.py``.
+In addition it takes ``--allow-new-keys``.
 """
+import argparse
+import os
 from pathlib import Path
 
-from cli import (build_runner, check_file, check_num_classes, check_outputs,
-                 exit_on_bad_input, exit_on_bad_start, keep_predictions,
-                 leave_process_group, load_config, load_mmaction_tool,
-                 merge_args, parse_mmaction_args)
-from config_keys import merge_options
-from mmengine.config import Config
-from mmengine.hooks import EMAHook
-from mmengine.runner import Runner
-
-from mmaction.registry import HOOKS, MODELS
-from projects.ila.apis import fit_config
-from projects.ila.utils import unwrap_model
-from projects.ila.weights import check_all_weights
+from arguments import (add_config_arguments, add_launcher_arguments,
+                       check_file, check_output_folder, check_outputs)
 
 
-def load_all_weights(runner: Runner, path: str) -> None:
-    """Load a checkpoint and refuse it if an ILA model needs another one.
-
-    An ILA model is made ready for inference.
-
-    Raises:
-        ValueError: It does not hold exactly the weights of the model.
-    """
-    checkpoint = runner.load_checkpoint(path)
-    model = unwrap_model(runner.model)
-    if not isinstance(model, MODELS.get('ILARecognizer')):
-        return
-    check_all_weights(model, checkpoint, path)
-    model.switch_to_deploy()
-
-
-def leave_out_averaging(cfg: Config) -> None:
-    """Leave ``EMAHook`` out of a config.
-
-    Its checkpoints have the averaged weights in the place of the others, so
-    that a test gets them without it. It could not swap folded ones.
-    """
-
-    def averages(hook: dict) -> bool:
-        kind = hook['type']
-        kind = HOOKS.get(kind) if isinstance(kind, str) else kind
-        return isinstance(kind, type) and issubclass(kind, EMAHook)
-
-    cfg.custom_hooks = [
-        hook for hook in cfg.get('custom_hooks') or [] if not averages(hook)
-    ]
-
-
-def main() -> None:
-    tool = load_mmaction_tool('test.py')
-    args = parse_mmaction_args(tool)
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_config_arguments(parser, 'config file of the test')
+    parser.add_argument('checkpoint', help='the weights')
+    parser.add_argument(
+        '--work-dir',
+        help='folder of the logs; default: that of the config, '
+        'or work_dirs/CONFIG')
+    parser.add_argument('--dump', help='pickle file for the predictions')
+    parser.add_argument('--show-dir', help='folder for pictures of videos')
+    parser.add_argument(
+        '--show', action='store_true', help='show them in a window')
+    parser.add_argument(
+        '--interval',
+        type=int,
+        default=1,
+        help='videos from one picture to the next')
+    parser.add_argument(
+        '--wait-time', type=float, default=2, help='seconds of each picture')
+    add_launcher_arguments(parser)
+    args = parser.parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     if args.dump:
         check_outputs(args.dump, suffixes=('.pkl', '.pickle'))
-    cfg = load_config(args)
     if Path(args.checkpoint).is_dir():  # As DeepSpeed writes them.
         args.checkpoint = str(Path(args.checkpoint, 'weights.pth'))
     check_file(args.checkpoint, 'Checkpoint')
+    return args
 
-    cfg = merge_args(tool, cfg, args)
+
+def main() -> None:
+    args = parse_args()
+    from projects.ila import cli
+    from projects.ila.apis import fit_config
+    cfg = cli.load_config(args)
+    cfg = cli.merge_args(cli.load_mmaction_tool('test.py'), cfg, args)
     cfg.launcher = args.launcher
     if args.cfg_options is not None:
-        merge_options(cfg, args.cfg_options)
+        cli.merge_options(cfg, args.cfg_options)
     default_work_dir = Path('work_dirs', Path(args.config).stem)
     cfg.work_dir = args.work_dir or cfg.get('work_dir', str(default_work_dir))
-    check_outputs(folder=cfg.work_dir)
+    check_output_folder(cfg.work_dir)
 
     for key in ('strategy', 'runner_type'):
         cfg.pop(key, None)  # A test shards nothing.
-    leave_out_averaging(cfg)
+    cli.leave_out_averaging(cfg)
 
-    with exit_on_bad_input():
+    with cli.exit_on_bad_input():
         cfg.model = fit_config(cfg.model, args.checkpoint)
-    runner = build_runner(cfg)
-    check_num_classes(cfg, runner, 'test')
-    with exit_on_bad_input():
-        load_all_weights(runner, args.checkpoint)
-    with exit_on_bad_start(runner), keep_predictions(runner, args.dump):
+    runner = cli.build_runner(cfg)
+    cli.check_num_classes(cfg, runner, 'test')
+    with cli.exit_on_bad_input():
+        cli.load_all_weights(runner, args.checkpoint)
+    with cli.exit_on_bad_start(runner), cli.keep_predictions(
+            runner, args.dump):
         runner.test()
     del runner
-    leave_process_group()
+    cli.leave_process_group()
 
 
 if __name__ == '__main__':

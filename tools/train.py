@@ -1,23 +1,60 @@
 """Train a recognizer, with the arguments of MMAction2's ``tools/train.py``.
 
-Beside them it takes ``--allow-new-keys``, see ``config_keys.py``.
+In addition it takes ``--allow-new-keys``.
 """
+import argparse
+import os
 import sys
 from pathlib import Path
 
-from cli import (build_runner, check_file, check_num_classes,
-                 exit_on_bad_input, exit_on_bad_start, leave_process_group,
-                 load_config, load_mmaction_tool, merge_args,
-                 parse_mmaction_args)
-from mmengine.device import get_device
+from arguments import add_config_arguments, add_launcher_arguments, check_file
 
-from projects.ila.engine.work_dir import check_unlocked, find_latest_checkpoint
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_config_arguments(parser, 'config file of the training')
+    parser.add_argument(
+        '--work-dir',
+        help='folder of checkpoints and logs; default: that of '
+        'the config, or work_dirs/CONFIG')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='continue from this checkpoint, without one from the latest')
+    parser.add_argument(
+        '--amp', action='store_true', help='use mixed precision, on a GPU')
+    parser.add_argument(
+        '--no-validate', action='store_true', help='leave out validation')
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate with the batch size, from '
+        '`auto_scale_lr.base_batch_size`')
+    parser.add_argument('--seed', type=int, help='of the whole training')
+    parser.add_argument(
+        '--diff-rank-seed',
+        action='store_true',
+        help='give each process a seed of its own')
+    parser.add_argument(
+        '--deterministic',
+        action='store_true',
+        help='use only operations that give the same result every time')
+    add_launcher_arguments(parser)
+    args = parser.parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
 
 
 def main() -> None:
-    tool = load_mmaction_tool('train.py')
-    args = parse_mmaction_args(tool)
-    cfg = load_config(args)
+    args = parse_args()
+    from mmengine.device import get_device
+
+    from projects.ila import cli
+    from projects.ila.engine.work_dir import (check_unlocked,
+                                              find_latest_checkpoint)
+    cfg = cli.load_config(args)
 
     if args.auto_scale_lr and 'auto_scale_lr' not in cfg:
         sys.exit(f'{args.config}: --auto-scale-lr needs the batch size that '
@@ -29,7 +66,7 @@ def main() -> None:
     if args.amp and get_device() == 'cpu':
         sys.exit('--amp needs a GPU, and there is none. Please leave it out')
 
-    cfg = merge_args(tool, cfg, args)
+    cfg = cli.merge_args(cli.load_mmaction_tool('train.py'), cfg, args)
     # MMAction2 overlooks these if the config has a `randomness` of its own.
     if args.seed is not None:
         cfg.randomness.seed = args.seed
@@ -43,19 +80,19 @@ def main() -> None:
         sys.exit(error.strerror)
     if 'runner_type' in cfg and cfg.get('resume') and not cfg.get('load_from'):
         # Such a runner loads before its hooks can find a checkpoint.
-        with exit_on_bad_input():
+        with cli.exit_on_bad_input():
             cfg.load_from = find_latest_checkpoint(cfg.work_dir)
     # DeepSpeed's checkpoints are folders.
     if cfg.get('load_from') and not (cfg.get('resume')
                                      and Path(cfg.load_from).is_dir()):
         check_file(cfg.load_from, 'Checkpoint')
 
-    runner = build_runner(cfg)
-    check_num_classes(cfg, runner, 'train', 'val')
-    with exit_on_bad_start(runner):
+    runner = cli.build_runner(cfg)
+    cli.check_num_classes(cfg, runner, 'train', 'val')
+    with cli.exit_on_bad_start(runner):
         runner.train()
     del runner
-    leave_process_group()
+    cli.leave_process_group()
 
 
 if __name__ == '__main__':

@@ -3,8 +3,17 @@
 Importing this package registers every component, so that a config needs only
 ``custom_imports = dict(imports=['projects.ila'])``.
 """
-from . import compat
+import sys
 
-compat.apply()
 
-from . import datasets, engine, models  # noqa: E402,F401
+def register_all() -> None:
+    """Register every component in MMAction2's registries."""
+    from . import compat
+    compat.apply()
+    from . import datasets, engine, models  # noqa: F401
+
+
+# It is while Python looks for the module of `python -m projects.ila.…`, which
+# parses its arguments first and then registers the components itself.
+if sys.argv[:1] != ['-m']:
+    register_all()

@@ -1,7 +1,6 @@
-"""Repairs for installs that MMAction2 1.2.0 does not work on as it is.
+"""Repairs for installs that MMAction2 1.2.0 does not work on.
 
-Each repair looks first whether it is needed, so that a healthy install stays
-as it is.
+Each leaves a healthy install as it is.
 """
 import importlib
 import pickle
@@ -40,7 +39,7 @@ def apply() -> None:
 def import_mmcv_quietly() -> None:
     """Import mmcv-lite without its advice to install the full mmcv.
 
-    Nothing in this project uses the compiled operators of the full mmcv.
+    Nothing here uses the compiled operators of the full mmcv.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings(
@@ -76,12 +75,8 @@ def provide_drn() -> None:
 def leave_out_broken_multimodal(package: str) -> None:
     """Leave the multimodal models out of a package if they break its import.
 
-    They need names that later releases of transformers have no more. Where
-    their import fails, placeholders are registered instead, as the package
-    does itself where transformers is not installed.
-
-    Args:
-        package (str): ``'mmaction'`` or ``'mmpretrain'``.
+    They need names that later releases of transformers lack. Placeholders are
+    registered instead, as the package does itself without transformers.
     """
     if find_spec(package) is None:
         return
@@ -126,10 +121,8 @@ def runner_globals() -> Dict[str, Any]:
     Beside tensors they hold the history of the logged values and NumPy's
     numbers and arrays; those of the released ILA hold their config. Where the
     original could do more than the checkpoints need, a stand-in takes its
-    place: none of these can run code from a file.
-
-    Returns:
-        dict[str, Any]: The objects by the name in the file.
+    place: none of these can run code from a file. Keys are the names in the
+    file.
     """
     names = {
         'mmengine.logging.history_buffer.HistoryBuffer': HistoryBuffer,
@@ -154,9 +147,8 @@ def runner_globals() -> Dict[str, Any]:
 def allow_runner_checkpoints() -> None:
     """Let ``torch.load`` read the checkpoints of MMEngine's ``Runner``.
 
-    With ``weights_only``, the default since 2.6, it refuses every type that
-    is not on its list of safe ones. This adds :func:`runner_globals`. Earlier
-    releases of PyTorch cannot be told of them.
+    This adds :func:`runner_globals` to the types that ``weights_only``
+    accepts. PyTorch before 2.6 has no such list.
     """
     if digit_version(torch.__version__) < digit_version('2.6.0'):
         return
@@ -182,13 +174,10 @@ def _make_array(*args) -> np.ndarray:
 
 
 def _get_plain_dtype(name: str, *args) -> np.dtype:
-    """Stand in for ``numpy.dtype`` in checkpoints.
+    """Stand in for ``numpy.dtype``, for types of plain numbers alone.
 
     NumPy's own objects are returned, whose state cannot be changed. That of
     the copies it would make could turn bytes into pointers.
-
-    Raises:
-        pickle.UnpicklingError: It is no type of plain numbers.
     """
     if name not in _PLAIN_DTYPES:
         raise pickle.UnpicklingError(
@@ -197,12 +186,7 @@ def _get_plain_dtype(name: str, *args) -> np.dtype:
 
 
 def _get_statistic(owner: Any, name: str) -> Callable:
-    """Stand in for ``getattr`` in checkpoints.
-
-    Raises:
-        pickle.UnpicklingError: If anything but a built-in statistic of
-            :class:`HistoryBuffer` is asked for.
-    """
+    """Stand in for ``getattr``, for the statistics of a ``HistoryBuffer``."""
     if owner is HistoryBuffer and name in ('min', 'max', 'current', 'mean'):
         return getattr(HistoryBuffer, name)
     raise pickle.UnpicklingError(
@@ -211,11 +195,7 @@ def _get_statistic(owner: Any, name: str) -> Callable:
 
 
 def leave_out_removed_deepspeed_optimizers() -> None:
-    """Let MMEngine use a DeepSpeed without its 1-bit optimizers.
-
-    MMEngine 0.10.7 registers all of DeepSpeed's optimizers, of which newer
-    releases have fewer.
-    """
+    """Let MMEngine 0.10.7 use a DeepSpeed without its 1-bit optimizers."""
     if (strategy.deepspeed is None
             or find_spec('deepspeed.runtime.fp16.onebit')):
         return
@@ -230,7 +210,7 @@ def leave_out_removed_deepspeed_optimizers() -> None:
 
 
 def _placeholder(name: str, reason: str) -> Callable:
-    """Make a model that only tells why it is not available."""
+    """Make a model that only says why it is not available."""
 
     def refuse(*args, **kwargs):
         raise ImportError(f'{name} is not available: {reason}.')

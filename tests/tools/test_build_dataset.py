@@ -3,11 +3,11 @@ import os
 import random
 import shlex
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from commands import run_tool
 from mmengine.config import Config, DictAction
 from modules import load_module
 from videos import write_video
@@ -395,12 +395,7 @@ def test_printed_commands_run(commands, monkeypatch):
 
     assert Path(train[2]).resolve() == CUSTOM
     Path('small.py').write_text(SMALL)
-    result = subprocess.run([sys.executable, train[1], 'small.py', *train[3:]],
-                            capture_output=True,
-                            text=True,
-                            env={
-                                **os.environ, 'OMP_NUM_THREADS': '1'
-                            })
+    result = run_tool(Path(train[1]).resolve(), 'small.py', *train[3:])
     assert result.returncode == 0, result.stderr[-3000:]
     assert Path('work_dirs/small/epoch_1.pth').is_file()
     assert 'acc/top1' in result.stdout

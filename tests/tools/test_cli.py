@@ -3,22 +3,14 @@ import pickle
 from types import SimpleNamespace
 
 import pytest
-from commands import ROOT
 from mmengine.evaluator import DumpResults
-from modules import load_module
 
-
-@pytest.fixture(scope='module')
-def cli():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(ROOT / 'tools'))
-        yield load_module(ROOT / 'tools/cli.py')
+from projects.ila import cli
 
 
 @pytest.mark.parametrize('error', [KeyboardInterrupt, RuntimeError])
 @pytest.mark.parametrize('done', [0, 2])
-def test_predictions_outlive_a_test_that_stops(cli, tmp_path, capsys, error,
-                                               done):
+def test_predictions_outlive_a_test_that_stops(tmp_path, capsys, error, done):
     path = tmp_path / 'out.pkl'
     metric = DumpResults(str(path))
     evaluator = SimpleNamespace(metrics=[SimpleNamespace(), metric])
@@ -38,7 +30,7 @@ def test_predictions_outlive_a_test_that_stops(cli, tmp_path, capsys, error,
     assert message in capsys.readouterr().err
 
 
-def test_tests_that_dump_nothing_stop_as_ever(cli):
+def test_tests_that_dump_nothing_stop_as_ever():
     with pytest.raises(RuntimeError):
         with cli.keep_predictions(None, None):
             raise RuntimeError

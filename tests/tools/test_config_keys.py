@@ -1,31 +1,20 @@
 """Keys that nothing reads are refused, those of the docs are not."""
-import sys
 from argparse import Namespace
 
 import pytest
 from commands import ROOT
-from mmengine.config import Config, DictAction
-from modules import load_module
+from mmengine.config import Config
+
+from projects.ila import cli
 
 CONFIG = ROOT / 'configs/ila_vitb16_k400.py'
 
 
-@pytest.fixture(scope='module')
-def cli():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(ROOT / 'tools'))
-        yield load_module(ROOT / 'tools/cli.py')
-
-
-def load(cli, *options, config=CONFIG, allow=False):
-    pairs = dict(option.split('=', 1) for option in options)
+def load(*options, config=CONFIG, allow=False):
     return cli.load_config(
         Namespace(
             config=str(config),
-            cfg_options={
-                key: DictAction._parse_iterable(value)
-                for key, value in pairs.items()
-            },
+            cfg_options=[*options] or None,
             allow_new_keys=allow))
 
 
@@ -46,27 +35,27 @@ def load(cli, *options, config=CONFIG, allow=False):
     ('custom_hooks.0.beginn=0.5', 'begin'),
     ('randomness.sed=1', 'seed'),
 ])
-def test_unknown_settings(cli, option, nearest):
+def test_unknown_settings(option, nearest):
     with pytest.raises(SystemExit) as caught:
-        load(cli, option)
+        load(option)
     message = str(caught.value)
     assert f"'{option.split('=')[0]}'" in message
     assert f"did you mean '{nearest}'?" in message
     assert '--allow-new-keys' in message
-    load(cli, option, allow=True)
+    load(option, allow=True)
 
 
 @pytest.mark.parametrize('option, words', [
     ('custom_hooks.9.type=EMAHook', 'exceeds the length'),
     ('model.backbone.arch.embed_dims=3', 'cannot inherit'),
 ])
-def test_impossible_settings(cli, option, words):
+def test_impossible_settings(option, words):
     with pytest.raises(SystemExit, match=f'--cfg-options: .*{words}'):
-        load(cli, option)
+        load(option)
 
 
-def test_known_settings(cli):
-    load(cli, 'model.bf16=True', 'model.compile.backend=eager',
+def test_known_settings():
+    load('model.bf16=True', 'model.compile.backend=eager',
          'model.backbone.with_cp=True', 'model.backbone.temporal.target=first',
          'model.test_cfg.max_testing_views=12', 'model.neck=None',
          'optim_wrapper.clip_grad.max_norm=1',
@@ -77,34 +66,36 @@ def test_known_settings(cli):
          'visualizer.vis_backends.0.type=TensorboardVisBackend')
 
 
-def test_keys_of_files(cli, tmp_path):
+def test_keys_of_files(tmp_path):
     """Variables of a file's own are fine, keys with a mistake are not."""
     config = tmp_path / 'config.py'
     config.write_text(f"_base_ = '{CONFIG}'\nmy_size = 3\nloadfrom = 'a.pth'")
     with pytest.raises(SystemExit, match=f"{config}.*'loadfrom'.*'load_from'"):
-        load(cli, config=config)
-    load(cli, config=config, allow=True)
+        load(config=config)
+    load(config=config, allow=True)
     for path in (ROOT / 'configs').rglob('ila*.py'):
-        load(cli, config=path)
-
-
-def test_own_flag_beside_those_of_mmaction(cli, monkeypatch):
-    tool = cli.load_mmaction_tool('train.py')
-    words = ['train.py', 'a.py', '--allow-new-keys', '--cfg-options', 'b=1']
-    monkeypatch.setattr(sys, 'argv', words)
-    monkeypatch.setenv('LOCAL_RANK', '0')
-    args = cli.parse_mmaction_args(tool)
-    assert args.allow_new_keys and args.cfg_options == dict(b=1)
-    assert sys.argv is words
+        load(config=path)
 
 
 @pytest.mark.parametrize('kind, words', [
     ('AtomicCheckpointHook', "'max_keep'.*'max_keep_ckpts'"),
     ('mmengine.CheckpointHook', " CheckpointHook has no .* 'max_keep'"),
 ])
-def test_hooks_refuse_unknown_arguments(cli, tmp_path, kind, words):
+def test_hooks_refuse_unknown_arguments(tmp_path, kind, words):
     cfg = Config.fromfile(ROOT / 'tests/data/tiny_motion.py')
     cfg.work_dir, cfg.launcher = str(tmp_path), 'none'
     cfg.default_hooks.checkpoint = dict(type=kind, max_keep=1)
     with pytest.raises(SystemExit, match=words):
         cli.build_runner(cfg)
+
+
+def test_settings_are_parsed_as_mmengine_does():
+    assert cli.parse_options(None) is None
+    assert cli.parse_options(['a.b=1', 'c=[1,2]', 'd=1,x', 'e=a=b']) == {
+        'a.b': 1,
+        'c': [1, 2],
+        'd': [1, 'x'],
+        'e': 'a=b'
+    }
+    with pytest.raises(SystemExit, match='--cfg-options: .*bracket'):
+        cli.parse_options(['a=[1,(2]'])

@@ -1,16 +1,14 @@
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from archives import clip_of, save_torchscript
+from commands import ROOT, run_tool
 from reference import load_reference
 
 from projects.ila.weights import read_checkpoint
 
-ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = [
     'model.backbone.arch._delete_=True', 'model.backbone.arch.embed_dims=128',
     'model.backbone.arch.num_layers=3', 'model.backbone.arch.num_heads=2',
@@ -25,12 +23,8 @@ TEXT_OPTIONS = [
 
 
 def convert(tool, config, source, target, options):
-    return subprocess.run([
-        sys.executable, ROOT / f'tools/convert/{tool}.py', ROOT /
-        f'configs/{config}.py', source, target, '--cfg-options', *options
-    ],
-                          capture_output=True,
-                          text=True)
+    return run_tool(f'tools/convert/{tool}.py', ROOT / f'configs/{config}.py',
+                    source, target, '--cfg-options', *options)
 
 
 @pytest.fixture
@@ -50,10 +44,10 @@ def test_clip_to_ila(k400):
                      'a.safetensors', options)
     assert result.returncode == 0, result.stderr
     assert 'left over     0' in result.stdout
-    assert 'x backbone.image.model.layers.*.alignment' in result.stdout
+    assert 'x backbone.temporal.*.alignment' in result.stdout
     assert 'source: ViT.pt' in result.stdout
     checkpoint = read_checkpoint('a.safetensors')
-    assert checkpoint['meta']['ila']['form'] == 'token'
+    assert checkpoint['meta']['ila']['temporal'] == 'TokenAlignment'
     torch.testing.assert_close(
         checkpoint['state_dict']['backbone.image.model.cls_token'].flatten(),
         weights['visual.class_embedding'].half().float())
@@ -81,7 +75,7 @@ def test_released_to_ila_and_back(k400):
     ('released_to_ila', 'released/ila_vitb16_ssv2', 'k400',
      'a.pth: the weights lack'),
     ('released_to_ila', 'ila_vitb16_k400', 'k400',
-     "a.pth: the weights have ILA's form 'released'"),
+     "a.pth: the weights are of a temporal module with"),
 ])
 def test_bad_files_write_nothing(k400, tool, config, content, message):
     options = OPTIONS if 'ssv2' in config else k400[1]

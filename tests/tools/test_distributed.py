@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # channels takes their place here. SGD does not amplify rounding as Adam does.
 CONFIG = f'''
 _base_ = ['{ROOT}/tests/data/tiny_motion.py']
-model = dict(backbone=dict(alignment=dict(predictor=dict(
+model = dict(backbone=dict(temporal=dict(predictor=dict(
     norm_cfg=dict(type='GN', num_groups=1)))))
 train_pipeline = [
     dict(type='SafePyAVInit'),

@@ -1,16 +1,16 @@
 """Exported files of tiny models, written and tested by the tools."""
-import importlib.util
 import json
 import pickle
 import shutil
 import sys
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 import torch
+from commands import ROOT
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
+from modules import load_module
 from torch import nn
 
 from mmaction.registry import MODELS
@@ -18,7 +18,6 @@ from mmaction.structures import ActionDataSample
 from projects.ila.apis import deployment
 from projects.ila.datasets.motion_videos import make_dataset
 
-ROOT = Path(__file__).resolve().parents[2]
 NAMES = ['left', 'right', 'up', 'down', 'grow']
 HEADS = dict(
     linear='dict(num_classes=5, init_std=1.)',
@@ -27,25 +26,16 @@ HEADS = dict(
         class_names={NAMES}, text_encoder=dict(layers=1),
         prompt=dict(scale=0.1))""")
 # Form and head do not depend on each other, and ONNX takes its time.
-ONNX_MODELS = [('token', 'text'), ('released', 'linear')]
-OTHER_MODELS = [('token', 'linear'), ('released', 'text')]
+ONNX_MODELS = [('TokenAlignment', 'text'), ('ReleasedAlignment', 'linear')]
+OTHER_MODELS = [('TokenAlignment', 'linear'), ('ReleasedAlignment', 'text')]
 HAS_ONNX = all(map(find_spec, deployment.ONNX_PACKAGES))
 needs_onnx = pytest.mark.skipif(
     not HAS_ONNX, reason=f'needs {", ".join(deployment.ONNX_PACKAGES)}')
 with_onnx = pytest.mark.parametrize(
     'exported', ONNX_MODELS, indirect=True, ids='-'.join)
 
-
-def load_tool(name):
-    spec = importlib.util.spec_from_file_location(
-        name.replace('/', '_'), ROOT / f'tools/{name}.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-export = load_tool('deployment/export')
-evaluate = load_tool('deployment/test')
+export = load_module(ROOT / 'tools/deployment/export.py')
+evaluate = load_module(ROOT / 'tools/deployment/test.py')
 
 
 def run(tool, *arguments):
@@ -60,7 +50,7 @@ def write_config(folder, form, head, extra=''):
     path.write_text(f"""
 _base_ = ['{ROOT}/tests/data/tiny_motion.py']
 model = dict(
-    backbone=dict(form='{form}', arch=dict(num_layers=1)),
+    backbone=dict(temporal=dict(type='{form}'), arch=dict(num_layers=1)),
     cls_head={HEADS[head]})
 {extra}
 """)
@@ -219,7 +209,7 @@ def check_metadata(meta, model):
     assert meta == dict(
         source='a.pth',
         config=meta['config'],
-        form=model.backbone.form,
+        temporal=model.backbone.temporal_type,
         arch=model.backbone.image.arch_settings,
         num_frames=4,
         img_size=32,
@@ -241,7 +231,7 @@ def tiny(tmp_path_factory):
         f'{name} {int(label) % 5}\n'
         for name, label in (line.split() for line in lines)))
     config = write_config(
-        folder, 'token', 'text', f"""
+        folder, 'TokenAlignment', 'text', f"""
 work_dir = '{folder}/work'
 crops = [
     dict(type='SafePyAVInit'),
@@ -262,9 +252,10 @@ test_dataloader = dict(batch_size=4, dataset=dict(
 
 def test_test_gives_the_figures_of_the_checkpoint(tiny, capfd):
     run(
-        load_tool('test'), tiny / 'token_text.py', tiny / 'a.pth', '--dump',
-        tiny / 'pytorch.pkl', '--work-dir', tiny / 'pytorch')
-    run(evaluate, tiny / 'token_text.py', tiny / 'a.pt2', '--dump',
+        load_module(ROOT / 'tools/test.py'), tiny / 'TokenAlignment_text.py',
+        tiny / 'a.pth', '--dump', tiny / 'pytorch.pkl', '--work-dir',
+        tiny / 'pytorch')
+    run(evaluate, tiny / 'TokenAlignment_text.py', tiny / 'a.pt2', '--dump',
         tiny / 'exported.pkl')
     figures = [
         json.loads(next(tiny.glob(f'{folder}/*/[0-9]*.json')).read_text())
@@ -287,14 +278,17 @@ def test_test_gives_the_figures_of_the_checkpoint(tiny, capfd):
     ('a.pth', [], "a.pth: give a name that ends in .onnx or .pt2$"),
     ('a.pt2', ['--int8'], 'a.pt2: --int8 needs a name that ends in .onnx$'),
     ('a.onnx', ['--full-range'], '--full-range needs --int8$'),
-    ('b.pt2', ['--cfg-options', 'model.backbone.temporal.type=ReleasedAlignment'],
-     "a.pth: the weights have ILA's form 'token'.*fix `model.backbone.temporal"),
+    ('b.pt2',
+     ['--cfg-options', 'model.backbone.temporal.type=ReleasedAlignment'],
+     "a.pth: the weights have ILA's form 'token'.*fix `model.backbone.temporal"
+     ),
     ('b.pt2', ['--cfg-options', 'model.backbone.arch.embed_dims=64'
                ], r"a.pth: the weights' .* is \(.*mend `arch`"),
-    ('b.pt2', ['--cfg-options', 'model.type=Recognizer2D'
-               ], "token_text.py: `model.type` is Recognizer2D, not 'ILA"),
+    ('b.pt2', ['--cfg-options', 'model.type=Recognizer2D'],
+     "TokenAlignment_text.py: `model.type` is Recognizer2D, not 'ILA"),
     ('b.pt2', ['--cfg-options', 'model.neck=None'],
-     'token_text.py: only a `model.neck` tells .* can not be exported$'),
+     'TokenAlignment_text.py: only a `model.neck` says .* cannot be exported$'
+     ),
     ('b.pt2', ['--cfg-options', 'model.data_preprocessor.to_rgb=True'
                ], 'only the normalisation of RGB can be exported'),
     ('data', [], 'data: give a name that ends in'),
@@ -303,8 +297,8 @@ def test_test_gives_the_figures_of_the_checkpoint(tiny, capfd):
 def test_bad_input_of_export(tiny, output, options, message):
     before = sorted(tiny.rglob('*'))
     with pytest.raises(SystemExit, match=message) as error:
-        run(export, tiny / 'token_text.py', tiny / 'a.pth', tiny / output,
-            *options)
+        run(export, tiny / 'TokenAlignment_text.py', tiny / 'a.pth',
+            tiny / output, *options)
     assert isinstance(error.value.code, str)  # printed, with exit code 1
     assert '\n' not in error.value.code
     assert sorted(tiny.rglob('*')) == before
@@ -317,11 +311,12 @@ def test_missing_packages_are_named(tiny, monkeypatch):
             SystemExit,
             match='^ONNX files need onnx onnxscript onnxruntime; run: '
             'pip install onnx onnxscript onnxruntime$'):
-        run(export, tiny / 'token_text.py', tiny / 'a.pth', tiny / 'b.onnx')
+        run(export, tiny / 'TokenAlignment_text.py', tiny / 'a.pth',
+            tiny / 'b.onnx')
     assert not (tiny / 'b.onnx').exists()
     (tiny / 'c.onnx').touch()
     with pytest.raises(SystemExit, match='need onnxruntime; run: pip install'):
-        run(evaluate, tiny / 'token_text.py', tiny / 'c.onnx')
+        run(evaluate, tiny / 'TokenAlignment_text.py', tiny / 'c.onnx')
 
 
 def test_file_that_differs_is_not_kept(tiny, monkeypatch):
@@ -336,7 +331,8 @@ def test_file_that_differs_is_not_kept(tiny, monkeypatch):
             SystemExit,
             match=r'differ by 1.0e-03 of the largest, '
             'more than 0.0001; nothing was written'):
-        run(export, tiny / 'token_text.py', tiny / 'a.pth', tiny / 'kept.pt2')
+        run(export, tiny / 'TokenAlignment_text.py', tiny / 'a.pth',
+            tiny / 'kept.pt2')
     assert (tiny / 'kept.pt2').read_bytes() == content
     assert not list(tiny.glob('*.partial'))
 
@@ -359,5 +355,5 @@ def test_bad_input_of_test(tiny, name, options, message):
     cut = (tiny / 'a.pt2').read_bytes()[:5000]
     (tiny / 'cut.pt2').write_bytes(cut)
     with pytest.raises(SystemExit, match=message) as error:
-        run(evaluate, tiny / 'token_text.py', tiny / name, *options)
+        run(evaluate, tiny / 'TokenAlignment_text.py', tiny / name, *options)
     assert isinstance(error.value.code, str)

@@ -1,27 +1,17 @@
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from commands import ROOT, run_tool
 from mmengine.config import Config
-from modules import load_module
 
-ROOT = Path(__file__).resolve().parents[2]
-TOOL = ROOT / 'tools/analysis/get_flops.py'
+from projects.ila.analysis import complexity
 
-tool = load_module(TOOL)
+TOOL = 'tools/analysis/get_flops.py'
+COMPARISONS = 'projects.ila.models.temporal.comparisons'
 
 
-def get_flops(config, *args, cwd=ROOT):
-    result = subprocess.run([sys.executable, TOOL, ROOT / config, *args],
-                            cwd=cwd,
-                            capture_output=True,
-                            text=True,
-                            env={
-                                **os.environ, 'PYTHONWARNINGS': 'ignore'
-                            })
+def get_flops(config, *args):
+    result = run_tool(TOOL, ROOT / config, *args)
     assert result.returncode == 0, result.stderr
     rows = re.findall(r'^([a-z ]+?)((?: +[\d.]+)+)$', result.stdout, re.M)
     return {
@@ -35,7 +25,7 @@ def token_form_macs(width, layers, patches, frames, embed, classes):
     side = int(patches**0.5)
     tokens = patches + 2  # class token and mutual-information token
     attention = tokens * 4 * width**2 + 2 * tokens**2 * width
-    mlp = (patches + 1) * 8 * width**2
+    mlp = tokens * 8 * width**2
     pooled = (side // 2)**2
     # The depthwise filters run over every frame, all else over every pair.
     depthwise = patches * 9 * 2 * width
@@ -58,9 +48,10 @@ def token_form_macs(width, layers, patches, frames, embed, classes):
     }
 
 
-def test_counts_equal_closed_form(tmp_path):
+def test_counts_equal_closed_form(tmp_path, monkeypatch):
     """Attention's own products are counted; any working directory is fine."""
-    rows, result = get_flops('configs/ila_vitb16_k400.py', cwd=tmp_path)
+    monkeypatch.chdir(tmp_path)
+    rows, result = get_flops('configs/ila_vitb16_k400.py')
     expected = token_form_macs(768, 12, 196, 8, 512, 400)
     expected['patch embedding'] = 8 * 196 * 3 * 16 * 16 * 768
     for part, macs in expected.items():
@@ -71,13 +62,13 @@ def test_counts_equal_closed_form(tmp_path):
 
 
 @pytest.mark.parametrize('config, options, published, difference', [
-    ('ila_vitb32_k400', [], 40, -0.0315),
-    ('ila_vitb16_k400', ['--shape', '16', '224', '224'], 295, -0.007),
-    ('ila_vitl14_k400', [], 673, -0.006),
-    ('ila_vitl14-336_16f_k400', [], 3130, 0.001),
-    ('ila_vitb16_16f_ssv2', [], 438, 0.002),
-    ('ila_vitl14_ssv2', [], 907, -0.017),
-    ('ila_vitl14-336_16f_ssv2', [], 3723, 0.136),
+    ('ila_vitb32_k400', [], 40, -0.0202),
+    ('ila_vitb16_k400', ['--shape', '16', '224', '224'], 295, -0.0037),
+    ('ila_vitl14_k400', [], 673, -0.0036),
+    ('ila_vitl14-336_16f_k400', [], 3130, 0.0020),
+    ('ila_vitb16_16f_ssv2', [], 438, 0.0041),
+    ('ila_vitl14_ssv2', [], 907, -0.0152),
+    ('ila_vitl14-336_16f_ssv2', [], 3723, 0.1369),
 ])
 def test_token_form_against_the_paper(config, options, published, difference):
     rows, result = get_flops(f'configs/{config}.py', *options)
@@ -95,60 +86,64 @@ def test_difference_adds_a_linear_layer_of_every_frame():
         pytest.approx(rows['alignment'][0] + 12 * 8 * 768**2 / 1e9, abs=2e-3),
         pytest.approx(rows['alignment'][1] + 12 * 768**2 / 1e6, abs=2e-3)
     ]
-    assert 'released' not in result.stdout
+    assert 'Released' not in result.stdout
 
 
-def other_form_macs(form, width, layers, patches, frames):
-    """Count blocks and what a form adds to them by hand."""
-    tokens = patches + 1 + (form in ('message', 'neighbours'))
+def other_macs(name, width, layers, patches, frames):
+    """Count blocks and what a temporal module adds to them by hand."""
+    tokens = patches + 1 + (name in ('MessageToken', 'NeighbourAverage'))
     spatial = tokens * 4 * width**2 + 2 * tokens**2 * width
     temporal = frames * 4 * width**2 + 2 * frames**2 * width
     added = dict(
-        divided=(patches + 1) * temporal,
-        message=frames * width**2 + temporal).get(form, 0)
-    blocks = frames * (spatial + (patches + 1) * 8 * width**2)
+        DividedAttention=(patches + 1) * temporal,
+        MessageToken=frames * width**2 + temporal).get(name, 0)
+    blocks = frames * (spatial + tokens * 8 * width**2)
     return layers * blocks, layers * added
 
 
-@pytest.mark.parametrize('form',
-                         ['none', 'shift', 'divided', 'message', 'neighbours'])
-def test_other_forms_equal_closed_form(form, monkeypatch, capsys):
-    cfg = Config.fromfile(ROOT / 'configs/ila_motion.py')
-    cfg.model.backbone.update(form=form, alignment=None)
-    macs, parameters = tool.count(cfg.model, 8, (64, 64))
-    blocks, added = other_form_macs(form, 64, 1, 64, 8)
+@pytest.mark.parametrize('name', [
+    None, 'TemporalShift', 'DividedAttention', 'MessageToken',
+    'NeighbourAverage'
+])
+def test_comparisons_equal_closed_form(name):
+    config = ROOT / 'configs/ila_motion.py'
+    cfg = Config.fromfile(config)
+    options = ['model.backbone.temporal=None']
+    cfg.model.backbone.temporal = None
+    if name:
+        kind = f'{COMPARISONS}.{name}'
+        options = [
+            'model.backbone.temporal._delete_=True',
+            f'model.backbone.temporal.type={kind}'
+        ]
+        cfg.model.backbone.temporal = dict(type=kind)
+    macs, parameters = complexity.count(
+        complexity.build_without_data(cfg.model), 8, (64, 64))
+    blocks, added = other_macs(name, 64, 1, 64, 8)
     assert (macs['blocks'], macs['alignment']) == (blocks, added)
     # Linear layers with bias and a norm.
     linear, norm = 64 * 65, 2 * 64
     assert parameters['alignment'] == dict(
-        divided=4 * linear + norm, message=5 * linear + norm).get(form, 0)
+        DividedAttention=4 * linear + norm,
+        MessageToken=5 * linear + norm).get(name, 0)
 
-    monkeypatch.setattr(sys, 'argv', [
-        TOOL.name,
-        str(ROOT / 'configs/ila_motion.py'), '--cfg-options',
-        f'model.backbone.form={form}', 'model.backbone.alignment=None'
-    ])
-    tool.main()
-    out = capsys.readouterr().out
-    assert f'{form} GMACs' in out and 'token' not in out
+    out = run_tool(TOOL, config, '--cfg-options', *options).stdout
+    assert f'{name or "none"} GMACs' in out and 'TokenAlignment' not in out
     assert re.search(rf'^blocks +{blocks / 1e9:.3f} ', out, re.M)
 
 
-def test_without_neck_the_shape_must_be_given(monkeypatch, capsys):
-    monkeypatch.setattr(sys, 'argv', [
-        TOOL.name,
-        str(ROOT / 'configs/ila_motion.py'), '--cfg-options', 'model.neck=None'
-    ])
-    with pytest.raises(SystemExit, match='without `model.neck`.*--shape'):
-        tool.main()
-    sys.argv += ['--shape', '8', '64', '64']
-    tool.main()
-    assert 'one view of 8 x 64 x 64' in capsys.readouterr().out
+def test_without_neck_the_shape_must_be_given():
+    command = [
+        TOOL, ROOT / 'configs/ila_motion.py', '--cfg-options',
+        'model.neck=None'
+    ]
+    error = run_tool(*command).stderr
+    assert re.search('without `model.neck`.*--shape', error)
+    out = run_tool(*command, '--shape', '8', '64', '64').stdout
+    assert 'one view of 8 x 64 x 64' in out
 
 
 def test_missing_config():
-    result = subprocess.run([sys.executable, TOOL, 'none.py'],
-                            capture_output=True,
-                            text=True)
+    result = run_tool(TOOL, 'none.py')
     assert result.returncode == 1
     assert 'Config file not found: none.py' in result.stderr

@@ -4,20 +4,19 @@ import math
 import os
 import pickle
 import shutil
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
+from commands import ROOT, run_tool
 from modules import load_module
 from videos import write_video
 
 from mmaction.apis import init_recognizer
+from projects.ila import cli
 from projects.ila.apis import ILAInferencer
 from projects.ila.models.heads import ILALinearHead
 
-ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / 'tools/infer.py'
 NAMES = [f'motion {number}' for number in range(10)]
 PIPELINE = 'test_dataloader.dataset.pipeline'
@@ -39,7 +38,6 @@ test_dataloader = dict(
         data_prefix=dict(video='')))
 '''
 
-sys.path.insert(0, str(TOOL.parent))  # As Python does when it runs the tool.
 tool = load_module(TOOL)
 
 
@@ -80,15 +78,9 @@ def infer(folder, monkeypatch, capsys):
     return run
 
 
-def run_tool(folder, name, *arguments):
-    return subprocess.run([sys.executable, ROOT / 'tools' / name, *arguments],
-                          cwd=folder,
-                          capture_output=True,
-                          text=True)
-
-
-def test_scores_are_those_of_the_test_tool(folder, infer):
-    test = run_tool(folder, 'test.py', 'tiny.py', 'tiny.pth', '--dump',
+def test_scores_are_those_of_the_test_tool(folder, infer, monkeypatch):
+    monkeypatch.chdir(folder)
+    test = run_tool('tools/test.py', 'tiny.py', 'tiny.pth', '--dump',
                     'test.pkl')
     assert test.returncode == 0, test.stderr
     expected = [
@@ -107,9 +99,10 @@ def test_scores_are_those_of_the_test_tool(folder, infer):
             scores.sort(descending=True)[0].tolist(), rel=1e-4)
 
 
-def test_broken_file_among_good_ones(folder):
+def test_broken_file_among_good_ones(folder, monkeypatch):
     """All else is printed and written, and the exit code is 1."""
-    result = run_tool(folder, 'infer.py', 'tiny.py', 'tiny.pth',
+    monkeypatch.chdir(folder)
+    result = run_tool('tools/infer.py', 'tiny.py', 'tiny.pth',
                       'videos/[ac]*.mp4', 'broken.mp4', 'none.mp4',
                       'videos/d.mp4', '--classes', 'names.txt', '--topk', '2',
                       '--out', 'some.json')
@@ -276,7 +269,7 @@ def test_bad_arguments_are_one_line(infer, arguments, words):
 
 
 def test_bad_outputs_are_refused_before_any_work(folder, infer, monkeypatch):
-    monkeypatch.setattr(tool, 'load_overridden_config', None)
+    monkeypatch.setattr(cli, 'load_overridden_config', None)
     (folder / 'folder.json').mkdir()
     for name, words in (('a.txt', 'must end with .json or .csv'),
                         ('tiny.pth/a.csv', 'File exists'), ('folder.json',

@@ -1,13 +1,15 @@
 import os
 import pickle
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from launch import free_port
 from modules import load_module
+
+from projects.ila import cli
 
 TOOLS = Path(__file__).parents[2] / 'tools'
 
@@ -98,14 +100,6 @@ def launch(script, *arguments, **environment):
                           env=dict(os.environ, **environment),
                           capture_output=True,
                           text=True)
-
-
-def free_port():
-    """Find a port below those that the system gives to clients."""
-    for port in range(20000 + os.getpid() % 5000, 30000):
-        with socket.socket() as free:
-            if free.connect_ex(('127.0.0.1', port)):
-                return str(port)
 
 
 def make_recorder(path):
@@ -310,7 +304,7 @@ def test_tools_refuse_other_numbers_of_classes(load_tool, toy_config, tmp_path,
     module = load_tool(tool, toy_config, *arguments, '--allow-new-keys',
                        '--cfg-options',
                        f'{split}_dataloader.dataset.num_classes=4')
-    monkeypatch.setattr(module, 'build_runner', Runner)
+    monkeypatch.setattr(cli, 'build_runner', Runner)
     with pytest.raises(SystemExit, match=f'{split}_data.* is 4, .* has 3'):
         module.main()
 
@@ -342,8 +336,8 @@ def test_train_amp_selects_optim_wrapper(load_tool, toy_config, tmp_path,
     monkeypatch.syspath_prepend(str(tmp_path))
     toy_config.write_text(TOY_CONFIG + f"optim_wrapper['type'] = '{wrapper}'")
     train = load_tool('train', toy_config, *flags)
-    monkeypatch.setattr(train, 'get_device', lambda: 'cuda')
-    monkeypatch.setattr(train, 'build_runner', Recorder)
+    monkeypatch.setattr('mmengine.device.get_device', lambda: 'cuda')
+    monkeypatch.setattr(cli, 'build_runner', Recorder)
     train.main()
     assert Recorder.cfg.optim_wrapper.type == expected
 
@@ -354,7 +348,7 @@ def test_train_seed_goes_before_config(load_tool, toy_config, tmp_path,
     monkeypatch.syspath_prepend(str(tmp_path))
     toy_config.write_text(TOY_CONFIG + randomness)
     train = load_tool('train', toy_config, '--seed', 7, '--deterministic')
-    monkeypatch.setattr(train, 'build_runner', Recorder)
+    monkeypatch.setattr(cli, 'build_runner', Recorder)
     train.main()
     assert Recorder.cfg.randomness.seed == 7
     assert Recorder.cfg.randomness.deterministic is True

@@ -1,13 +1,12 @@
 """The commands of the README on small data, with a small model."""
 import os
 import pickle
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from archives import clip_of, save_torchscript
+from commands import ROOT, run_tool
+from launch import dist_train
 from mmengine.config import Config
 from reference import load_reference
 from videos import write_video
@@ -16,12 +15,11 @@ from mmaction.registry import MODELS
 from projects.ila.apis import ila_to_released
 from projects.ila.weights import convert_clip
 
-ROOT = Path(__file__).resolve().parents[2]
 CONFIG = f'''
 _base_ = ['{ROOT}/configs/ila_vitb16_k400.py']
 model = dict(
     backbone=dict(
-        form='FORM',
+        temporal=dict(type='TYPE'),
         arch=dict(
             _delete_=True,
             embed_dims=64,
@@ -38,16 +36,6 @@ test_dataloader = dict(num_workers=1)
 '''
 
 
-def run(*command):
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
-    environment['PYTHON'] = sys.executable
-    return subprocess.run(
-        list(map(str, command)),
-        capture_output=True,
-        text=True,
-        env=environment)
-
-
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
     """A working directory with Kinetics-400 in the smallest size."""
@@ -61,8 +49,9 @@ def folder(tmp_path_factory):
             lines.append(f'{index} a.mp4 {label}\n')
         (data / f'kinetics400_{split}_list_videos.txt').write_text(
             ''.join(lines))
-    for form in ('token', 'released'):
-        (folder / f'ila_{form}.py').write_text(CONFIG.replace('FORM', form))
+    for name, kind in (('token', 'TokenAlignment'), ('released',
+                                                     'ReleasedAlignment')):
+        (folder / f'ila_{name}.py').write_text(CONFIG.replace('TYPE', kind))
     before = os.getcwd()
     os.chdir(folder)
     yield folder
@@ -71,8 +60,8 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def checkpoint(folder):
-    result = run('bash', ROOT / 'tools/dist_train.sh', 'ila_token.py', 2,
-                 '--cfg-options', 'optim_wrapper.optimizer.lr=1e-3')
+    result = dist_train(folder, 'ila_token.py', 2, '--cfg-options',
+                        'optim_wrapper.optimizer.lr=1e-3')
     assert result.returncode == 0, result.stderr[-3000:]
     assert 'loss_align' in result.stdout
     return folder / 'work_dirs/ila_token/epoch_1.pth'
@@ -83,15 +72,14 @@ def test_dist_train_with_two_processes(checkpoint):
     weights = torch.load(checkpoint, weights_only=True)['state_dict']
     frozen = weights['cls_head.text_encoder.tower.ln_final.weight']
     assert torch.equal(frozen, torch.ones_like(frozen))
-    trained = weights[
-        'backbone.image.model.layers.0.alignment.predictor.prediction.bn.'
-        'num_batches_tracked']
+    trained = weights['backbone.temporal.0.alignment.predictor.prediction.bn.'
+                      'num_batches_tracked']
     assert trained.item() == 1
 
 
 def test_test_dumps_averaged_views(checkpoint, folder):
-    result = run(sys.executable, ROOT / 'tools/test.py', 'ila_token.py',
-                 checkpoint, '--dump', 'out.pkl')
+    result = run_tool('tools/test.py', 'ila_token.py', checkpoint, '--dump',
+                      'out.pkl')
     assert result.returncode == 0, result.stderr[-3000:]
     with open(folder / 'out.pkl', 'rb') as file:
         results = pickle.load(file)
@@ -102,11 +90,11 @@ def test_test_dumps_averaged_views(checkpoint, folder):
 
 
 def test_other_decoder_and_compiled_bf16_predict_the_same(checkpoint, folder):
-    result = run(sys.executable, ROOT / 'tools/test.py', 'ila_token.py',
-                 checkpoint, '--dump', 'fast.pkl', '--cfg-options',
-                 'model.bf16=True', 'model.compile.backend=eager',
-                 'test_dataloader.dataset.pipeline.0.type=SafeDecordInit',
-                 'test_dataloader.dataset.pipeline.2.type=SafeDecordDecode')
+    result = run_tool(
+        'tools/test.py', 'ila_token.py', checkpoint, '--dump', 'fast.pkl',
+        '--cfg-options', 'model.bf16=True', 'model.compile.backend=eager',
+        'test_dataloader.dataset.pipeline.0.type=SafeDecordInit',
+        'test_dataloader.dataset.pipeline.2.type=SafeDecordDecode')
     assert result.returncode == 0, result.stderr[-3000:]
     with open('out.pkl', 'rb') as out, open('fast.pkl', 'rb') as fast:
         for expected, entry in zip(pickle.load(out), pickle.load(fast)):
@@ -118,9 +106,9 @@ def test_other_decoder_and_compiled_bf16_predict_the_same(checkpoint, folder):
 
 
 def test_training_goes_on_compiled_and_in_bf16(checkpoint, folder):
-    result = run('bash', ROOT / 'tools/dist_train.sh', 'ila_token.py', 2,
-                 '--resume', '--cfg-options', 'train_cfg.max_epochs=2',
-                 'model.bf16=True', 'model.compile.backend=aot_eager')
+    result = dist_train(folder, 'ila_token.py', 2, '--resume', '--cfg-options',
+                        'train_cfg.max_epochs=2', 'model.bf16=True',
+                        'model.compile.backend=aot_eager')
     assert result.returncode == 0, result.stderr[-3000:]
     assert 'resumed epoch: 1' in result.stdout
     assert (checkpoint.parent / 'epoch_2.pth').is_file()
@@ -128,9 +116,9 @@ def test_training_goes_on_compiled_and_in_bf16(checkpoint, folder):
 
 def test_checkpoint_needs_no_text_tower(checkpoint, folder):
     """It holds the text features, and the predictions are the same."""
-    result = run(sys.executable, ROOT / 'tools/test.py', 'ila_token.py',
-                 checkpoint, '--dump', 'small.pkl', '--cfg-options',
-                 'model.cls_head.text_encoder=None')
+    result = run_tool('tools/test.py', 'ila_token.py', checkpoint, '--dump',
+                      'small.pkl', '--cfg-options',
+                      'model.cls_head.text_encoder=None')
     assert result.returncode == 0, result.stderr[-3000:]
     with open('out.pkl', 'rb') as out, open('small.pkl', 'rb') as small:
         for expected, entry in zip(pickle.load(out), pickle.load(small)):
@@ -142,19 +130,18 @@ def test_classes_are_swapped_by_one_option(checkpoint, folder):
     (folder / 'names.txt').write_text('riding a bike\nplaying guitar\n')
     (folder / 'two.txt').write_text('0 a.mp4 0\n1 a.mp4 1\n')
     command = [
-        sys.executable, ROOT / 'tools/test.py', 'ila_token.py', checkpoint,
-        '--dump', 'two.pkl', '--cfg-options',
-        'model.cls_head.class_names=names.txt',
+        'tools/test.py', 'ila_token.py', checkpoint, '--dump', 'two.pkl',
+        '--cfg-options', 'model.cls_head.class_names=names.txt',
         'test_dataloader.dataset.ann_file=two.txt',
         'test_dataloader.dataset.num_classes=2'
     ]
-    result = run(*command)
+    result = run_tool(*command)
     assert result.returncode == 0, result.stderr[-3000:]
     with open('two.pkl', 'rb') as file:
         assert [entry['pred_score'].shape
                 for entry in pickle.load(file)] == [(2, ), (2, )]
     # Without the tower there are no texts for them.
-    result = run(*command, 'model.cls_head.text_encoder=None')
+    result = run_tool(*command, 'model.cls_head.text_encoder=None')
     assert result.returncode == 1
     assert ('features of 400 texts (abseiling, air drumming), not of the 2 of '
             '`model.cls_head`' in result.stderr)
@@ -168,9 +155,8 @@ def test_training_starts_from_a_torchscript_archive(folder):
                                   [1]).items()
     }
     save_torchscript(clip, folder / 'ViT.pt')
-    result = run(
-        sys.executable, ROOT / 'tools/train.py', 'ila_token.py',
-        '--cfg-options', 'load_from=ViT.pt',
+    result = run_tool(
+        'tools/train.py', 'ila_token.py', '--cfg-options', 'load_from=ViT.pt',
         'model.backbone.arch.num_layers=3',
         'model.backbone.arch.embed_dims=128',
         'model.backbone.arch.feedforward_channels=512',
@@ -188,12 +174,12 @@ def test_training_starts_from_a_torchscript_archive(folder):
     assert weights['backbone.image.model.pos_embed'].shape == (1, 1 + 14 * 14,
                                                                128)
 
-    result = run(sys.executable, ROOT / 'tools/train.py', 'ila_token.py',
-                 '--cfg-options', 'load_from=ViT.pt')
+    result = run_tool('tools/train.py', 'ila_token.py', '--cfg-options',
+                      'load_from=ViT.pt')
     assert result.returncode == 1
     last = result.stderr.strip().splitlines()[-1]
     assert last.startswith("ViT.pt: the weights' 'backbone")
-    assert 'mend `arch`' in last
+    assert 'fix `arch`' in last
     assert 'Traceback' not in result.stdout + result.stderr
 
 
@@ -208,8 +194,8 @@ def test_released_checkpoint_is_tested_as_it_is(folder):
     torch.save(released, folder / 'released.pth')
     scores = []
     for name in ('own', 'released'):
-        result = run(sys.executable, ROOT / 'tools/test.py', 'ila_released.py',
-                     f'{name}.pth', '--dump', f'{name}.pkl')
+        result = run_tool('tools/test.py', 'ila_released.py', f'{name}.pth',
+                          '--dump', f'{name}.pkl')
         assert result.returncode == 0, result.stderr[-3000:]
         with open(folder / f'{name}.pkl', 'rb') as file:
             scores.append([entry['pred_score'] for entry in pickle.load(file)])
@@ -217,8 +203,7 @@ def test_released_checkpoint_is_tested_as_it_is(folder):
 
 
 def test_test_refuses_a_checkpoint_of_the_other_form(checkpoint):
-    result = run(sys.executable, ROOT / 'tools/test.py', 'ila_released.py',
-                 checkpoint)
+    result = run_tool('tools/test.py', 'ila_released.py', checkpoint)
     assert result.returncode == 1
     last = result.stderr.strip().splitlines()[-1]
     assert last.startswith(f'{checkpoint}: the weights have ILA')
@@ -228,8 +213,8 @@ def test_test_refuses_a_checkpoint_of_the_other_form(checkpoint):
 def test_training_refuses_a_label_outside_the_classes(folder):
     bad = folder / 'bad.txt'
     bad.write_text('0 a.mp4 400\n')
-    result = run(sys.executable, ROOT / 'tools/train.py', 'ila_token.py',
-                 '--cfg-options', f'train_dataloader.dataset.ann_file={bad}')
+    result = run_tool('tools/train.py', 'ila_token.py', '--cfg-options',
+                      f'train_dataloader.dataset.ann_file={bad}')
     assert result.returncode != 0
     assert f'{bad}:1: label 400 is not in [0, 400)' in result.stderr
     assert 'Traceback' not in result.stdout + result.stderr

@@ -9,10 +9,13 @@ from modules import load_module
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from projects.ila.analysis import training_plan as planning
+
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / 'tools/analysis/plan_run.py'
 K400 = ROOT / 'configs/ila_vitb16_k400.py'
 SMALL = ROOT / 'configs/ila_motion.py'
+COMPARISONS = 'projects.ila.models.temporal.comparisons'
 MIB = 2**20
 GIB = 2**30
 
@@ -31,7 +34,8 @@ def clip_memory(optim_wrapper='OptimWrapper', **backbone):
     cfg.model.backbone.update(backbone)
     cfg.optim_wrapper.type = optim_wrapper
     one, three = (
-        tool.training_memory(cfg, 1, batch)['clips'] / MIB for batch in (1, 3))
+        planning.training_memory(cfg, 1, batch)['clips'] / MIB
+        for batch in (1, 3))
     return one, (three - one) / 2
 
 
@@ -58,7 +62,7 @@ def plan(monkeypatch, capsys, tmp_path):
 
 def room_for(batch, gpus):
     """GiB that hold a batch of the one-block model and no clip more."""
-    memory = tool.training_memory(Config.fromfile(SMALL), gpus, batch)
+    memory = planning.training_memory(Config.fromfile(SMALL), gpus, batch)
     return str((sum(memory.values()) + 1) / GIB)
 
 
@@ -70,7 +74,9 @@ def room_for(batch, gpus):
     (dict(temporal=dict(type='TokenAlignment')), 1355),
     (dict(temporal=dict(type='TokenAlignment'), freeze_image=True), 1029),
     (dict(temporal=dict(type='ReleasedAlignment')), 1657),
-    (dict(temporal=dict(type='TokenAlignment'), freeze_image=True, with_cp=True), 186),
+    (dict(
+        temporal=dict(type='TokenAlignment'), freeze_image=True,
+        with_cp=True), 186),
 ])
 def test_memory_per_clip_is_the_measured_one(backbone, measured):
     one, further = clip_memory(**backbone)
@@ -82,7 +88,8 @@ def test_memory_per_clip_is_the_measured_one(backbone, measured):
 def test_mixed_precision_keeps_16_bits_but_for_the_residuals():
     """Of the 16 widths that a block keeps of a token, two stay float32."""
     _, full = clip_memory(temporal=dict(type='TokenAlignment'))
-    _, half = clip_memory('OptionalAmpOptimWrapper', temporal=dict(type='TokenAlignment'))
+    _, half = clip_memory(
+        'OptionalAmpOptimWrapper', temporal=dict(type='TokenAlignment'))
     assert half / full == pytest.approx(9 / 16, rel=0.06)
 
 
@@ -93,22 +100,22 @@ def test_mixed_precision_keeps_16_bits_but_for_the_residuals():
 }])
 def test_every_way_to_half_precision_counts(options):
     cfg = Config.fromfile(SMALL)
-    full = tool.training_memory(cfg, 1, 8)['clips']
+    full = planning.training_memory(cfg, 1, 8)['clips']
     cfg.merge_from_dict(options)
-    assert tool.training_memory(cfg, 1, 8)['clips'] < 0.75 * full
+    assert planning.training_memory(cfg, 1, 8)['clips'] < 0.75 * full
 
 
 def test_normalisations_are_float32_as_on_a_gpu():
     norm = nn.LayerNorm(8, device='meta')
     with FakeTensorMode(), torch.autocast('cpu', torch.bfloat16):
-        tool.make_fake(norm)
+        planning.make_fake(norm)
         assert norm(torch.empty(2, 8).bfloat16()).dtype == torch.float32
 
 
 def test_live_memory():
     """Weights and views do not count, nor does what is gone."""
     weight = torch.ones(64, 64)
-    with tool.LiveMemory([weight]) as live:
+    with planning.LiveMemory([weight]) as live:
         x = torch.ones(2, 64)
         y = (x @ weight.t()).view(-1)
         assert live.now == live.peak == 4 * (128 + 128)
@@ -120,7 +127,7 @@ def test_live_memory():
 
 def test_state_is_that_of_the_trained_parameters():
     """README.md's zoo has 163.9 M parameters; the text tower is frozen."""
-    memory = tool.training_memory(Config.fromfile(K400), 8, 1)
+    memory = planning.training_memory(Config.fromfile(K400), 8, 1)
     del memory['clips']
     width, layers = 512, 12
     tower = (49408 + 77 + width + 2) * width
@@ -134,10 +141,10 @@ def test_state_is_that_of_the_trained_parameters():
 
 def test_average_and_gradient_copies_are_counted_where_there_are_any():
     cfg = Config.fromfile(SMALL)
-    alone = tool.training_memory(cfg, 1, 1)
+    alone = planning.training_memory(cfg, 1, 1)
     assert set(alone) == {'weights', 'gradients', 'AdamW', 'clips'}
     cfg.custom_hooks = [dict(type='EMAHook')]
-    several = tool.training_memory(cfg, 2, 1)
+    several = planning.training_memory(cfg, 2, 1)
     assert several.pop('EMA') == alone['weights']
     assert several.pop('DDP') == alone['gradients']
     assert several == alone
@@ -188,18 +195,19 @@ def test_printed_options_keep_the_plan(plan):
 def test_steps_are_those_that_the_config_was_written_for():
     """8 GPUs x 8 clips x 4, whatever the GPUs are now."""
     cfg = Config.fromfile(K400)
-    assert [tool.share_of_step(cfg, gpus) for gpus in (8, 2)] == [32, 128]
+    assert [planning.share_of_step(cfg, gpus) for gpus in (8, 2)] == [32, 128]
     with pytest.raises(ValueError, match='3 GPUs can not share the 256 clips'):
-        tool.share_of_step(cfg, 3)
+        planning.share_of_step(cfg, 3)
     cfg.pop('auto_scale_lr')
-    assert [tool.share_of_step(cfg, gpus) for gpus in (8, 3)] == [32, 32]
+    assert [planning.share_of_step(cfg, gpus) for gpus in (8, 3)] == [32, 32]
 
 
 def test_other_forms_are_planned_without_neck(plan):
     """The frames are then those of the pipeline."""
     arguments = '--gpus 1 --gpu-memory 1 --clips-per-second 10'.split()
     options = [
-        'model.backbone.form=divided', 'model.backbone.alignment=None',
+        'model.backbone.temporal._delete_=True',
+        f'model.backbone.temporal.type={COMPARISONS}.DividedAttention',
         'model.neck=None'
     ]
     out = plan(*arguments, options=options)
@@ -208,15 +216,16 @@ def test_other_forms_are_planned_without_neck(plan):
     cfg.model.neck = None
     del cfg.train_dataloader.dataset.pipeline[1]
     with pytest.raises(ValueError, match='no `clip_len`; add it'):
-        tool.clip_length(cfg)
+        planning.clip_length(cfg)
 
 
 def test_more_time_takes_more_memory():
     cfg = Config.fromfile(SMALL)
     needed = []
-    for form in ('none', 'message', 'divided'):
-        cfg.model.backbone.update(form=form, alignment=None)
-        needed.append(tool.training_memory(cfg, 1, 2)['clips'])
+    for temporal in (None, 'MessageToken', 'DividedAttention'):
+        cfg.model.backbone.temporal = temporal and dict(
+            type=f'{COMPARISONS}.{temporal}')
+        needed.append(planning.training_memory(cfg, 1, 2)['clips'])
     assert needed == sorted(set(needed))
 
 

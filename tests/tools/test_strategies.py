@@ -1,13 +1,12 @@
 """Sharded trainings give what an unsharded one gives."""
 import importlib.util
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from launch import ENVIRONMENT, dist_train
+from commands import run_tool
+from launch import dist_train
 from videos import write_video
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -15,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # process. A large eps keeps Adam from amplifying rounding.
 CONFIG = f'''
 _base_ = ['{ROOT}/tests/data/tiny_motion.py'{{strategy}}]
-model = dict(backbone=dict(alignment=dict(predictor=dict(
+model = dict(backbone=dict(temporal=dict(predictor=dict(
     norm_cfg=dict(type='GN', num_groups=1)))))
 train_pipeline = [
     dict(type='SafePyAVInit'),
@@ -32,7 +31,7 @@ val_dataloader = dict(batch_size=4, dataset=dataset)
 test_dataloader = val_dataloader
 train_cfg = dict(max_epochs=3, val_interval=1)
 param_scheduler = []
-# Without clip_grad, which FSDP can not do.
+# Without clip_grad, which FSDP cannot do.
 optim_wrapper = dict(
     _delete_=True,
     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05, eps=1e-3),
@@ -86,7 +85,9 @@ def whole(folder):
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_sharded_training_equals_an_unsharded_one(folder, whole, name):
+def test_sharded_training_equals_an_unsharded_one(folder, whole, name,
+                                                  monkeypatch):
+    monkeypatch.chdir(folder)
     work_dir = folder / name
     arguments = (f'with_{name}.py', 2, '--work-dir', name)
     train(folder, *arguments, '--cfg-options', 'load_from=start/epoch_1.pth')
@@ -113,12 +114,7 @@ def test_sharded_training_equals_an_unsharded_one(folder, whole, name):
     accuracies = []
     for config, checkpoint in ((f'with_{name}.py', final),
                                ('whole.py', whole / 'epoch_3.pth')):
-        result = subprocess.run(
-            [sys.executable, ROOT / 'tools/test.py', config, checkpoint],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            env=ENVIRONMENT)
+        result = run_tool('tools/test.py', config, checkpoint)
         assert result.returncode == 0, result.stderr[-3000:]
         line = result.stdout[result.stdout.rindex('acc/top1'):]
         accuracies.append(line.split()[1])
@@ -127,9 +123,9 @@ def test_sharded_training_equals_an_unsharded_one(folder, whole, name):
 
 @pytest.mark.parametrize('name, option, message', [
     ('fsdp', 'optim_wrapper.clip_grad.max_norm=1.', 'use DeepSpeed'),
-    ('fsdp', 'custom_hooks.3.type=EMAHook', 'EMAHook can not'),
+    ('fsdp', 'custom_hooks.3.type=EMAHook', 'EMAHook cannot'),
 ])
-def test_what_a_sharded_training_can_not_do(folder, name, option, message):
+def test_what_a_sharded_training_cannot_do(folder, name, option, message):
     result = dist_train(folder, f'with_{name}.py', 1, '--work-dir', 'refused',
                         '--cfg-options', option)
     assert result.returncode != 0

@@ -1,5 +1,3 @@
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -7,6 +5,7 @@ import av
 import cv2
 import pytest
 import torch
+from commands import ROOT, run_tool
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
@@ -15,9 +14,9 @@ from videos import write_video
 
 from mmaction.apis import inference_recognizer, init_recognizer
 from mmaction.registry import MODELS
+from projects.ila.visualization import pictures
 from projects.ila.visualization import view as drawings
 
-ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / 'tools/visualize_alignment.py'
 CONFIG = f'''
 _base_ = ['{ROOT}/tests/data/tiny_motion.py']
@@ -44,7 +43,6 @@ test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 PICTURES = ['frames.png', 'pairs.png', 'overlay.mp4']
 ATTENTIONS = ['attention_received.png', 'attention_paid.png']
 
-sys.path.insert(0, str(TOOL.parent))
 tool = load_module(TOOL)
 
 
@@ -53,10 +51,12 @@ def folder(tmp_path_factory):
     """Checkpoints of both forms, and videos, whole and damaged."""
     folder = tmp_path_factory.mktemp('visualize')
     (folder / 'tiny.py').write_text(CONFIG)
-    for name, settings in (('token', dict(temporal=dict(type='TokenAlignment'))),
-                           ('released', dict(temporal=dict(type='ReleasedAlignment'))),
-                           ('second', dict(layers=[1])),
-                           ('none', dict(form='none', alignment=None))):
+    for name, settings in (('token',
+                            dict(temporal=dict(type='TokenAlignment'))),
+                           ('released',
+                            dict(temporal=dict(type='ReleasedAlignment'))),
+                           ('second',
+                            dict(layers=[1])), ('none', dict(temporal=None))):
         torch.manual_seed(0)
         cfg = Config.fromfile(folder / 'tiny.py')
         cfg.model.backbone.update(settings)
@@ -65,8 +65,8 @@ def folder(tmp_path_factory):
         model.init_weights()
         # Scores that differ, and points that are not all at the centre.
         model.cls_head.fc.weight.data *= 20
-        for layer in model.backbone.aligned_layers:
-            layer.alignment.predictor.point[-1].weight.data *= 50
+        for layer in model.backbone.alignments:
+            layer.predictor.point[-1].weight.data *= 50
         torch.save(dict(state_dict=model.state_dict()), folder / f'{name}.pth')
     write_video(folder / 'a.mp4')
     write_video(folder / 'one.mp4', 1)
@@ -137,8 +137,8 @@ def test_released_form_has_no_attention(draw, folder):
     results = Path('released/a')
     assert out[1:] == [
         *(str(results / name) for name in PICTURES),
-        "no picture of attention: the form 'released' has no "
-        'mutual-information token'
+        'no picture of attention: the temporal module ReleasedAlignment has '
+        'no mutual-information token, or the images no class token'
     ]
     assert out[0].startswith('a.mp4: name ')
     assert {path.name for path in results.iterdir()} == {*PICTURES}
@@ -152,7 +152,7 @@ def test_released_form_has_no_attention(draw, folder):
 def test_blocks_that_align_have_their_own_numbers(draw, folder, monkeypatch,
                                                   options):
     figures = {}
-    for module in (tool, drawings):
+    for module in (pictures, drawings):
         monkeypatch.setattr(
             module, 'save_figure',
             lambda path, figure: figures.update({path.stem: figure}) or path)
@@ -172,7 +172,8 @@ def test_blocks_that_align_have_their_own_numbers(draw, folder, monkeypatch,
 
 def test_views_are_those_of_the_test_pipeline(draw, folder, monkeypatch):
     drawn = []
-    monkeypatch.setattr(tool, 'draw', lambda *args: drawn.append(args))
+    monkeypatch.setattr(pictures, 'write_pictures',
+                        lambda *args: drawn.append(args[1:]) or [])
     model = init_recognizer('tiny.py', 'token.pth', 'cpu')
     results = Compose(model.cfg.test_pipeline)(
         dict(filename='a.mp4', label=-1, start_index=0, modality='RGB'))
@@ -203,7 +204,8 @@ def test_views_are_those_of_the_test_pipeline(draw, folder, monkeypatch):
 def test_compiled_model(draw, folder, monkeypatch):
     """What is within a compiled network could not be recorded."""
     drawn = []
-    monkeypatch.setattr(tool, 'draw', lambda *args: drawn.append(args))
+    monkeypatch.setattr(pictures, 'write_pictures',
+                        lambda *args: drawn.append(args[1:]) or [])
     draw('token.pth', 'a.mp4')
     draw('token.pth', 'a.mp4', '--cfg-options', 'model.compile=True')
     plain, compiled = (found for _, found, *_ in drawn)
@@ -218,18 +220,20 @@ def test_compiled_model(draw, folder, monkeypatch):
     ('token.pth cut.mp4', "cannot load video 'cut.mp4': .* truncated"),
     ('token.pth text.mp4', "cannot load video 'text.mp4'"),
     ('text.mp4 a.mp4', "weight file 'text.mp4' cannot be read"),
-    ('released.pth a.mp4', "released.pth: the weights have ILA's form"),
+    ('released.pth a.mp4',
+     "released.pth: the weights are of a temporal module with"),
     ('token.pth a.mp4 --layers 0 2', '--layers 2: .* 2 blocks; .* 0 to 1'),
     ('token.pth a.mp4 --layers -1', '--layers -1: .* 2 blocks; .* 0 to 1'),
     ('second.pth a.mp4 --layers 0 --cfg-options '
      'model.backbone.layers=[1]',
      '--layers 0: that block aligns nothing; choose from 1'),
-    ('second.pth a.mp4', r'second.pth: the weights lack \d+ entries .*layers.0'
+    ('second.pth a.mp4',
+     r'second.pth: the weights lack \d+ entries .*temporal.0'
      '.*take the config'),
     ('token.pth a.mp4 --view 6', '--view 6: .* 6 views; .* 0 to 5'),
     ('token.pth a.mp4 --class-names two.txt', 'two.txt: 2 names, .* 10'),
     ('token.pth a.mp4 --class-names none.txt', "'none.txt' is neither"),
-    ('token.pth a.mp4 --device gpu', '--device gpu can not be used'),
+    ('token.pth a.mp4 --device gpu', '--device gpu cannot be used'),
     ('token.pth a.mp4 --out-dir a.mp4', "write to folder 'a.mp4': .* another"),
     ('token.pth a.mp4 --cfg-options val_dataloader=None',
      'no `val_dataloader`.*--view'),
@@ -238,9 +242,8 @@ def test_compiled_model(draw, folder, monkeypatch):
     ('token.pth a.mp4 --cfg-options val_pipeline.3.scale=(36,36) '
      'val_dataloader.dataset.pipeline.3.scale=(36,36)',
      'patches of 8 pixels do not divide'),
-    ('none.pth a.mp4 --cfg-options model.backbone.form=none '
-     'model.backbone.alignment=None',
-     "the form 'none' has no interactive points .* 'token' or 'released'"),
+    ('none.pth a.mp4 --cfg-options model.backbone.temporal=None',
+     'the temporal module None has no interactive points .*TokenAlignment'),
 ])
 def test_bad_input(draw, args, message):
     with pytest.raises(SystemExit, match=message) as error:
@@ -249,16 +252,10 @@ def test_bad_input(draw, args, message):
     assert '\n' not in error.value.code
 
 
-def test_command(tmp_path):
+def test_missing_checkpoint(tmp_path, monkeypatch):
     """From any working directory; an error is one line."""
-    result = subprocess.run(
-        [sys.executable, TOOL, ROOT / 'configs/ila_motion.py', 'a', 'b'],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        env={
-            **os.environ, 'PYTHONWARNINGS': 'ignore'
-        })
+    monkeypatch.chdir(tmp_path)
+    result = run_tool(TOOL, ROOT / 'configs/ila_motion.py', 'a', 'b')
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1] == (
         'Checkpoint file not found: a. Please check its path, which is taken '

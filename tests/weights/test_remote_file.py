@@ -1,7 +1,6 @@
 """Checkpoints that are named by an address or by a model's name."""
 import functools
 import http.server
-import importlib.util
 import os
 import re
 import sys
@@ -22,6 +21,8 @@ from mmengine.runner import checkpoint as hub
 from mmaction.registry import MODELS
 from projects.ila.apis import ILAInferencer
 from projects.ila.apis.deployment import load_classifier
+from projects.ila.cli import load_all_weights
+from projects.ila.visualization.pictures import load_model
 from projects.ila.weights.checkpoint import load_from_file
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -137,15 +138,6 @@ def test_what_is_not_there_is_named(served, names, name):
         CheckpointLoader.load_checkpoint(address)
 
 
-def load_tool(name):
-    sys.path.insert(0, str(ROOT / 'tools'))
-    spec = importlib.util.spec_from_file_location(name,
-                                                  ROOT / f'tools/{name}.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def build_runner(cfg, **kwargs):
     return Runner(
         MODELS.build(cfg.model),
@@ -157,7 +149,7 @@ def build_runner(cfg, **kwargs):
 
 
 def load_for_test(cfg, address):
-    load_tool('test').load_all_weights(build_runner(cfg), address)
+    load_all_weights(build_runner(cfg), address)
 
 
 def start_from(cfg, address):
@@ -184,7 +176,7 @@ def infer(cfg, address):  # The page too.
 
 
 def visualise(cfg, address):
-    load_tool('visualize_alignment').load_model(cfg, address, 'cpu')
+    load_model(cfg, address, 'cpu')
 
 
 @pytest.fixture(scope='module')

@@ -6,188 +6,19 @@ what CUDA itself and fragmentation take comes on top.
 import argparse
 import os
 import sys
-import weakref
 from bisect import bisect
 from functools import lru_cache
 from math import ceil
 from pathlib import Path
-from typing import Dict, Iterable
+from typing import Dict
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import torch  # noqa: E402
-from cli import exit_on_bad_input  # noqa: E402
-from cli import add_config_arguments, load_overridden_config  # noqa: E402
-from mmengine.config import Config  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
-from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
-from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
-from torch.utils._pytree import tree_flatten  # noqa: E402
+from arguments import add_config_arguments  # noqa: E402
 
-from mmaction.registry import MODELS  # noqa: E402
-from mmaction.structures import ActionDataSample  # noqa: E402
-from projects.ila.utils import read_lines  # noqa: E402
-
-AMP_WRAPPERS = ('AmpOptimWrapper', 'OptionalAmpOptimWrapper')
 GIB = 2**30
 # Settings of the backbone that save memory.
 SAVERS = ('with_cp', 'freeze_image')
-
-
-class LiveMemory(TorchDispatchMode):
-    """Add up the bytes of all tensors that are alive at a time.
-
-    Args:
-        known (Iterable[Tensor]): Tensors that do not count.
-    """
-
-    def __init__(self, known: Iterable[Tensor]) -> None:
-        super().__init__()
-        self._storages = {x.untyped_storage()._cdata for x in known}
-        self.now = self.peak = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        """Run an operation and count what it returns, but for views."""
-        result = func(*args, **(kwargs or {}))
-        for value in tree_flatten(result)[0]:
-            if isinstance(value, Tensor):
-                self._count(value.untyped_storage())
-        self.peak = max(self.peak, self.now)
-        return result
-
-    def _count(self, storage: torch.UntypedStorage) -> None:
-        key, size = storage._cdata, storage.nbytes()
-        if key not in self._storages:
-            self._storages.add(key)
-            self.now += size
-            weakref.finalize(storage, self._release, key, size)
-
-    def _release(self, key: int, size: int) -> None:
-        self._storages.remove(key)
-        self.now -= size
-
-
-def make_fake(model: nn.Module) -> None:
-    """Turn a model on the meta device into one of the current fake mode.
-
-    Its tensors have no data either, but a device. Without one, neither
-    autocast nor the attention that training would use is chosen.
-    """
-    for module in model.modules():
-        tensors = [*module.named_parameters(recurse=False)]
-        for name, tensor in tensors + [*module.named_buffers(recurse=False)]:
-            fake = torch.empty_strided(
-                tensor.shape, tensor.stride(), dtype=tensor.dtype)
-            if isinstance(tensor, nn.Parameter):
-                fake = nn.Parameter(fake, tensor.requires_grad)
-            setattr(module, name, fake)
-        if isinstance(module, nn.LayerNorm):
-            # Autocast does so on GPUs, but not on the fake tensors' CPU.
-            module.register_forward_pre_hook(lambda _, x: x[0].float())
-
-
-def clip_length(cfg: Config) -> int:
-    """Find the number of frames of a clip.
-
-    Raises:
-        ValueError: There is neither a neck nor a pipeline that tells it.
-    """
-    if cfg.model.get('neck'):
-        return cfg.model.neck.num_frames
-    for step in cfg.train_dataloader.dataset.pipeline:
-        if 'clip_len' in step:
-            return step.clip_len
-    raise ValueError('without `model.neck` the number of frames is taken from '
-                     'the training pipeline, which has no `clip_len`; add it')
-
-
-def training_memory(cfg: Config, gpus: int, batch: int) -> Dict[str, int]:
-    """Find the highest memory of a GPU.
-
-    The forward and the backward pass are followed operation by operation on
-    tensors without data, so that recomputed blocks, mixed precision and the
-    backward pass's own tensors count as they are.
-
-    Args:
-        cfg (Config): Config of a training of an ``ILARecognizer``.
-        gpus (int): Number of GPUs.
-        batch (int): Clips that one GPU takes at once.
-
-    Returns:
-        dict[str, int]: Bytes by purpose; those of the clips are what the
-        passes take beyond weights and gradients.
-    """
-    # Blending needs real numbers, and compiled blocks can not be looked into.
-    settings = {**cfg.model, 'data_preprocessor': None, 'compile': False}
-    with torch.device('meta'):
-        model = MODELS.build(settings).train()
-    weights = sum(x.nbytes for x in (*model.parameters(), *model.buffers()))
-    trained = sum(x.nbytes for x in model.parameters() if x.requires_grad)
-    memory = dict(weights=weights, gradients=trained, AdamW=2 * trained)
-    if gpus > 1:
-        # DistributedDataParallel gathers the gradients in copies.
-        memory['DDP'] = trained
-    hooks = cfg.get('custom_hooks') or []
-    if any(hook['type'] == 'EMAHook' for hook in hooks):
-        memory['EMA'] = weights
-
-    amp = cfg.optim_wrapper.get('type') in AMP_WRAPPERS
-    head, size = model.cls_head, cfg.model.backbone.img_size
-    with FakeTensorMode():
-        make_fake(model)
-        if hasattr(head, 'class_names'):
-            head._text_features = torch.empty(head.num_classes,
-                                              head.in_channels)
-        label = torch.empty(head.num_classes)
-        samples = [ActionDataSample().set_gt_label(label)] * batch
-        with LiveMemory((*model.parameters(), *model.buffers())) as live:
-            # They are there from the first accumulated iteration on.
-            for parameter in model.parameters():
-                if parameter.requires_grad:
-                    parameter.grad = torch.empty_like(parameter)
-            clips = torch.empty(batch, 1, 3, clip_length(cfg), size, size)
-            # float16 takes as much, but not every PyTorch has it on CPUs.
-            with torch.autocast('cpu', torch.bfloat16, enabled=amp):
-                losses = model(clips, samples, mode='loss')
-            sum(losses.values()).backward()
-    return dict(memory, clips=live.peak - trained)
-
-
-def count_videos(cfg: Config) -> int:
-    """Count the videos of the annotation file for training.
-
-    Raises:
-        ValueError: There is no such file, or it is empty.
-    """
-    dataset = cfg.train_dataloader.dataset
-    path = Path(dataset.get('data_root') or '', dataset.get('ann_file', ''))
-    videos = 0
-    if path.is_file():
-        videos = sum(
-            bool(line.strip())
-            for line in read_lines(str(path), 'surrogateescape'))
-    if not videos:
-        raise ValueError(
-            f"annotation file '{path}' does not exist or is empty; prepare "
-            'the dataset, mend `train_dataloader.dataset.ann_file`, or give '
-            'the number of videos with --videos')
-    return videos
-
-
-def share_of_step(cfg: Config, gpus: int) -> int:
-    """Count the clips of an optimizer step that are one GPU's.
-
-    Raises:
-        ValueError: The GPUs can not have as many each.
-    """
-    scaling = cfg.get('auto_scale_lr') or {}
-    total = scaling.get('base_batch_size',
-                        cfg.train_dataloader.batch_size * gpus)
-    total *= cfg.optim_wrapper.get('accumulative_counts', 1)
-    if total % gpus:
-        raise ValueError(f'{gpus} GPUs can not share the {total} clips of a '
-                         'step equally; mend --gpus')
-    return total // gpus
 
 
 def parse_args() -> argparse.Namespace:
@@ -217,6 +48,8 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    from projects.ila.analysis import training_plan as planning
+    from projects.ila.cli import exit_on_bad_input, load_overridden_config
     cfg = load_overridden_config(args)
     if 'max_epochs' not in cfg.train_cfg:
         sys.exit(f'{args.config}: only runs of whole epochs can be planned. '
@@ -224,11 +57,11 @@ def main() -> None:
 
     @lru_cache(maxsize=None)
     def memory_of(batch: int) -> Dict[str, int]:
-        return training_memory(cfg, args.gpus, batch)
+        return planning.training_memory(cfg, args.gpus, batch)
 
     with exit_on_bad_input():
-        videos = args.videos or count_videos(cfg)
-        share = share_of_step(cfg, args.gpus)
+        videos = args.videos or planning.count_videos(cfg)
+        share = planning.share_of_step(cfg, args.gpus)
         batches = [x for x in range(1, share + 1) if share % x == 0]
         fitting = bisect(
             batches,
@@ -238,13 +71,13 @@ def main() -> None:
     memory = memory_of(batch)
     used = f'{sum(memory.values()) / GIB:.2f} GiB'
     if not fitting:
-        mends = [
+        fixes = [
             f'model.backbone.{key}=True' for key in SAVERS
             if not cfg.model.backbone.get(key)
         ]
         sys.exit(f'{args.config}: one clip per GPU takes {used}, more than '
                  f'{args.gpu_memory:g}. Please try '
-                 f"{', '.join(mends + ['fewer or smaller frames'])}")
+                 f"{', '.join(fixes + ['fewer or smaller frames'])}")
 
     epochs, accumulated = cfg.train_cfg.max_epochs, share // batch
     clips = ceil(videos / args.gpus)
@@ -262,7 +95,7 @@ def main() -> None:
         hours = clips * epochs / args.clips_per_second / 3600
         print(f'time: {hours:.1f} h, without validation')
         print(f'data: {speed:.0f} clips/s, '
-              f'{speed * clip_length(cfg):.0f} decoded frames/s')
+              f'{speed * planning.clip_length(cfg):.0f} decoded frames/s')
     else:
         print('time and data: give --clips-per-second, measured on one GPU')
     options = (f'train_dataloader.batch_size={batch} '

@@ -1,195 +1,9 @@
 """Draw the losses, accuracies and learning rates of training logs."""
 import argparse
-import json
-import math
 import sys
 from pathlib import Path
-from typing import Dict, List, Optional
 
-# Without pyplot Agg draws pictures, and no display is needed.
-from matplotlib.figure import Figure
-
-# Values by iteration, of each key.
-Curves = Dict[str, Dict[int, float]]
-
-PANELS = ('losses', 'accuracy', 'learning rate')
-STYLES = ('-', '--', ':', '-.', (0, (6, 1)))
-
-
-def panel_of(key: str) -> str:
-    """Name the subplot of a key: one of ``PANELS``, or one of its own."""
-    if 'loss' in key:
-        return 'losses'
-    if 'acc/' in key or key.endswith('_acc'):
-        return 'accuracy'
-    return 'learning rate' if key.endswith('lr') else key
-
-
-def read_log(path: Path) -> List[dict]:
-    """Read one log.
-
-    Args:
-        path (Path): MMEngine's ``scalars.json``, one JSON object per line.
-
-    Returns:
-        list[dict]: Its lines.
-
-    Raises:
-        SystemExit: A line other than the last is not one of a log.
-    """
-    lines = path.read_text('utf-8', errors='replace').rstrip().split('\n')
-    records = []
-    for number, line in enumerate(lines, 1):
-        try:
-            record = json.loads(line)
-        except ValueError:
-            record = None
-        if isinstance(record, dict) and {'iter', 'step'} & record.keys():
-            records.append(record)
-        # The last line is cut short when a run is killed.
-        elif number < len(lines):
-            sys.exit(f'{path}, line {number} is not a line of a training log: '
-                     f'{line[:40]!r}. Please give a scalars.json, or delete '
-                     'that line')
-    return records
-
-
-def add_log(curves: Curves, records: List[dict]) -> None:
-    """Add a log to the curves of the same run's earlier ones.
-
-    Args:
-        curves (dict): Values by iteration, of each key; changed in place.
-        records (list[dict]): What :func:`read_log` returns.
-    """
-    iterations = [record['iter'] for record in records if 'iter' in record]
-    start = min(iterations, default=math.inf)
-    # A resumed run goes on from its checkpoint: what came after that is void.
-    for key, curve in curves.items():
-        curves[key] = {x: value for x, value in curve.items() if x < start}
-
-    epoch_ends = {}
-    for record in records:
-        is_training = 'iter' in record
-        if is_training:
-            iteration = epoch_ends[record.get('epoch')] = record['iter']
-        else:
-            # In iteration-based training the step is the iteration already.
-            iteration = epoch_ends.get(record['step'], record['step'])
-        for key, value in record.items():
-            # Training has these too, and they are not one curve.
-            if key in ('time', 'data_time') and not is_training:
-                key = f'val/{key}'
-            if key not in ('epoch', 'iter', 'step') and isinstance(
-                    value, (int, float)):
-                curves.setdefault(key, {})[iteration] = value
-
-
-def read_curves(source: Path) -> Curves:
-    """Read the curves of one run.
-
-    Args:
-        source (Path): A ``scalars.json``, or a work directory, whose logs are
-            joined in order of time.
-
-    Returns:
-        dict: Values by iteration, in its order, of each key.
-
-    Raises:
-        SystemExit: There is no log, or nothing in it.
-    """
-    if not source.exists():
-        sys.exit(f'{source} not found. Please check the path, which is taken '
-                 f'from {Path.cwd()}')
-    logs = [source] if source.is_file() else sorted(
-        source.glob('*/vis_data/scalars.json'))
-    if not logs:
-        sys.exit(f'{source} has no */vis_data/scalars.json. Please give the '
-                 'work directory of a training that has logged something')
-    curves = {}
-    for log in logs:
-        add_log(curves, read_log(log))
-    curves = {
-        key: dict(sorted(curve.items()))
-        for key, curve in curves.items() if curve
-    }
-    if not curves:
-        sys.exit(f'{source} has no line of a training log. Please give a run '
-                 'that has logged something')
-    return curves
-
-
-def label_runs(sources: List[Path]) -> List[str]:
-    """Name runs by their work directories, or by path if two are the same."""
-    folders = [
-        source.parents[2] if source.parent.name == 'vis_data' else source
-        for source in map(Path.resolve, sources)
-    ]
-    labels = [folder.name for folder in folders]
-    return labels if len({*labels}) == len(labels) else [*map(str, sources)]
-
-
-def choose_keys(runs: List[Curves], keys: Optional[List[str]]) -> List[str]:
-    """Choose what to draw.
-
-    Args:
-        runs (list[dict]): The curves of each run.
-        keys (list[str], optional): What is asked for. Defaults to losses,
-            accuracies and learning rates.
-
-    Returns:
-        list[str]: Keys that at least one run has.
-
-    Raises:
-        SystemExit: No run has one of the keys.
-    """
-    known = sorted({key for curves in runs for key in curves})
-    keys = keys or [
-        key for key in known
-        if panel_of(key) in PANELS and not key.endswith('base_lr')
-    ]
-    unknown = [key for key in keys if key not in known]
-    if unknown or not keys:
-        what = ', '.join(unknown) or 'loss, accuracy or learning rate'
-        sys.exit(f'No {what} in the logs. Please choose --keys from: '
-                 f'{", ".join(known)}')
-    return list(dict.fromkeys(keys))
-
-
-def draw_curves(runs: List[Curves], labels: List[str],
-                keys: List[str]) -> Figure:
-    """Draw curves, one colour per run, or per key if there is but one run.
-
-    Args:
-        runs (list[dict]): The curves of each run.
-        labels (list[str]): Names of the runs.
-        keys (list[str]): Keys to draw.
-
-    Returns:
-        Figure: The drawing.
-    """
-    panels = {panel: [] for panel in PANELS}
-    for key in keys:
-        panels.setdefault(panel_of(key), []).append(key)
-    panels = {panel: keys for panel, keys in panels.items() if keys}
-    figure = Figure((10, 3.2 * len(panels)), layout='constrained')
-    axes = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
-    for axis, (panel, panel_keys) in zip(axes, panels.items()):
-        for run, (curves, label) in enumerate(zip(runs, labels)):
-            for index, key in enumerate(panel_keys):
-                if key not in curves:
-                    continue
-                axis.plot(
-                    *zip(*curves[key].items()),
-                    color=f'C{run if len(runs) > 1 else index}',
-                    linestyle=STYLES[index % len(STYLES)],
-                    # A single value has no line.
-                    marker='.' if len(curves[key]) < 50 else None,
-                    label=f'{key} ({label})')
-        axis.set_ylabel(panel)
-        axis.grid(alpha=0.3)
-        axis.legend(loc='upper left', bbox_to_anchor=(1, 1), fontsize='small')
-    axes[-1].set_xlabel('iteration')
-    return figure
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 
 def parse_args() -> argparse.Namespace:
@@ -210,19 +24,27 @@ def parse_args() -> argparse.Namespace:
         type=Path,
         default='curves.png',
         help='the picture, such as .png, .pdf or .svg; default: %(default)s')
-    return parser.parse_args()
+    args = parser.parse_args()
+    for source in args.sources:
+        if not source.exists():
+            sys.exit(f'{source} not found. Please check the path, which is '
+                     f'taken from {Path.cwd()}')
+    return args
 
 
 def main() -> None:
     args = parse_args()
-    runs = [read_curves(source) for source in args.sources]
-    keys = choose_keys(runs, args.keys)
-    figure = draw_curves(runs, label_runs(args.sources), keys)
+    from projects.ila.analysis import curves
+    from projects.ila.cli import exit_on_bad_input
+    with exit_on_bad_input():
+        runs = [curves.read_curves(source) for source in args.sources]
+        keys = curves.choose_keys(runs, args.keys)
+    figure = curves.draw_curves(runs, curves.label_runs(args.sources), keys)
     try:
         args.output.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(args.output, format=args.output.suffix[1:] or 'png')
     except (OSError, ValueError) as error:
-        sys.exit(f'Cannot write the picture to {args.output}: {error}. Please '
+        sys.exit(f'cannot write the picture to {args.output}: {error}. Please '
                  'choose another --output')
     print(f'{args.output}: {", ".join(keys)}')
 

@@ -1,7 +1,5 @@
 """Turn a file of CLIP's weights into initial weights of an ILA model."""
 from common import main
 
-from projects.ila.apis import clip_to_ila
-
 if __name__ == '__main__':
-    main(clip_to_ila, __doc__)
+    main('clip_to_ila', __doc__)

@@ -2,23 +2,19 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import Callable
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from cli import check_outputs  # noqa: E402
-from cli import exit_on_bad_input  # noqa: E402
-from cli import add_config_arguments, load_overridden_config  # noqa: E402
-
-from projects.ila.weights import write_checkpoint  # noqa: E402
+from arguments import add_config_arguments  # noqa: E402
+from arguments import check_file, check_outputs  # noqa: E402
 
 
-def main(convert: Callable, description: str) -> None:
+def main(converter: str, description: str) -> None:
     """Convert a file, print the report and write the result.
 
     Args:
-        convert (Callable): From ``projects.ila.apis``: takes a model's config
-            and the path of a file.
+        converter (str): A function of ``projects.ila.apis`` that takes a
+            model's config and the path of a file.
         description (str): What the tool does.
     """
     parser = argparse.ArgumentParser(description=description)
@@ -26,11 +22,15 @@ def main(convert: Callable, description: str) -> None:
     parser.add_argument('source', help='file to convert')
     parser.add_argument('target', help='file to write')
     args = parser.parse_args()
+    check_file(args.source, 'Source')
     check_outputs(args.target)
-    cfg = load_overridden_config(args)
 
+    from projects.ila import apis
+    from projects.ila.cli import exit_on_bad_input, load_overridden_config
+    from projects.ila.weights import write_checkpoint
+    cfg = load_overridden_config(args)
     with exit_on_bad_input():
-        checkpoint, report = convert(cfg.model, args.source)
+        checkpoint, report = getattr(apis, converter)(cfg.model, args.source)
         write_checkpoint(args.target, checkpoint)
     print(report)
     for key, value in checkpoint['meta']['ila'].items():

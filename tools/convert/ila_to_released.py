@@ -4,7 +4,5 @@ The target is a ``.pth`` file, which that code takes as ``--resume``.
 """
 from common import main
 
-from projects.ila.apis import ila_to_released
-
 if __name__ == '__main__':
-    main(ila_to_released, __doc__)
+    main('ila_to_released', __doc__)

@@ -1,7 +1,5 @@
 """Turn a checkpoint of the authors' released code into one of this project."""
 from common import main
 
-from projects.ila.apis import released_to_ila
-
 if __name__ == '__main__':
-    main(released_to_ila, __doc__)
+    main('released_to_ila', __doc__)

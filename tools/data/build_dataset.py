@@ -18,80 +18,18 @@ import sys
 from collections import Counter
 from itertools import chain
 from pathlib import Path
-from typing import Iterable, List, Sequence, Tuple
+from typing import List, Sequence
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / 'tools'))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from cli import check_outputs, exit_on_bad_input  # noqa: E402
-from mmengine.config import DictAction  # noqa: E402
+from arguments import ROOT, check_outputs  # noqa: E402
 
-from projects.ila.datasets import annotations  # noqa: E402
-from projects.ila.datasets import dataset_building as building  # noqa: E402
-from projects.ila.datasets.annotations import Entry, natural_key  # noqa: E402
-from projects.ila.utils import split_lines  # noqa: E402
-
-
-def read_parts(args: argparse.Namespace) -> List[Tuple[str, List[Entry]]]:
-    """Read one part, to be split, or two, each with its data prefix."""
-    folders = args.folders
-    if args.annotations:
-        prefixes = folders * (len(args.annotations) // len(folders))
-        return [(prefix, building.read_annotations(file, args.path, prefix))
-                for file, prefix in zip(args.annotations, prefixes)]
-    splits = [Path(folders[0], split) for split in building.SPLITS]
-    if len(folders) == 1 and all(
-            any(x.is_dir() for x in split.glob('*')) for split in splits):
-        return [(folders[0], building.read_class_folders(str(split)))
-                for split in splits]
-    return [(folder, building.read_class_folders(folder))
-            for folder in folders]
-
-
-def drop_unusable(parts: Iterable[List[Entry]],
-                  skip_missing: bool) -> List[List[Entry]]:
-    """Leave out repeated lines and, by choice, videos that are not there."""
-    entries = [*chain(*parts)]
-    missing = [x for x in entries if not os.path.isfile(x.path)]
-    repeats = annotations.find_repeats(entries, {})
-    for kind, entry, reason in repeats:
-        if kind != 'duplicate':
-            raise ValueError(f"{entry.place}: '{entry.path}', {kind}: "
-                             f'{reason}; remove one of them')
-    if missing and not skip_missing:
-        raise ValueError(
-            f"{missing[0].place}: '{missing[0].path}' does not exist, one of "
-            f'{len(missing)} missing files of {len(entries)}; mend the paths, '
-            'give --path, or leave them out with --skip-missing')
-    for kind, left_out in (('missing', missing), ('repeated', repeats)):
-        if left_out:
-            print(f'{len(left_out)} {kind} videos are left out')
-    bad = {*missing, *(problem.entry for problem in repeats)}
-    parts = [[entry for entry in part if entry not in bad] for part in parts]
-    if not all(parts):
-        raise ValueError(f"not one video is there, '{missing[0].path}' is the "
-                         'first that is missing; mend the paths or give '
-                         '--path')
-    return parts
-
-
-def format_list(entries: List[Entry], prefix: str) -> str:
-    """Write the lines of a list, and see that a training can read them."""
-    entries = sorted(entries, key=lambda x: (x.label, natural_key(x.path)))
-    text = ''.join(f'{os.path.relpath(x.path, prefix)} {x.label}\n'
-                   for x in entries)
-    read, _ = annotations.parse_list(split_lines(text), 'list', prefix)
-    read = {(entry.path, entry.label) for entry in read}
-    for entry in entries:
-        if (entry.path, entry.label) not in read:
-            raise ValueError(
-                f'{entry.path!r} cannot stand in a list, since it begins or '
-                'ends with a blank or has a line break; rename the file')
-    return text
+SPLITS = ('train', 'val')
 
 
 def is_option(value: str) -> bool:
     """Whether ``--cfg-options`` takes a value as it is."""
+    from mmengine.config import DictAction
     try:
         return DictAction._parse_iterable(value) == value
     except AssertionError:  # brackets
@@ -196,28 +134,34 @@ def main() -> None:
     out = args.out or str(folder if len(args.folders) == 1 else folder.parent)
     files = [
         os.path.join(out, args.list_name.replace('{split}', split))
-        for split in building.SPLITS
+        for split in SPLITS
     ]
     files.append(os.path.join(out, 'class_names.txt'))
-    there = [file for file in files if os.path.exists(file)]
-    if there and not args.force:
-        sys.exit(f'{there[0]} is there already; give another --out or replace '
-                 'it with --force')
+    existing = [file for file in files if os.path.exists(file)]
+    if existing and not args.force:
+        sys.exit(
+            f'{existing[0]} exists already; give another --out or replace '
+            'it with --force')
     if args.out:
         check_outputs(*files)
+    from projects.ila.cli import exit_on_bad_input
+    from projects.ila.datasets import annotations
+    from projects.ila.datasets import dataset_building as building
+    from projects.ila.datasets import dataset_lists as lists
     with exit_on_bad_input():
         names = args.class_names and building.read_class_names(
             args.class_names)
-        prefixes, parts = zip(*read_parts(args))
+        prefixes, parts = zip(
+            *lists.read_parts(args.folders, args.annotations, args.path))
         names, index = building.number_labels([*chain(*parts)], names,
                                               bool(args.annotations))
         parts = [[entry._replace(label=index[entry.label]) for entry in part]
-                 for part in drop_unusable(parts, args.skip_missing)]
+                 for part in lists.drop_unusable(parts, args.skip_missing)]
         building.check_counts(parts, names, bool(args.class_names))
         if len(parts) == 1:
             prefixes *= 2
             parts = building.draw_split(parts[0], args.val_fraction, args.seed)
-        texts = [*map(format_list, parts, prefixes)]
+        texts = [*map(lists.format_list, parts, prefixes)]
         texts.append(''.join(f'{name}\n' for name in names))
         annotations.write_files(dict(zip(files, texts)))
 

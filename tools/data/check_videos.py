@@ -5,104 +5,14 @@ same content the first one is good: name the list first that is to keep its
 videos. The exit code is 1 if anything is found.
 """
 import argparse
-import csv
-import io
 import os
 import sys
 from collections import Counter
-from itertools import islice
 from pathlib import Path
-from typing import List, Optional, Sequence, Tuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from cli import check_outputs, exit_on_bad_input, load_config  # noqa: E402
-
-from projects.ila.datasets import video_check  # noqa: E402
-from projects.ila.datasets import annotations, frame_folders  # noqa: E402
-from projects.ila.datasets.annotations import Entry, Problem  # noqa: E402
-from projects.ila.models.text import load_class_names  # noqa: E402
-
-
-def read_source(source: str, prefix: str, num_classes: Optional[int],
-                args: argparse.Namespace) -> Tuple[list, list, dict]:
-    """Read a list or look into a folder, of videos or of folders of frames.
-
-    Returns:
-        tuple: The entries, the problems, and the template of the entries that
-        are folders of frames by their paths.
-    """
-    template = args.filename_tmpl
-    if os.path.isdir(source):
-        folders = frame_folders.find_frame_folders(source)
-        try:
-            return annotations.read_folder(source), [], {}
-        except ValueError:  # There is no video.
-            if not folders:
-                raise
-        entries = [Entry(source, 0, path, None) for path in folders]
-        return entries, [], dict.fromkeys(folders, template)
-    lines = annotations.read_list(source)
-    if not frame_folders.is_frame_list(lines, prefix):
-        return *annotations.parse_list(lines, source, prefix, num_classes,
-                                       args.multi_class), {}
-    template = template or frame_folders.FRAME_TEMPLATE
-    entries, problems = frame_folders.parse_frame_list(lines, source, prefix,
-                                                       num_classes,
-                                                       args.multi_class,
-                                                       template)
-    return entries, problems, dict.fromkeys((x.path for x in entries),
-                                            template)
-
-
-def get_labels(entry: Entry) -> Tuple[int, ...]:
-    """Get the labels of an entry: none, one or several."""
-    if entry.label is None:
-        return ()
-    return entry.label if isinstance(entry.label, tuple) else (entry.label, )
-
-
-def load_pipeline(args: argparse.Namespace) -> Sequence[dict]:
-    """Get the test pipeline of a config, or the default one."""
-    if args.config is None:
-        return video_check.PIPELINE
-    dataset = load_config(args).get('test_dataloader', {}).get('dataset', {})
-    return [dict(step) for step in dataset.get('pipeline', [])]
-
-
-def drop(entries: List[Entry], problems: List[Problem]) -> List[Entry]:
-    """Leave out the entries that have a problem."""
-    bad = {problem.entry for problem in problems}
-    return [entry for entry in entries if entry not in bad]
-
-
-def find_unused(entries: List[Entry], source: str,
-                num_classes: int) -> List[Problem]:
-    """Find the classes of which a list has no entry."""
-    used = {
-        label
-        for entry in entries if entry.source == source
-        for label in get_labels(entry)
-    }
-    unused = (label for label in range(num_classes) if label not in used)
-    number = num_classes - len(used)
-    if not number:
-        return []
-    first = ', '.join(map(str, islice(unused, 10)))
-    reason = f'{number} of {num_classes} classes have no good video: {first}'
-    reason += ', ...' if number > 10 else ''
-    return [Problem('classes unused', Entry(source, 0, '', None), reason)]
-
-
-def format_csv(problems: List[Problem]) -> str:
-    """Make a table, in which what is not UTF-8 in paths is escaped."""
-    table = io.StringIO(newline='')
-    writer = csv.writer(table, lineterminator='\n')
-    writer.writerow(['kind', 'source', 'line', 'path', 'reason'])
-    for kind, entry, reason in problems:
-        writer.writerow(
-            [kind, entry.source, entry.line or '', entry.path, reason])
-    return table.getvalue().encode('utf-8', 'backslashreplace').decode()
+from arguments import check_outputs, existing_config  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -133,6 +43,7 @@ def parse_args() -> argparse.Namespace:
     parser.set_defaults(cfg_options=None, allow_new_keys=False)
     parser.add_argument(
         '--config',
+        type=existing_config,
         help='config file whose test pipeline reads the videos; SafePyAVInit '
         'and SafePyAVDecode do by default')
     parser.add_argument('--min-frames', type=int, default=2)
@@ -168,17 +79,26 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     sys.stdout.reconfigure(errors='backslashreplace')  # For odd file names.
+    from projects.ila.cli import exit_on_bad_input, load_config
+    from projects.ila.datasets import annotations
+    from projects.ila.datasets import list_check as lists
+    from projects.ila.datasets import video_check
+    from projects.ila.datasets.annotations import Problem
+    from projects.ila.models.text import load_class_names
     entries, problems, frames = [], [], {}
     with exit_on_bad_input():
         num_classes = None
         if args.class_names:
             num_classes = len(load_class_names(args.class_names))
         for source, prefix in zip(args.sources, args.data_prefix):
-            found = read_source(source, prefix, num_classes, args)
+            found = lists.read_source(source, prefix, num_classes,
+                                      args.multi_class, args.filename_tmpl)
             entries += found[0]
             problems += found[1]
             frames.update(found[2])
-        pipeline = load_pipeline(args)
+        pipeline = video_check.PIPELINE
+        if args.config:
+            pipeline = lists.test_pipeline(load_config(args))
         paths = [entry.path for entry in entries]
         results = video_check.check_videos(paths, args.min_frames,
                                            args.workers, args.timeout, frames,
@@ -189,18 +109,20 @@ def main() -> None:
         kind, reason, _ = results[entry.path]
         if kind:
             problems.append(Problem(kind, entry, reason))
-    good = drop(entries, problems)
+    good = lists.drop(entries, problems)
     problems += annotations.find_repeats(good, {
         path: result.content
         for path, result in results.items()
     })
-    good = drop(good, problems)
+    good = lists.drop(good, problems)
     if num_classes is None:
-        labels = [label for entry in entries for label in get_labels(entry)]
+        labels = [
+            label for entry in entries for label in lists.get_labels(entry)
+        ]
         num_classes = 1 + max(labels, default=-1)
     for source in args.sources:
         if not os.path.isdir(source) and not stopped:
-            problems += find_unused(good, source, num_classes)
+            problems += lists.find_unused(good, source, num_classes)
 
     kinds = Counter(problem.kind for problem in problems)
     for kind, number in [('good', len(good)), *kinds.items()]:
@@ -209,7 +131,7 @@ def main() -> None:
         name = f'{entry.place} {entry.path}' if entry.line else entry.path
         print(f'{kind}: {name.strip() or entry.source}: {reason}')
 
-    texts = {args.out: format_csv(problems)} if args.out else {}
+    texts = {args.out: lists.format_csv(problems)} if args.out else {}
     if stopped:
         with exit_on_bad_input():
             annotations.write_files(texts)
@@ -219,7 +141,7 @@ def main() -> None:
         lines = [entry.text for entry in good if entry.source == source]
         if not lines:
             sys.exit(f"no line of '{source}' is good, '{target}' is not "
-                     'written; mend the videos')
+                     'written; fix the videos')
         texts[target] = '\n'.join(lines) + '\n'
     with exit_on_bad_input():
         annotations.write_files(texts)

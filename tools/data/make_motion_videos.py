@@ -5,8 +5,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from projects.ila.datasets.motion_videos import make_dataset  # noqa: E402
-
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -35,6 +33,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    from projects.ila.datasets.motion_videos import make_dataset
     try:
         make_dataset(args.root, args.train, args.val, args.seed, args.frames,
                      args.size, args.workers, args.level)

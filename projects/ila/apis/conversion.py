@@ -42,7 +42,8 @@ class ConversionReport(NamedTuple):
 def _summarise(names: Iterable[str]) -> List[str]:
     """Count names that differ in their layer only."""
     counts = Counter(
-        re.sub(r'(layers|resblocks)\.\d+', r'\1.*', name) for name in names)
+        re.sub(r'(layers|blocks|resblocks|temporal)\.\d+', r'\1.*', name)
+        for name in names)
     return [f'{count:5} x {name}' for name, count in counts.items()]
 
 

@@ -87,8 +87,8 @@ def load_classifier(cfg: Config, path: str) -> Tuple[ClipClassifier, dict]:
         raise ValueError(f'{cfg.filename}: `model.type` is '
                          f"{settings.get('type')}, not 'ILARecognizer'")
     if not settings.get('neck'):
-        raise ValueError(f'{cfg.filename}: only a `model.neck` tells how many '
-                         'frames a clip has; a model without one can not be '
+        raise ValueError(f'{cfg.filename}: only a `model.neck` says how many '
+                         'frames a clip has; a model without one cannot be '
                          'exported')
     model = load_recognizer(
         ConfigDict(settings, compile=False, bf16=False), path)
@@ -265,7 +265,7 @@ def load_exported(path: str) -> Tuple[Callable[[Tensor], Tensor], dict]:
     except Exception as error:  # Its type depends on what is broken.
         reason = str(error).split('\n')[0]
         raise ValueError(
-            f"exported file '{path}' can not be read: it is truncated, "
+            f"exported file '{path}' cannot be read: it is truncated, "
             'damaged or not from tools/deployment/export.py; export the model '
             f'again ({reason})') from None
     shape = 3, meta['num_frames'], meta['img_size'], meta['img_size']

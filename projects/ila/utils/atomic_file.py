@@ -1,7 +1,6 @@
-import errno
 import os
 from contextlib import contextmanager
-from typing import Iterator, Sequence, Union
+from typing import Iterator, Union
 
 from mmengine.fileio import LocalBackend, register_backend
 
@@ -24,57 +23,6 @@ def replacing(path: str) -> Iterator[str]:
     finally:
         if os.path.exists(partial):
             os.remove(partial)
-
-
-def check_output(path: str, suffixes: Sequence[str] = ()) -> None:
-    """Find out before some work whether its result can be written.
-
-    The file's folder is made; a file that is there is not changed.
-
-    Args:
-        path (str): The file that is going to be written.
-        suffixes (Sequence[str]): Allowed endings. Defaults to any.
-
-    Raises:
-        ValueError: It cannot be written, or its ending is another one.
-    """
-    path = os.fspath(path)
-    if suffixes and not path.endswith(tuple(suffixes)):
-        raise ValueError(f"cannot write '{path}': its name must end with "
-                         f"{' or '.join(suffixes)}; choose another name")
-    try:
-        if os.path.isdir(path):
-            raise IsADirectoryError(errno.EISDIR, 'it is a folder')
-        _try_to_write(path)
-    except OSError as error:
-        raise ValueError(f"cannot write '{path}': {error.strerror}; choose "
-                         'another place or fix this') from error
-
-
-def check_output_folder(folder: str) -> None:
-    """Find out before some work whether files can be written to a folder.
-
-    Args:
-        folder (str): The folder; it is made.
-
-    Raises:
-        ValueError: They cannot.
-    """
-    try:
-        _try_to_write(os.path.join(folder, 'output'))
-    except OSError as error:
-        raise ValueError(f"cannot write to folder '{folder}': "
-                         f'{error.strerror}; choose another one or fix '
-                         'this') from error
-
-
-def _try_to_write(path: str) -> None:
-    """Make a path's folder and, for a moment, a file beside the path."""
-    attempt = f'{path}.{os.getpid()}.partial'
-    os.makedirs(os.path.dirname(path) or os.curdir, exist_ok=True)
-    with open(attempt, 'wb') as file:
-        file.write(b' ')
-    os.remove(attempt)
 
 
 @register_backend('atomic')
@@ -103,7 +51,7 @@ class AtomicLocalBackend(LocalBackend):
         except OSError as error:
             raise OSError(
                 error.errno, f'{error.strerror}: the file could not be '
-                'written, earlier ones are kept. Please mend this, for '
+                'written, earlier ones are kept. Please fix this, for '
                 'instance make room on the disk; a training goes on with '
                 '--resume', str(filepath)) from error
 

@@ -1,30 +1,26 @@
+from functools import partial
 from typing import Union
 
 from mmengine._strategy import FSDPStrategy
 from mmengine.device import get_device
 from mmengine.optim import BaseOptimWrapper
-from mmengine.registry import FUNCTIONS, STRATEGIES
+from mmengine.registry import STRATEGIES
 from torch import nn
 from torch.distributed.fsdp import (FullOptimStateDictConfig,
                                     FullyShardedDataParallel)
+from torch.distributed.fsdp.wrap import lambda_auto_wrap_policy
 
-from ...models.images import BLOCKS
+from ...models.images import ImageModel
 from ...models.temporal import TemporalModule
 from ...models.text import CLIPTextEncoder
 from .utils import replacing_together
 
 
-@FUNCTIONS.register_module()
-def ila_auto_wrap_policy(module: nn.Module, recurse: bool,
-                         nonwrapped_numel: int) -> bool:
-    """Let FSDP gather one block, or what comes before it, at a time."""
-    return recurse or isinstance(module,
-                                 (*BLOCKS, TemporalModule, CLIPTextEncoder))
-
-
 @STRATEGIES.register_module()
 class ILAFSDPStrategy(FSDPStrategy):
     """Fully sharded data parallel training of ILA.
+
+    By default one block, or what comes before it, is gathered at a time.
 
     Checkpoints are files as any other training writes them, unless
     ``state_dict_cfg`` says otherwise.
@@ -40,10 +36,7 @@ class ILAFSDPStrategy(FSDPStrategy):
                  model_wrapper: dict = dict(),
                  state_dict_cfg: Union[str, dict] = 'full',
                  **kwargs) -> None:
-        model_wrapper = {
-            'auto_wrap_policy': 'ila_auto_wrap_policy',
-            **model_wrapper
-        }
+        model_wrapper = dict(model_wrapper)
         if get_device() == 'cpu':
             model_wrapper['device_id'] = 'cpu'
         super().__init__(
@@ -55,6 +48,18 @@ class ILAFSDPStrategy(FSDPStrategy):
             # out of the one buffer that it gathers them in.
             self.optim_state_dict_config = FullOptimStateDictConfig(
                 rank0_only=True, offload_to_cpu=False)
+
+    def _wrap_model(self, model: nn.Module) -> nn.Module:
+        parts = set()
+        for module in model.modules():
+            if isinstance(module, ImageModel):
+                parts.update(module.blocks)
+            elif isinstance(module, (TemporalModule, CLIPTextEncoder)):
+                parts.add(module)
+        self.model_wrapper.setdefault(
+            'auto_wrap_policy',
+            partial(lambda_auto_wrap_policy, lambda_fn=parts.__contains__))
+        return super()._wrap_model(model)
 
     def build_optim_wrapper(self, optim_wrapper: dict,
                             *args) -> BaseOptimWrapper:

@@ -1,10 +1,7 @@
 from typing import Optional, Tuple
 
-import timm
 import torch
 import torch.nn as nn
-from timm.models.eva import Eva
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from mmaction.registry import MODELS
@@ -33,11 +30,17 @@ class TimmImage(ImageModel):
     Raises:
         ValueError: timm has no such model, or it is of another family.
     """
-    hands_on = (timm.create_model, VisionTransformer, Eva)
+    hands_on = ('timm.create_model',
+                'timm.models.vision_transformer.VisionTransformer',
+                'timm.models.eva.Eva')
     stem = ('cls_token', 'reg_token', 'pos_embed', 'patch_embed', 'norm_pre',
             'rope')
 
     def __init__(self, model: str, pretrained: bool = False, **kwargs) -> None:
+        # They take a second to import, which most configs need not.
+        import timm
+        from timm.models.eva import Eva
+        from timm.models.vision_transformer import VisionTransformer
         super().__init__()
         self.settings = dict(
             model_name=model, num_classes=0, dynamic_img_size=True)
@@ -76,7 +79,7 @@ class TimmImage(ImageModel):
     def embed(self, images: Tensor) -> Tuple[Tensor, Optional[Tensor]]:
         model, rope = self.model, None
         x = model._pos_embed(model.patch_embed(images))
-        if isinstance(model, Eva):
+        if isinstance(x, tuple):  # An Eva's
             x, rope = x
         if rope is not None:
             # Sines and cosines of one more token, which is not rotated.

@@ -3,8 +3,6 @@ from typing import Sequence
 import torch
 from mmengine.model import BaseModule
 from mmpretrain.models.utils import QuickGELU
-from open_clip.tokenizer import tokenize
-from open_clip.transformer import TextTransformer
 from torch import Tensor
 
 from mmaction.registry import MODELS
@@ -25,6 +23,8 @@ class CLIPTextEncoder(BaseModule):
                  layers: int = 12,
                  context_length: int = 77,
                  vocab_size: int = 49408) -> None:
+        # It takes a second to import, which image features need not.
+        from open_clip.transformer import TextTransformer
         super().__init__()
         self.tower = TextTransformer(
             context_length=context_length,
@@ -42,6 +42,8 @@ class CLIPTextEncoder(BaseModule):
         Raises:
             ValueError: A text is too long.
         """
+        from open_clip.tokenizer import tokenize
+
         # The tokenizer cuts silently, so it is given one token more.
         tokens = tokenize(list(texts), self.tower.context_length + 1)
         for text, end in zip(texts, tokens[:, -1]):

@@ -11,11 +11,11 @@ from mmengine.registry import Registry
 from mmengine.runner import (EpochBasedTrainLoop, FlexibleRunner,
                              IterBasedTrainLoop, LogProcessor, Runner,
                              TestLoop, ValLoop)
+from mmengine.utils import get_object_from_string
 from torch.utils.data import DataLoader
 
 from mmaction import registry
 
-FLAG = '--allow-new-keys'
 # What makes a key likely to be another one with a mistake.
 SIMILAR = 0.8
 # Keys that MMEngine reads beside the arguments of its runners.
@@ -62,6 +62,8 @@ def _list_arguments(kind: Any) -> Tuple[Set[str], bool]:
         return names | handed_on, others
     names, others = set(), False
     for other in getattr(kind, 'hands_on', ()):
+        if isinstance(other, str):
+            other = get_object_from_string(other)
         names |= _list_arguments(other)[0]
     for base in kind.__mro__:
         if base in (object, torch.nn.Module):
@@ -204,7 +206,7 @@ def check_keys(cfg: Config, options: Optional[dict]) -> None:
                 problems.append(f'--cfg-options {problem}')
     if problems:
         sys.exit('\n'.join(problems) + '\nPlease correct the key, or add '
-                 f'{FLAG} if it is meant so')
+                 '--allow-new-keys if it is meant so')
 
 
 def merge_options(cfg: Config, options: dict) -> None:

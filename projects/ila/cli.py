@@ -1,4 +1,4 @@
-"""What the tools share."""
+"""What the command line tools share: loading configs, building runners."""
 import gc
 import re
 import runpy
@@ -7,37 +7,31 @@ from argparse import ArgumentParser, Namespace
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Dict, Iterator, Optional, Sequence
+from typing import Any, Dict, Iterator, List, Optional
 
-# This repository's `projects`, whatever the working directory is.
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.device import get_device
+from mmengine.evaluator import DumpResults
+from mmengine.fileio import dump
+from mmengine.hooks import CheckpointHook, EMAHook, Hook
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
 
-import torch  # noqa: E402
-from config_keys import FLAG, check_keys, merge_options  # noqa: E402
-from mmengine.config import Config, DictAction  # noqa: E402
-from mmengine.device import get_device  # noqa: E402
-from mmengine.evaluator import DumpResults  # noqa: E402
-from mmengine.fileio import dump  # noqa: E402
-from mmengine.hooks import CheckpointHook, Hook  # noqa: E402
-from mmengine.registry import init_default_scope  # noqa: E402
-from mmengine.runner import Runner  # noqa: E402
-
-import mmaction  # noqa: E402
-import projects.ila  # noqa: E402,F401
-from mmaction.registry import RUNNERS  # noqa: E402
-from projects.ila.models.heads import ILAHead  # noqa: E402
-from projects.ila.utils import check_output_folder  # noqa: E402
-from projects.ila.utils import check_output, unwrap_model  # noqa: E402
+import mmaction
+from mmaction.registry import HOOKS, RUNNERS
+from .models.heads import ILAHead
+from .models.recognizers import ILARecognizer
+from .utils import unwrap_model
+from .utils.config_keys import check_keys, merge_options
+from .weights import check_all_weights
 
 
 def load_mmaction_tool(name: str) -> Dict[str, Any]:
-    """Load one of MMAction2's own tools without running it.
+    """Load the functions of one of MMAction2's own tools by name.
 
     Args:
         name (str): File name in MMAction2's ``tools/``.
-
-    Returns:
-        dict: The functions of the tool by name.
     """
     package = Path(mmaction.__file__).parent
     # A release ships its tools in `.mim`, a clone has them beside the package.
@@ -48,61 +42,44 @@ def load_mmaction_tool(name: str) -> Dict[str, Any]:
              'again: pip install --force-reinstall --no-deps mmaction2')
 
 
-def parse_mmaction_args(tool: Dict[str, Any]) -> Namespace:
-    """Parse the arguments of one of MMAction2's tools, and our own flag.
+def parse_options(settings: Optional[List[str]]) -> Optional[Dict[str, Any]]:
+    """Parse the values of ``--cfg-options`` as MMEngine does.
 
     Args:
-        tool (dict): What :func:`load_mmaction_tool` returns.
+        settings (list[str], optional): As ``key=value``.
+
+    Returns:
+        dict, optional: Values by key; None without settings.
     """
-    arguments = sys.argv
-    sys.argv = [word for word in arguments if word != FLAG]
+    if settings is None:
+        return None
+    parser = ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
     try:
-        args = tool['parse_args']()
-    finally:
-        sys.argv = arguments
-    args.allow_new_keys = FLAG in arguments
-    return args
+        return parser.parse_args(['--cfg-options', *settings]).cfg_options
+    except AssertionError as error:  # brackets
+        sys.exit(f'--cfg-options: {error}')
 
 
 def load_config(args: Namespace) -> Config:
-    """Load a config, with ILA registered whatever its custom imports are.
+    """Load a config and check its keys and those of the settings.
 
     Args:
-        args (Namespace): With the config's path, the settings that are to
-            override it, which are only checked, and whether new keys are
-            allowed.
+        args (Namespace): ``config``, ``cfg_options``, which become a dict but
+            are not merged yet, and ``allow_new_keys``.
     """
-    check_file(args.config, 'Config')
     try:
         cfg = Config.fromfile(args.config)
     except FileNotFoundError as error:
         sys.exit(f'{args.config}: {error}')
+    args.cfg_options = parse_options(args.cfg_options)
     if not args.allow_new_keys:
         check_keys(cfg, args.cfg_options)
     return cfg
 
 
-def add_config_arguments(parser: ArgumentParser, help: str) -> None:
-    """Let a tool take a config and settings that override it.
-
-    Args:
-        parser (ArgumentParser): The tool's parser.
-        help (str): What the config is of.
-    """
-    parser.add_argument('config', help=help)
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override settings of the config, as key=value')
-    parser.add_argument(
-        FLAG,
-        action='store_true',
-        help='let keys pass that nothing is known to read')
-
-
 def load_overridden_config(args: Namespace) -> Config:
-    """Load what :func:`add_config_arguments` took, and enter its scope."""
+    """Load a config with its settings merged, and enter its scope."""
     cfg = load_config(args)
     if args.cfg_options:
         merge_options(cfg, args.cfg_options)
@@ -111,41 +88,17 @@ def load_overridden_config(args: Namespace) -> Config:
 
 
 def merge_args(tool: Dict[str, Any], cfg: Config, args: Namespace) -> Config:
-    """Merge the command line into the config.
+    """Merge the command line into the config as one of MMAction2's tools.
 
     Args:
-        tool (dict): What :func:`load_mmaction_tool` returns.
+        tool (dict): From :func:`load_mmaction_tool`.
         cfg (Config): The config.
-        args (Namespace): What the tool's ``parse_args`` returns.
+        args (Namespace): The command line.
     """
     try:
         return tool['merge_args'](cfg, args)
     except AssertionError as error:
         sys.exit(f'{args.config}: {error}')
-
-
-def check_file(path: str, kind: str) -> None:
-    """Exit if a local file is missing."""
-    if '://' not in path and not Path(path).expanduser().is_file():
-        sys.exit(f'{kind} file not found: {path}. Please check its path, '
-                 f'which is taken from {Path.cwd()}')
-
-
-def check_outputs(*paths: Optional[str],
-                  suffixes: Sequence[str] = (),
-                  folder: Optional[str] = None) -> None:
-    """Exit before some work if its results could not be written.
-
-    Args:
-        *paths (str | None): Files; None is one that is not wanted.
-        suffixes (Sequence[str]): Allowed endings. Defaults to any.
-        folder (str, optional): A folder that is going to get files.
-    """
-    with exit_on_bad_input():
-        for path in filter(None, paths):
-            check_output(path, suffixes)
-        if folder:
-            check_output_folder(folder)
 
 
 @contextmanager
@@ -173,9 +126,6 @@ def exit_on_bad_start(runner: Runner) -> Iterator[None]:
 
     Until then its config and the files that this names are read. Later errors
     are not expected, and keep their traceback.
-
-    Args:
-        runner (Runner): The runner.
     """
     hook = _BeginHook()
     runner.register_hook(hook)
@@ -220,6 +170,18 @@ def keep_predictions(runner: Runner, path: Optional[str]) -> Iterator[None]:
         raise
 
 
+def check_device(device: Optional[str] = None) -> str:
+    """Get a device, the best one by default; exit if it cannot be used."""
+    device = device or get_device()
+    try:
+        torch.empty(1, device=device)
+    except (AssertionError, RuntimeError) as error:
+        reason = str(error).split('\n')[0]
+        sys.exit(f'--device {device} cannot be used: {reason}. Please choose '
+                 f'another one, such as {get_device()}')
+    return device
+
+
 def check_num_classes(cfg: Config, runner: Runner, *splits: str) -> None:
     """Exit if data sets have not the classes that the model has."""
     model = unwrap_model(runner.model)
@@ -230,7 +192,7 @@ def check_num_classes(cfg: Config, runner: Runner, *splits: str) -> None:
         if dataset.get('num_classes', num_classes) != num_classes:
             sys.exit(f'`{split}_dataloader.dataset.num_classes` is '
                      f'{dataset.num_classes}, but `model.cls_head` has '
-                     f'{num_classes} classes; mend one of them')
+                     f'{num_classes} classes; fix one of them')
         head = getattr(model, 'cls_head', None)
         if dataset.get('multi_class') and isinstance(
                 head, ILAHead) and not head.multi_class:
@@ -264,6 +226,36 @@ def build_runner(cfg: Config) -> Runner:
     return runner
 
 
+def leave_out_averaging(cfg: Config) -> None:
+    """Leave ``EMAHook`` out of the config of a test.
+
+    Its checkpoints have the averaged weights in the place of the others, so
+    that a test gets them without it. It could not swap folded ones.
+    """
+
+    def averages(hook: dict) -> bool:
+        kind = hook['type']
+        kind = HOOKS.get(kind) if isinstance(kind, str) else kind
+        return isinstance(kind, type) and issubclass(kind, EMAHook)
+
+    cfg.custom_hooks = [
+        hook for hook in cfg.get('custom_hooks') or [] if not averages(hook)
+    ]
+
+
+def load_all_weights(runner: Runner, path: str) -> None:
+    """Load a checkpoint, and make an ILA model ready for inference.
+
+    Raises:
+        ValueError: It does not hold exactly the weights of an ILA model.
+    """
+    checkpoint = runner.load_checkpoint(path)
+    model = unwrap_model(runner.model)
+    if isinstance(model, ILARecognizer):
+        check_all_weights(model, checkpoint, path)
+        model.switch_to_deploy()
+
+
 def prepare_for_strategy(cfg: Config) -> None:
     """Let a sharded model start from any file of weights.
 
@@ -274,7 +266,7 @@ def prepare_for_strategy(cfg: Config) -> None:
                  'pip install deepspeed')
     hooks = cfg.get('custom_hooks') or []
     if any(hook['type'] == 'EMAHook' for hook in hooks):
-        sys.exit('EMAHook can not average a sharded model. Please leave it '
+        sys.exit('EMAHook cannot average a sharded model. Please leave it '
                  'out, or `strategy` and `runner_type`')
     if cfg.get('load_from') and not cfg.get('resume'):
         cfg.model.init_cfg = dict(type='Pretrained', checkpoint=cfg.load_from)

@@ -1,0 +1,78 @@
+"""The lists of a data set: reading its parts, formatting their lines."""
+import os
+from itertools import chain
+from pathlib import Path
+from typing import Iterable, List, Optional, Tuple
+
+from ..utils import split_lines
+from . import annotations
+from . import dataset_building as building
+from .annotations import Entry, natural_key
+
+Part = Tuple[str, List[Entry]]
+
+
+def read_parts(folders: List[str],
+               files: Optional[List[str]] = None,
+               template: Optional[str] = None) -> List[Part]:
+    """Read one part, to be split, or two, each with its data prefix.
+
+    Args:
+        folders (list[str]): What the paths of the lists are relative to.
+        files (list[str], optional): As many annotation files, or two of one
+            folder. Defaults to the folders of the classes.
+        template (str, optional): See :func:`read_annotations`.
+    """
+    if files:
+        prefixes = folders * (len(files) // len(folders))
+        return [(prefix, building.read_annotations(file, template, prefix))
+                for file, prefix in zip(files, prefixes)]
+    splits = [Path(folders[0], split) for split in building.SPLITS]
+    if len(folders) == 1 and all(
+            any(x.is_dir() for x in split.glob('*')) for split in splits):
+        return [(folders[0], building.read_class_folders(str(split)))
+                for split in splits]
+    return [(folder, building.read_class_folders(folder))
+            for folder in folders]
+
+
+def drop_unusable(parts: Iterable[List[Entry]],
+                  skip_missing: bool) -> List[List[Entry]]:
+    """Leave out repeated lines and, by choice, videos that are not there."""
+    entries = [*chain(*parts)]
+    missing = [x for x in entries if not os.path.isfile(x.path)]
+    repeats = annotations.find_repeats(entries, {})
+    for kind, entry, reason in repeats:
+        if kind != 'duplicate':
+            raise ValueError(f"{entry.place}: '{entry.path}', {kind}: "
+                             f'{reason}; remove one of them')
+    if missing and not skip_missing:
+        raise ValueError(
+            f"{missing[0].place}: '{missing[0].path}' does not exist, one of "
+            f'{len(missing)} missing files of {len(entries)}; fix the paths, '
+            'give --path, or leave them out with --skip-missing')
+    for kind, left_out in (('missing', missing), ('repeated', repeats)):
+        if left_out:
+            print(f'{len(left_out)} {kind} videos are left out')
+    bad = {*missing, *(problem.entry for problem in repeats)}
+    parts = [[entry for entry in part if entry not in bad] for part in parts]
+    if not all(parts):
+        raise ValueError(f"not one video is there, '{missing[0].path}' is the "
+                         'first that is missing; fix the paths or give '
+                         '--path')
+    return parts
+
+
+def format_list(entries: List[Entry], prefix: str) -> str:
+    """Write the lines of a list, and see that a training can read them."""
+    entries = sorted(entries, key=lambda x: (x.label, natural_key(x.path)))
+    text = ''.join(f'{os.path.relpath(x.path, prefix)} {x.label}\n'
+                   for x in entries)
+    read, _ = annotations.parse_list(split_lines(text), 'list', prefix)
+    read = {(entry.path, entry.label) for entry in read}
+    for entry in entries:
+        if (entry.path, entry.label) not in read:
+            raise ValueError(
+                f'{entry.path!r} cannot stand in a list, since it begins or '
+                'ends with a blank or has a line break; rename the file')
+    return text

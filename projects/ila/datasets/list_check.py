@@ -1,0 +1,99 @@
+"""Check of annotation lists: reading them, unused classes, the report."""
+import csv
+import io
+import os
+from itertools import islice
+from typing import List, Optional, Sequence, Tuple
+
+from mmengine.config import Config
+
+from . import annotations, frame_folders
+from .annotations import Entry, Problem
+
+
+def read_source(source: str,
+                prefix: str,
+                num_classes: Optional[int],
+                multi_class: bool = False,
+                template: Optional[str] = None) -> Tuple[list, list, dict]:
+    """Read a list or look into a folder, of videos or of folders of frames.
+
+    Args:
+        source (str): The list or folder.
+        prefix (str): What a list's paths are relative to.
+        num_classes (int, optional): Highest label plus one. Defaults to any.
+        multi_class (bool): Whether videos may have several labels.
+        template (str, optional): File names of frames. Defaults to
+            ``FRAME_TEMPLATE`` in lists and all images in folders.
+
+    Returns:
+        tuple: The entries, the problems, and the template of the entries that
+        are folders of frames by their paths.
+    """
+    if os.path.isdir(source):
+        folders = frame_folders.find_frame_folders(source)
+        try:
+            return annotations.read_folder(source), [], {}
+        except ValueError:  # There is no video.
+            if not folders:
+                raise
+        entries = [Entry(source, 0, path, None) for path in folders]
+        return entries, [], dict.fromkeys(folders, template)
+    lines = annotations.read_list(source)
+    if not frame_folders.is_frame_list(lines, prefix):
+        return *annotations.parse_list(lines, source, prefix, num_classes,
+                                       multi_class), {}
+    template = template or frame_folders.FRAME_TEMPLATE
+    entries, problems = frame_folders.parse_frame_list(lines, source, prefix,
+                                                       num_classes,
+                                                       multi_class, template)
+    return entries, problems, dict.fromkeys((x.path for x in entries),
+                                            template)
+
+
+def get_labels(entry: Entry) -> Tuple[int, ...]:
+    """Get the labels of an entry: none, one or several."""
+    if entry.label is None:
+        return ()
+    return entry.label if isinstance(entry.label, tuple) else (entry.label, )
+
+
+def test_pipeline(cfg: Config) -> Sequence[dict]:
+    """Get the transforms with which a config's test reads videos."""
+    dataset = cfg.get('test_dataloader', {}).get('dataset', {})
+    return [dict(step) for step in dataset.get('pipeline', [])]
+
+
+def drop(entries: List[Entry], problems: List[Problem]) -> List[Entry]:
+    """Leave out the entries that have a problem."""
+    bad = {problem.entry for problem in problems}
+    return [entry for entry in entries if entry not in bad]
+
+
+def find_unused(entries: List[Entry], source: str,
+                num_classes: int) -> List[Problem]:
+    """Find the classes of which a list has no entry."""
+    used = {
+        label
+        for entry in entries if entry.source == source
+        for label in get_labels(entry)
+    }
+    unused = (label for label in range(num_classes) if label not in used)
+    number = num_classes - len(used)
+    if not number:
+        return []
+    first = ', '.join(map(str, islice(unused, 10)))
+    reason = f'{number} of {num_classes} classes have no good video: {first}'
+    reason += ', ...' if number > 10 else ''
+    return [Problem('classes unused', Entry(source, 0, '', None), reason)]
+
+
+def format_csv(problems: List[Problem]) -> str:
+    """Make a table, in which what is not UTF-8 in paths is escaped."""
+    table = io.StringIO(newline='')
+    writer = csv.writer(table, lineterminator='\n')
+    writer.writerow(['kind', 'source', 'line', 'path', 'reason'])
+    for kind, entry, reason in problems:
+        writer.writerow(
+            [kind, entry.source, entry.line or '', entry.path, reason])
+    return table.getvalue().encode('utf-8', 'backslashreplace').decode()

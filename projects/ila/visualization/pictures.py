@@ -1,0 +1,136 @@
+"""All pictures of what a model aligns in one view of a video."""
+from pathlib import Path
+from typing import Dict, Iterator, List, Optional
+
+from mmengine.config import Config, ConfigDict
+from torch import Tensor, nn
+
+from ..apis import load_recognizer
+from ..models.text import load_class_names
+from .attention import draw_attention
+from .view import check_alignment, load_views, save_figure, write_alignment
+
+ATTENTIONS = dict(
+    received='attention of patches and class token to the mutual-information '
+    'token',
+    paid='attention of the mutual-information token to patches, class token '
+    'and itself, which has no effect')
+
+
+def load_model(cfg: Config, checkpoint: str, device: str) -> nn.Module:
+    """Build a config's model with all of its weights.
+
+    Raises:
+        ValueError: The checkpoint is not one of this model, or the model
+            aligns nothing.
+    """
+    # What is within a compiled network cannot be recorded.
+    model = load_recognizer(ConfigDict(cfg.model, compile=False), checkpoint)
+    check_alignment(model)
+    return model.to(device)
+
+
+def load_view(cfg: Config, video: str, view: Optional[int] = None) -> dict:
+    """Load one view of a video.
+
+    Args:
+        cfg (Config): Config with the pipelines.
+        video (str): Path of the video.
+        view (int, optional): Number of a view of the test pipeline. Defaults
+            to the only one of the validation pipeline.
+
+    Returns:
+        dict: What the pipeline gives, with ``inputs``
+        ``(1, 3, T, H, W)``, uint8.
+
+    Raises:
+        ValueError: The video cannot be loaded or has not that view.
+    """
+    split = 'val' if view is None else 'test'
+    if not cfg.get(f'{split}_dataloader'):
+        raise ValueError(f'the config has no `{split}_dataloader`, whose '
+                         'pipeline makes the view; add it, or choose another '
+                         'view with --view')
+    sample = load_views(cfg[f'{split}_dataloader'], video)
+    views = len(sample['inputs'])
+    view = view or 0
+    if not 0 <= view < views:
+        raise ValueError(f'--view {view}: the {split} pipeline makes {views} '
+                         f'views; choose one of 0 to {views - 1}')
+    sample['inputs'] = sample['inputs'][view:view + 1]
+    return sample
+
+
+def describe(head: nn.Module,
+             scores: Tensor,
+             class_names: Optional[str] = None) -> str:
+    """Name the class with the highest score.
+
+    Args:
+        head (nn.Module): The recognizer's head.
+        scores (Tensor): ``(classes,)``.
+        class_names (str, optional): See :func:`load_class_names`. Defaults to
+            those of the head, if it has any.
+
+    Raises:
+        ValueError: The names are not as many as the classes.
+    """
+    label = scores.argmax().item()
+    names = getattr(head, 'class_names', None)
+    if class_names is not None:
+        names = load_class_names(class_names)
+    if names is None:
+        return f'class {label}, {scores[label]:.1%}'
+    if len(names) != len(scores):
+        raise ValueError(f'--class-names {class_names}: {len(names)} names, '
+                         f'but the model has {len(scores)} classes')
+    return f'{names[label]}, {scores[label]:.1%}'
+
+
+def check_layers(layers: Optional[List[int]], backbone: nn.Module) -> None:
+    """Refuse blocks that a model does not have or that align nothing."""
+    number, aligned = backbone.num_layers, backbone.temporal_layers
+    for layer in layers or []:
+        if not 0 <= layer < number:
+            raise ValueError(f'--layers {layer}: the model has {number} '
+                             f'blocks; choose from 0 to {number - 1}')
+        if layer not in aligned:
+            raise ValueError(f'--layers {layer}: that block aligns nothing; '
+                             f'choose from {", ".join(map(str, aligned))}')
+
+
+def write_pictures(folder: Path,
+                   sample: dict,
+                   found: Dict[str, Tensor],
+                   model: nn.Module,
+                   title: str,
+                   layers: Optional[List[int]] = None,
+                   fps: int = 2) -> Iterator[str]:
+    """Write all pictures of a view.
+
+    Args:
+        folder (Path): Where to.
+        sample (dict): From :func:`load_view`.
+        found (dict[str, Tensor]): From :func:`.run_model`.
+        model (nn.Module): The ``ILARecognizer``.
+        title (str): What stands above the pictures.
+        layers (list[int], optional): Blocks to draw. Defaults to all.
+        fps (int): Frames per second of the overlay. Defaults to 2.
+
+    Yields:
+        str: The path of each picture, or why there is none.
+    """
+    yield from map(
+        str, write_alignment(folder, sample, found, model, title, layers, fps))
+    if 'received' not in found:
+        yield ('no picture of attention: the temporal module '
+               f'{model.backbone.temporal_type} has no mutual-information '
+               'token, or the images no class token')
+        return
+    frames = sample['inputs'][0].permute(1, 2, 3, 0).numpy()
+    for name, meaning in ATTENTIONS.items():
+        figure = draw_attention(frames, found[name].numpy(),
+                                model.backbone.image.patch_size, layers,
+                                f'{title}\n{meaning}',
+                                model.backbone.temporal_layers)
+        yield str(save_figure(folder / f'attention_{name}.png', figure))

@@ -1,0 +1,144 @@
+"""The tools' arguments, parsed before anything heavy is imported."""
+import argparse
+import os
+import runpy
+import subprocess
+import sys
+from importlib.abc import MetaPathFinder
+from unittest import mock
+
+import pytest
+from arguments import check_output_folder, check_outputs
+from commands import ROOT
+from modules import load_module
+
+from projects.ila import cli
+
+
+def test_outputs_that_can_be_written(tmp_path):
+    """Nothing but the folder is left, and no file is changed."""
+    old = tmp_path / 'old.csv'
+    old.write_text('old')
+    check_outputs(str(old), suffixes=['.json', '.csv'])
+    check_outputs(str(tmp_path / 'a/b/new.csv'))
+    check_output_folder(str(tmp_path / 'c/d'))
+    assert old.read_text() == 'old'
+    assert sorted(x.name for x in tmp_path.rglob('*')) == [
+        'a', 'b', 'c', 'd', 'old.csv'
+    ]
+
+
+def test_outputs_that_cannot_be_written(tmp_path, monkeypatch):
+    file = tmp_path / 'file'
+    file.touch()
+    for path, words in ((tmp_path, 'it is a folder'), (file / 'a.csv',
+                                                       'File exists'),
+                        (tmp_path / ('a' * 300), 'File name too long'),
+                        ('/proc/a.csv', 'No such file')):
+        with pytest.raises(
+                SystemExit, match=f"cannot write '{path}'.*{words}"):
+            check_outputs(str(path))
+    with pytest.raises(SystemExit, match='must end with .json or .csv'):
+        check_outputs('a.txt', suffixes=['.json', '.csv'])
+    for path in (file, file / 'a'):
+        with pytest.raises(
+                SystemExit, match=f"cannot write to folder '{path}"):
+            check_output_folder(str(path))
+
+    def fail(*args):  # As on a disk that is full or read-only.
+        raise OSError(30, os.strerror(30))
+
+    monkeypatch.setattr('builtins.open', fail)
+    with pytest.raises(SystemExit, match='Read-only file system'):
+        check_outputs(str(tmp_path / 'a.csv'))
+
+
+HEAVY = ('mmaction', 'mmengine', 'mmpretrain', 'numpy', 'torch')
+TOOLS = sorted(
+    path for path in (ROOT / 'tools').rglob('*.py')
+    if '__main__' in path.read_text())
+
+
+class Refusing(MetaPathFinder):
+    """Lets nothing heavy, and nothing of the package, be imported."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name.partition('.')[0] in HEAVY or (name.startswith('projects.ila.')
+                                               and name
+                                               != 'projects.ila.demo'):
+            raise AssertionError(f'{name} is imported')
+
+
+@pytest.fixture
+def without_heavy_modules():
+    """As in a new interpreter, in which nothing heavy can be imported."""
+    kept = {
+        name: module
+        for name, module in sys.modules.items()
+        if name.partition('.')[0] not in (*HEAVY, 'projects', 'arguments',
+                                          'common')
+    }
+    with mock.patch.dict(
+            sys.modules, kept,
+            clear=True), mock.patch('sys.meta_path',
+                                    [Refusing(), *sys.meta_path]), mock.patch(
+                                        'sys.path', [*sys.path]):
+        yield
+
+
+@pytest.mark.parametrize(
+    'path', TOOLS, ids=lambda path: str(path.relative_to(ROOT / 'tools')))
+@pytest.mark.parametrize('argument, code', [('--help', 0), ('--none', 2)])
+def test_help_and_bad_arguments_import_nothing_heavy(without_heavy_modules,
+                                                     path, argument, code,
+                                                     monkeypatch, capsys):
+    sys.path.insert(0, str(path.parent))
+    monkeypatch.setattr(sys, 'argv', [path.name, argument])
+    with pytest.raises(SystemExit) as error:
+        runpy.run_path(str(path), run_name='__main__')
+    assert error.value.code == code
+    assert 'usage: ' in ''.join(capsys.readouterr())
+
+
+def test_help_of_the_page_imports_nothing_heavy():
+    """In a real interpreter, since Python imports the package first."""
+    code = ('import sys, runpy; sys.argv = ["-m", "--help"];'
+            'sys.modules.update(dict.fromkeys(["torch", "mmengine"]));'
+            'runpy.run_module("projects.ila.demo", run_name="__main__")')
+    result = subprocess.run([sys.executable, '-c', code],
+                            cwd=ROOT,
+                            capture_output=True,
+                            text=True)
+    assert result.returncode == 0, result.stderr
+    assert 'usage: ' in result.stdout
+
+
+def options_of(parse, monkeypatch):
+    """Record the options that a tool's parser has."""
+    recorded = []
+
+    def record(self, *args):
+        recorded.append({
+            tuple(action.option_strings) or action.dest:
+            (action.dest, action.nargs, action.const, action.default,
+             action.choices, action.required)
+            for action in self._actions if action.dest != 'help'
+        })
+        raise SystemExit
+
+    monkeypatch.setattr(argparse.ArgumentParser, 'parse_args', record)
+    with pytest.raises(SystemExit):
+        parse()
+    return recorded[0]
+
+
+@pytest.mark.parametrize('name', ['train.py', 'test.py'])
+def test_options_are_those_of_mmaction(name, monkeypatch):
+    """Its own tool's, with one more."""
+    own = options_of(
+        load_module(ROOT / 'tools' / name).parse_args, monkeypatch)
+    del own[
+        '--allow-new-keys',
+    ]
+    assert own == options_of(
+        cli.load_mmaction_tool(name)['parse_args'], monkeypatch)

@@ -1,0 +1,110 @@
+"""Arguments that the tools share, with nothing but the standard library.
+
+The tools import PyTorch and MMAction2 after their arguments are parsed, so
+that help and errors in arguments appear at once.
+"""
+import errno
+import os
+import sys
+from argparse import ArgumentParser, ArgumentTypeError
+from pathlib import Path
+from typing import Optional, Sequence
+
+ROOT = Path(__file__).resolve().parents[1]
+# This repository's `projects`, whatever the working directory is.
+sys.path.insert(0, str(ROOT))
+
+
+def setting(text: str) -> str:
+    """Check one value of ``--cfg-options``."""
+    if '=' not in text:
+        raise ArgumentTypeError(f"'{text}' is not key=value")
+    return text
+
+
+def add_override_arguments(parser: ArgumentParser) -> None:
+    """Let a tool take settings, which ``projects.ila.cli`` parses."""
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action='extend',
+        type=setting,
+        metavar='KEY=VALUE',
+        help='override settings of the config, as in MMAction2: '
+        'model.key=1, key="[a,b]" or key=a,b for lists')
+    parser.add_argument(
+        '--allow-new-keys',
+        action='store_true',
+        help='accept keys that nothing is known to read')
+
+
+def existing_config(path: str) -> str:
+    """Check the path of a config."""
+    check_file(path, 'Config')
+    return path
+
+
+def add_config_arguments(parser: ArgumentParser, help: str) -> None:
+    """Let a tool take a config and settings that override it."""
+    parser.add_argument('config', type=existing_config, help=help)
+    add_override_arguments(parser)
+
+
+def add_launcher_arguments(parser: ArgumentParser) -> None:
+    """Let a tool be started as one of several processes."""
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='what starts the processes; default: %(default)s')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+
+
+def check_file(path: str, kind: str) -> None:
+    """Exit if a local file is missing."""
+    if '://' not in path and not Path(path).expanduser().is_file():
+        sys.exit(f'{kind} file not found: {path}. Please check its path, '
+                 f'which is taken from {Path.cwd()}')
+
+
+def check_outputs(*paths: Optional[str], suffixes: Sequence[str] = ()) -> None:
+    """Exit before some work if its results could not be written.
+
+    The files' folders are made; files that exist are not changed.
+
+    Args:
+        *paths (str | None): Files; None is one that is not wanted.
+        suffixes (Sequence[str]): Allowed endings. Defaults to any.
+    """
+    for path in filter(None, paths):
+        if suffixes and not path.endswith(tuple(suffixes)):
+            sys.exit(f"cannot write '{path}': its name must end with "
+                     f"{' or '.join(suffixes)}; choose another name")
+        try:
+            if os.path.isdir(path):
+                raise IsADirectoryError(errno.EISDIR, 'it is a folder')
+            _try_to_write(path)
+        except OSError as error:
+            sys.exit(f"cannot write '{path}': {error.strerror}; choose "
+                     'another place or fix this')
+
+
+def check_output_folder(folder: str) -> None:
+    """Exit before some work if files cannot be written to a folder.
+
+    The folder is made.
+    """
+    try:
+        _try_to_write(os.path.join(folder, 'output'))
+    except OSError as error:
+        sys.exit(f"cannot write to folder '{folder}': {error.strerror}; "
+                 'choose another one or fix this')
+
+
+def _try_to_write(path: str) -> None:
+    """Make a path's folder and, for a moment, a file beside the path."""
+    attempt = f'{path}.{os.getpid()}.partial'
+    os.makedirs(os.path.dirname(path) or os.curdir, exist_ok=True)
+    with open(attempt, 'wb') as file:
+        file.write(b' ')
+    os.remove(attempt)
