@@ -35,8 +35,7 @@ from get_flops import count  # noqa: E402
 from plot_curves import read_curves  # noqa: E402
 
 from mmaction.registry import MODELS  # noqa: E402
-from projects.ila.datasets import motion_videos  # noqa: E402
-from projects.ila.datasets.motion_rendering import classes  # noqa: E402
+from projects.ila.datasets.motion import classes, make_dataset  # noqa: E402
 
 CONFIG = ROOT / 'configs/ila_motion_ablation.py'
 ACCURACY = 'acc/top1'
@@ -293,7 +292,7 @@ def make_videos(args: argparse.Namespace, level: int) -> List[str]:
     # Two motions last twice as long as one.
     frames *= 2 if level == 3 else 1
     root = args.data / f'level{level}_seed{args.data_seed}'
-    motion_videos.make_dataset(
+    make_dataset(
         root,
         args.train,
         args.val,

@@ -20,8 +20,8 @@ from cli import load_overridden_config  # noqa: E402
 from cli import add_config_arguments, exit_on_bad_input  # noqa: E402
 from visualize_alignment import load_model  # noqa: E402
 
-from projects.ila.datasets.motion_rendering import classes  # noqa: E402
-from projects.ila.datasets.motion_rendering import render_states  # noqa: E402
+from projects.ila.datasets.motion import classes  # noqa: E402
+from projects.ila.datasets.motion import render_states  # noqa: E402
 from projects.ila.visualization.alignment import to_pixels  # noqa: E402
 
 # Beside those of the data sets, whose videos have seeds of three numbers.

@@ -1,6 +1,6 @@
 _base_ = ['_base_/default_runtime.py']
 
-# Generated videos, see projects/ila/datasets/motion_videos.py.
+# Generated videos, see projects/ila/datasets/motion/.
 data_root = 'data/motion'
 data_settings = dict(seed=0, num_frames=16, size=64)
 work_dir = 'work_dirs/ila_motion'

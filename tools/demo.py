@@ -18,7 +18,7 @@ import projects.ila  # noqa: E402,F401
 from mmaction.apis import init_recognizer  # noqa: E402
 from mmaction.evaluation import top_k_accuracy  # noqa: E402
 from mmaction.registry import DATASETS  # noqa: E402
-from projects.ila.datasets import motion_videos  # noqa: E402
+from projects.ila.datasets import motion  # noqa: E402
 from projects.ila.utils import read_lines  # noqa: E402
 from projects.ila.visualization import draw_alignment  # noqa: E402
 
@@ -52,10 +52,10 @@ def check_dump(path: Path, ann_file: Path) -> np.ndarray:
     if [int(result['gt_label']) for result in results] != labels:
         sys.exit(f'{path}: the labels are not those of {ann_file}')
     scores = np.stack([result['pred_score'].numpy() for result in results])
-    if scores.shape != (len(labels), len(motion_videos.CLASSES)):
+    if scores.shape != (len(labels), len(motion.CLASSES)):
         sys.exit(
             f'{path}: the scores are {scores.shape}, not '
-            f'{(len(labels), len(motion_videos.CLASSES))}; were views averaged?'
+            f'{(len(labels), len(motion.CLASSES))}; were views averaged?'
         )
     if not np.allclose(scores.sum(1), 1, atol=1e-4):
         sys.exit(f'{path}: the scores of a video do not add up to 1')
@@ -99,7 +99,7 @@ def main() -> None:
     cfg = Config.fromfile(ROOT / CONFIG)
     data, work_dir = ROOT / cfg.data_root, ROOT / cfg.work_dir
     start = time.time()
-    motion_videos.make_dataset(data, args.train, args.val, **cfg.data_settings)
+    motion.make_dataset(data, args.train, args.val, **cfg.data_settings)
     options = ['--cfg-options', *args.cfg_options] if args.cfg_options else []
     run('tools/train.py', CONFIG, *options)
 
@@ -114,8 +114,8 @@ def main() -> None:
     picture = work_dir / 'alignment.png'
     draw(checkpoint, picture)
 
-    chance = 100 / len(motion_videos.CLASSES)
-    print(f'\n{args.val} held-out videos, {len(motion_videos.CLASSES)} classes'
+    chance = 100 / len(motion.CLASSES)
+    print(f'\n{args.val} held-out videos, {len(motion.CLASSES)} classes'
           f"\n{'':28}{'top-1':>8}{'top-5':>8}"
           f"\n{'ILA, several views':28}{100 * accuracies[0][0]:7.1f}%"
           f'{100 * accuracies[0][1]:7.1f}%'

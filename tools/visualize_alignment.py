@@ -11,7 +11,7 @@ from typing import Dict, List, Optional
 import torch
 from cli import (add_config_arguments, check_file, check_outputs,
                  exit_on_bad_input, load_overridden_config)
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from mmengine.device import get_device
 from torch import Tensor, nn
 
@@ -36,9 +36,9 @@ def load_model(cfg: Config, checkpoint: str, device: str) -> nn.Module:
             aligns nothing.
     """
     # What is within a compiled network cannot be recorded.
-    model = load_recognizer(ConfigDict(cfg.model, compile=False), checkpoint)
+    model = load_recognizer(cfg.model, checkpoint, device, compile=False)
     check_alignment(model)
-    return model.to(device)
+    return model
 
 
 def load_view(cfg: Config, video: str, view: Optional[int] = None) -> dict:
@@ -138,16 +138,6 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def check_device(device: str) -> None:
-    """Exit if a device can not be used."""
-    try:
-        torch.empty(1, device=device)
-    except (AssertionError, RuntimeError) as error:
-        reason = str(error).split('\n')[0]
-        sys.exit(f'--device {device} can not be used: {reason}. Please choose '
-                 f'another one, such as {get_device()}')
-
-
 def check_layers(layers: Optional[List[int]], backbone: nn.Module) -> None:
     """Refuse blocks that a model does not have or that align nothing."""
     number, aligned = backbone.num_layers, backbone.temporal_layers
@@ -193,10 +183,6 @@ def main() -> None:
     cfg = load_overridden_config(args)
     check_file(args.checkpoint, 'Checkpoint')
     check_file(args.video, 'Video')
-    check_device(args.device)
-    if cfg.model.type != 'ILARecognizer':
-        sys.exit(f'{args.config}: a {cfg.model.type} aligns nothing. Please '
-                 'give the config of an ILARecognizer')
     video = Path(args.video)
     if args.out_dir is None:
         args.out_dir = Path('work_dirs',

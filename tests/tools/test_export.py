@@ -16,7 +16,7 @@ from torch import nn
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 from projects.ila.apis import deployment
-from projects.ila.datasets.motion_videos import make_dataset
+from projects.ila.datasets.motion import make_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ['left', 'right', 'up', 'down', 'grow']
@@ -294,7 +294,7 @@ def test_test_gives_the_figures_of_the_checkpoint(tiny, capfd):
     ('b.pt2', ['--cfg-options', 'model.type=Recognizer2D'
                ], "token_text.py: `model.type` is Recognizer2D, not 'ILA"),
     ('b.pt2', ['--cfg-options', 'model.neck=None'],
-     'token_text.py: only a `model.neck` tells .* can not be exported$'),
+     'token_text.py: only a `model.neck` tells .* cannot be exported$'),
     ('b.pt2', ['--cfg-options', 'model.data_preprocessor.to_rgb=True'
                ], 'only the normalisation of RGB can be exported'),
     ('data', [], 'data: give a name that ends in'),

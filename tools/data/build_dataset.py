@@ -28,7 +28,8 @@ from mmengine.config import DictAction  # noqa: E402
 
 from projects.ila.datasets import annotations  # noqa: E402
 from projects.ila.datasets import dataset_building as building  # noqa: E402
-from projects.ila.datasets.annotations import Entry, natural_key  # noqa: E402
+from projects.ila.datasets.annotations import Entry  # noqa: E402
+from projects.ila.datasets.search import natural_key  # noqa: E402
 from projects.ila.utils import split_lines  # noqa: E402
 
 

@@ -21,6 +21,7 @@ from cli import check_outputs, exit_on_bad_input, load_config  # noqa: E402
 from projects.ila.datasets import video_check  # noqa: E402
 from projects.ila.datasets import annotations, frame_folders  # noqa: E402
 from projects.ila.datasets.annotations import Entry, Problem  # noqa: E402
+from projects.ila.datasets.search import search_folder  # noqa: E402
 from projects.ila.models.text import load_class_names  # noqa: E402
 
 
@@ -34,7 +35,7 @@ def read_source(source: str, prefix: str, num_classes: Optional[int],
     """
     template = args.filename_tmpl
     if os.path.isdir(source):
-        folders = frame_folders.find_frame_folders(source)
+        folders = search_folder(source).frame_folders
         try:
             return annotations.read_folder(source), [], {}
         except ValueError:  # There is no video.

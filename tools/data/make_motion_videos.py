@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from projects.ila.datasets.motion_videos import make_dataset  # noqa: E402
+from projects.ila.datasets.motion import make_dataset  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:

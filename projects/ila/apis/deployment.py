@@ -1,9 +1,9 @@
 """Recognizers as files that need neither this project nor MMAction2.
 
 Such a file takes uint8 RGB clips ``clips`` (B, 3, T, H, W) and gives their
-``logits`` (B, num_classes), for batches of any size. The normalisation is
-inside, and so are the features of the class names' texts. What is known about
-the model is in the metadata, as JSON under the name ``ila``.
+``logits`` (B, num_classes), for batches of any size. Normalisation and the
+features of the class names' texts are inside. The metadata describe the
+model, as JSON under the name ``ila``.
 """
 import json
 import logging
@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from typing import Callable, Iterator, Tuple
 
 import torch
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
@@ -82,17 +82,14 @@ def load_classifier(cfg: Config, path: str) -> Tuple[ClipClassifier, dict]:
         ValueError: It is no ILA model, it has no neck, or the checkpoint is
             another one's.
     """
-    settings = cfg.get('model', {})
-    if settings.get('type') != 'ILARecognizer':
-        raise ValueError(f'{cfg.filename}: `model.type` is '
-                         f"{settings.get('type')}, not 'ILARecognizer'")
-    if not settings.get('neck'):
-        raise ValueError(f'{cfg.filename}: only a `model.neck` tells how many '
-                         'frames a clip has; a model without one can not be '
-                         'exported')
+    settings = cfg.get('model')
     model = load_recognizer(
-        ConfigDict(settings, compile=False, bf16=False), path)
-    model.requires_grad_(False).backbone.switch_to_deploy()
+        settings, path, deploy=True, compile=False, bf16=False, test_cfg=None)
+    if not model.with_neck:
+        raise ValueError(f'{cfg.filename}: only a `model.neck` tells how many '
+                         'frames a clip has; a model without one cannot be '
+                         'exported')
+    model.requires_grad_(False)
     if isinstance(model.cls_head, ILATextHead):
         model.cls_head.text_features  # Kept from now on.
         model.cls_head.text_encoder = None
@@ -138,7 +135,7 @@ def trace(classifier: ClipClassifier, meta: dict) -> ExportedProgram:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Leave out what exporters tell of theirs: layouts, unfolded constants."""
+    """Leave out the exporters' own warnings."""
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
@@ -249,7 +246,7 @@ def load_exported(path: str) -> Tuple[Callable[[Tensor], Tensor], dict]:
             Runtime is missing.
     """
     if not os.path.isfile(path):
-        raise FileNotFoundError(f"exported file '{path}' does not exist; mend "
+        raise FileNotFoundError(f"exported file '{path}' does not exist; fix "
                                 'its path or export the model')
     load = _load_program
     # While it is written, its name has another ending.
@@ -265,7 +262,7 @@ def load_exported(path: str) -> Tuple[Callable[[Tensor], Tensor], dict]:
     except Exception as error:  # Its type depends on what is broken.
         reason = str(error).split('\n')[0]
         raise ValueError(
-            f"exported file '{path}' can not be read: it is truncated, "
+            f"exported file '{path}' cannot be read: it is truncated, "
             'damaged or not from tools/deployment/export.py; export the model '
             f'again ({reason})') from None
     shape = 3, meta['num_frames'], meta['img_size'], meta['img_size']
@@ -275,7 +272,7 @@ def load_exported(path: str) -> Tuple[Callable[[Tensor], Tensor], dict]:
         if clips.shape[1:] != shape or clips.dtype != torch.uint8:
             raise ValueError(
                 f"exported file '{path}' takes uint8 clips of {shape}, got "
-                f'{clips.dtype} of {tuple(clips.shape[1:])}; mend the '
+                f'{clips.dtype} of {tuple(clips.shape[1:])}; fix the '
                 'pipeline or export the model for those')
         return function(clips.cpu())
 

@@ -1,6 +1,5 @@
 """What the lists and the folders of a data set hold."""
 import os
-import re
 from collections import defaultdict
 from contextlib import ExitStack
 from pathlib import Path
@@ -8,9 +7,7 @@ from typing import Dict, Iterable, List, NamedTuple, Optional, Tuple, Union
 
 from ..utils import read_lines, replacing
 from .ila_video_dataset import ILAVideoDataset
-
-VIDEO_SUFFIXES = ('.3gp', '.avi', '.flv', '.m4v', '.mkv', '.mov', '.mp4',
-                  '.mpeg', '.mpg', '.ogv', '.ts', '.webm', '.wmv')
+from .search import list_videos
 
 
 class Entry(NamedTuple):
@@ -108,13 +105,8 @@ def read_list(source: str) -> List[str]:
 
 
 def read_folder(folder: str) -> List[Entry]:
-    """Make entries, without labels, of a folder's videos.
-
-    Args:
-        folder (str): See :func:`find_videos`, as the errors.
-    """
-    paths = [os.path.join(folder, path) for path in find_videos(folder)]
-    return [Entry(folder, 0, os.path.normpath(path), None) for path in paths]
+    """Make entries, without labels, of a folder's videos; see `list_videos`."""
+    return [Entry(folder, 0, path, None) for path in list_videos(folder)]
 
 
 def find_repeats(entries: Iterable[Entry],
@@ -154,45 +146,6 @@ def find_repeats(entries: Iterable[Entry],
                     Problem(kind, entry,
                             f'the same as {first.path} of {first.place}'))
     return problems
-
-
-def natural_key(text: str) -> tuple:
-    """Sort key that takes digits as numbers: ``a2`` comes before ``a10``."""
-    parts = re.split(r'(\d+)', text)
-    # Words and numbers take turns, so that only like is compared with like.
-    return [int(x) if i % 2 else x for i, x in enumerate(parts)], text
-
-
-def find_videos(folder: Union[str, Path]) -> List[str]:
-    """Find the videos in a folder and all below, by the files' endings.
-
-    Hidden files and folders are left out, links are followed.
-
-    Args:
-        folder (str | Path): The folder.
-
-    Returns:
-        list[str]: Paths relative to ``folder``, in natural order.
-
-    Raises:
-        FileNotFoundError: There is no such folder.
-        ValueError: It holds no video.
-    """
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(f"folder '{folder}' does not exist; fix the "
-                                f'path, which is taken from {Path.cwd()}')
-    videos = []
-    for place, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if name[0] != '.']
-        videos += [
-            os.path.relpath(os.path.join(place, name), folder)
-            for name in files
-            if name[0] != '.' and name.lower().endswith(VIDEO_SUFFIXES)
-        ]
-    if not videos:
-        raise ValueError(f"folder '{folder}' holds no video; put files there "
-                         f"that end in {', '.join(VIDEO_SUFFIXES)}")
-    return sorted(videos, key=natural_key)
 
 
 def write_files(texts: Dict[str, str]) -> None:

@@ -12,7 +12,8 @@ import numpy as np
 
 from ..models.text import load_class_names
 from ..utils import find_undecodable, read_text
-from .annotations import Entry, find_videos, natural_key
+from .annotations import Entry
+from .search import list_videos, natural_key
 
 SPLITS = ('train', 'val')
 
@@ -43,13 +44,13 @@ def read_class_folders(folder: str) -> List[Entry]:
             class's folder, or two folders are of one name.
     """
     entries = []
-    for path in find_videos(folder):
-        name, _, rest = path.partition(os.sep)
+    for path in list_videos(folder):
+        name, _, rest = os.path.relpath(path, folder).partition(os.sep)
         if not rest or os.sep in rest:
-            raise ValueError(f"'{os.path.join(folder, path)}' does not lie in "
-                             f"a class's folder directly in '{folder}'; move "
-                             'it, or give --annotations')
-        entries.append(Entry(folder, 0, os.path.join(folder, path), name))
+            raise ValueError(f"'{path}' does not lie in a class's folder "
+                             f"directly in '{folder}'; move it, or give "
+                             '--annotations')
+        entries.append(Entry(folder, 0, path, name))
     used = {entry.label for entry in entries}
     folders = {x.name for x in Path(folder).iterdir() if x.is_dir()}
     empty = sorted(x for x in folders - used if x[0] != '.')

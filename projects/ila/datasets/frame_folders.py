@@ -8,35 +8,14 @@ from typing import Iterable, List, Optional, Tuple
 
 import mmcv
 import numpy as np
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from ..utils import naming_source
-from .annotations import Entry, Problem, natural_key
+from .annotations import Entry, Problem
+from .search import select_files
 from .transforms.loading import check_num_frames
 
 # MMAction2's default.
 FRAME_TEMPLATE = 'img_{:05}.jpg'
-
-
-def select_files(folder: str,
-                 extensions: Tuple[str, ...] = IMG_EXTENSIONS,
-                 names: Optional[List[str]] = None) -> List[str]:
-    """Get the files of a folder with one of these endings.
-
-    Args:
-        folder (str): The folder.
-        extensions (tuple[str]): Endings in small letters. Defaults to those
-            of images.
-        names (list[str], optional): What the folder holds, where it is known.
-
-    Returns:
-        list[str]: Paths in natural order, without hidden files.
-    """
-    names = os.listdir(folder) if names is None else names
-    return [
-        os.path.join(folder, name) for name in sorted(names, key=natural_key)
-        if name.lower().endswith(extensions) and name[0] != '.'
-    ]
 
 
 def find_frames(folder: str, template: Optional[str] = None) -> List[str]:
@@ -77,23 +56,6 @@ def find_frames(folder: str, template: Optional[str] = None) -> List[str]:
         raise ValueError(f"'{name}' is missing between other frames; extract "
                          'the frames again')
     return [os.path.join(folder, template.format(x)) for x in numbers]
-
-
-def find_frame_folders(folder: str) -> List[str]:
-    """Find the folders with images in a folder, itself and all below.
-
-    Args:
-        folder (str): The folder.
-
-    Returns:
-        list[str]: Their paths in natural order, without hidden ones.
-    """
-    found = []
-    for place, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if name[0] != '.']
-        if select_files(place, names=names):
-            found.append(os.path.normpath(place))
-    return sorted(found, key=natural_key)
 
 
 class FrameFolder:
