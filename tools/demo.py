@@ -20,7 +20,8 @@ from mmaction.evaluation import top_k_accuracy  # noqa: E402
 from mmaction.registry import DATASETS  # noqa: E402
 from projects.ila.datasets import motion  # noqa: E402
 from projects.ila.utils import read_lines  # noqa: E402
-from projects.ila.visualization import draw_alignment  # noqa: E402
+from projects.ila.visualization import (DrawingStyle,  # noqa: E402
+                                        draw_alignment, frames_of)
 
 CONFIG = 'configs/ila_motion.py'
 SHUFFLED_CONFIG = 'configs/ila_motion_shuffled.py'
@@ -69,14 +70,8 @@ def draw(checkpoint: Path, path: Path) -> None:
     inputs = model.data_preprocessor(pseudo_collate([sample]))['inputs']
     with torch.no_grad():
         points = model(inputs)['points'][:, 0].unflatten(-1, (2, 2))
-    alignment = model.backbone.alignments[0]
     figure = draw_alignment(
-        sample['inputs'][0].permute(1, 2, 3, 0).numpy(),
-        points.numpy(),
-        alignment.radius,
-        alignment.slope,
-        patch_size=model.backbone.image.patch_size,
-        blocks=model.backbone.temporal_layers)
+        frames_of(sample), points.numpy(), DrawingStyle.of(model))
     figure.savefig(path, dpi=120)
 
 

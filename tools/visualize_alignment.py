@@ -5,10 +5,10 @@ of this view alone.
 """
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Dict, List, Optional
 
-import torch
 from cli import (add_config_arguments, check_file, check_outputs,
                  exit_on_bad_input, load_overridden_config)
 from mmengine.config import Config
@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from projects.ila.apis import load_recognizer
 from projects.ila.models.text import load_class_names
-from projects.ila.visualization import (check_alignment, draw_attention,
-                                        load_views, run_model, save_figure,
+from projects.ila.visualization import (DrawingStyle, check_alignment,
+                                        draw_attention, frames_of, load_views,
+                                        run_model, save_figure,
                                         write_alignment)
 
 ATTENTIONS = dict(
@@ -161,20 +162,18 @@ def draw(sample: dict, found: Dict[str, Tensor], model: nn.Module, title: str,
         title (str): What stands above the pictures.
         args (Namespace): The command line.
     """
-    for path in write_alignment(args.out_dir, sample, found, model, title,
-                                args.layers, args.fps):
+    style = DrawingStyle.of(model, title=title, layers=args.layers)
+    for path in write_alignment(args.out_dir, sample, found, style, args.fps):
         print(path)
     if 'received' not in found:
         print('no picture of attention: the temporal module '
               f'{model.backbone.temporal_type} has no mutual-information '
               'token, or the images no class token')
         return
-    frames = sample['inputs'][0].permute(1, 2, 3, 0).numpy()
     for name, meaning in ATTENTIONS.items():
-        figure = draw_attention(frames, found[name].numpy(),
-                                model.backbone.image.patch_size, args.layers,
-                                f'{title}\n{meaning}',
-                                model.backbone.temporal_layers)
+        figure = draw_attention(
+            frames_of(sample), found[name].numpy(),
+            replace(style, title=f'{title}\n{meaning}'))
         print(save_figure(args.out_dir / f'attention_{name}.png', figure))
 
 

@@ -84,7 +84,7 @@ def serve(args: argparse.Namespace, folder: str) -> None:
             show_progress=False)
         if inferencer.model.compiled:
             raise ValueError(f'{args.config}: what is within a compiled '
-                             'network can not be drawn; take a config '
+                             'network cannot be drawn; take a config '
                              'without `model.compile`')
         check_alignment(inferencer.model)
     except (FileNotFoundError, ValueError) as error:
@@ -96,7 +96,7 @@ def serve(args: argparse.Namespace, folder: str) -> None:
             server_name='127.0.0.1',
             server_port=args.port,
             share=False,
-            # What goes wrong is shown to the one who can mend it.
+            # Errors are shown to who can fix them.
             show_error=True,
             max_file_size=int(args.max_mb * 1e6),
             footer_links=[],
@@ -105,7 +105,7 @@ def serve(args: argparse.Namespace, folder: str) -> None:
             quiet=True,
             prevent_thread_lock=True)
     except OSError:  # Gradio's own message names arguments of its own.
-        sys.exit(f'--port {args.port} can not be used, another program may '
+        sys.exit(f'--port {args.port} cannot be used, another program may '
                  'have it. Please choose another one')
     print(f'The page is at {url}, until Ctrl+C', flush=True)
     page.block_thread()

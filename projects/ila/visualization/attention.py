@@ -1,5 +1,5 @@
 from contextlib import ExitStack, contextmanager
-from typing import Callable, Iterator, List, NamedTuple, Optional, Sequence
+from typing import Callable, Iterator, List, NamedTuple
 
 import numpy as np
 import torch
@@ -9,7 +9,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from .grid import cell_size, choose_blocks, make_grid
+from .alignment import grid_size
+from .grid import cell_size, make_grid
+from .style import DrawingStyle
 
 
 class TokenAttention(NamedTuple):
@@ -37,7 +39,6 @@ class _AttentionMode(TorchFunctionMode):
         self.record = record
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        """Run a function."""
         result = func(*args, **(kwargs or {}))
         if func is F.scaled_dot_product_attention:
             query, key = (x.float() for x in args[:2])
@@ -60,11 +61,11 @@ def record_token_attention(
 
     Args:
         backbone (nn.Module): An ``ILABackbone`` with ``TokenAlignment``, not
-            compiled. What runs within the context is recorded.
+            compiled.
 
     Yields:
-        list[TokenAttention]: Gets an entry from each block that runs and
-        has such tokens.
+        list[TokenAttention]: Gets an entry from each block that runs within
+        the context and has such tokens.
 
     Raises:
         ValueError: The backbone has no such tokens.
@@ -95,12 +96,11 @@ def record_token_attention(
         yield attentions
 
 
-def draw_attention(frames: np.ndarray,
-                   attention: np.ndarray,
-                   patch_size: int,
-                   layers: Optional[Sequence[int]] = None,
-                   title: str = '',
-                   blocks: Optional[Sequence[int]] = None) -> Figure:
+def draw_attention(
+    frames: np.ndarray,
+    attention: np.ndarray,
+    style: DrawingStyle = DrawingStyle()
+) -> Figure:
     """Draw the attention of a video's mutual-information tokens as heat maps.
 
     Rows are blocks, each with its own scale, and columns are frames. The class
@@ -111,24 +111,15 @@ def draw_attention(frames: np.ndarray,
         attention (np.ndarray): ``(layers, T, 1 + L)`` or, with the token's
             own value, ``(layers, T, 1 + L + 1)``; see
             :class:`TokenAttention`.
-        patch_size (int): Pixels per side of a patch.
-        layers (Sequence[int], optional): Numbers of the blocks to draw.
-            Defaults to all.
-        title (str): Title of the drawing. Defaults to none.
-        blocks (Sequence[int], optional): Numbers of the blocks that the
-            values are of, ``temporal_layers`` of an ``ILABackbone``.
-            Defaults to 0, 1 and so on.
-
-    Returns:
-        Figure: The drawing, to be saved by the caller.
+        style (DrawingStyle): Such as ``DrawingStyle.of(model)``.
     """
-    chosen = choose_blocks(attention, layers, blocks)
-    height, width = (side // patch_size for side in frames.shape[1:3])
+    chosen = style.choose(attention)
+    height, width = grid_size(frames, style)
     figure, axes = make_grid(
         len(chosen),
         len(frames),
         cell_size(frames[0], 1.5),
-        title,
+        style.title,
         captions=0.2,
         right=0.9)
     for t, axis in enumerate(axes[0]):
