@@ -114,7 +114,6 @@ def data_settings(root: Path, level: int) -> List[str]:
             f'{split}_dataloader.dataset.{key}={value}' for key, value in (
                 ('ann_file', root / f'{name}.txt'),
                 ('data_prefix.video', root / 'videos'),
-                ('num_classes', number),
             )
         ]
     return options

@@ -6,7 +6,6 @@ data_settings = dict(seed=0, num_frames=16, size=64)
 work_dir = 'work_dirs/ila_motion'
 randomness = dict(seed=0)
 num_frames = 8
-num_classes = 10
 crop_size = 64
 
 model = dict(
@@ -32,7 +31,7 @@ model = dict(
         num_frames=num_frames),
     cls_head=dict(
         type='ILALinearHead',
-        num_classes=num_classes,
+        num_classes=10,
         in_channels=64,
         dropout_ratio=0.,
         init_std=0.1),
@@ -76,9 +75,7 @@ test_pipeline = [
 ]
 
 dataset = dict(
-    type='ILAVideoDataset',
-    data_prefix=dict(video=f'{data_root}/videos'),
-    num_classes=num_classes)
+    type='ILAVideoDataset', data_prefix=dict(video=f'{data_root}/videos'))
 train_dataloader = dict(
     batch_size=32,
     # On two cores a worker would take from the training what it saves.

@@ -23,6 +23,7 @@ from mmengine.runner import Runner  # noqa: E402
 import mmaction  # noqa: E402
 import projects.ila  # noqa: E402,F401
 from mmaction.registry import RUNNERS  # noqa: E402
+from projects.ila.engine.num_classes import set_num_classes  # noqa: E402
 from projects.ila.models.heads import ILAHead  # noqa: E402
 from projects.ila.utils import check_output_folder  # noqa: E402
 from projects.ila.utils import check_output, unwrap_model  # noqa: E402
@@ -187,11 +188,14 @@ def exit_on_bad_start(runner: Runner) -> Iterator[None]:
 
 
 def check_num_classes(cfg: Config, runner: Runner, *splits: str) -> None:
-    """Exit if data sets have not the classes that the model has."""
+    """Let data sets check labels; exit if their classes are not the model's.
+    """
     model = unwrap_model(runner.model)
     num_classes = getattr(
         getattr(model, 'cls_head', None), 'num_classes', None)
     for split in splits:
+        set_num_classes(
+            getattr(runner, f'_{split}_dataloader', None), num_classes)
         dataset = (cfg.get(f'{split}_dataloader') or {}).get('dataset', {})
         if dataset.get('num_classes', num_classes) != num_classes:
             sys.exit(f'`{split}_dataloader.dataset.num_classes` is '

@@ -166,5 +166,5 @@ def write_files(texts: Dict[str, str]) -> None:
                     text.encode('utf-8', 'surrogateescape'))
     except OSError as error:
         raise ValueError(
-            f"cannot write '{error.filename or path}': {error.strerror}; mend "
+            f"cannot write '{error.filename or path}': {error.strerror}; fix "
             'this or choose another place') from error

@@ -96,7 +96,7 @@ def _read_records(file: str) -> Iterator[Tuple[int, dict]]:
     if not isinstance(data, list) or any(type(x) is not dict for x in data):
         raise ValueError(
             f"'{file}' is neither a list of objects nor an object "
-            'of labels by path; mend it')
+            'of labels by path; fix it')
     yield from enumerate(data, 1)
 
 
@@ -114,7 +114,7 @@ def read_annotations(file: str, path_format: Optional[str],
         list[Entry]: Videos; their labels are names or digits.
 
     Raises:
-        ValueError: The file can not be read or an entry of it is wrong.
+        ValueError: The file cannot be read or an entry of it is wrong.
     """
     entries = []
     for number, record in _read_records(file):
@@ -134,7 +134,7 @@ def read_annotations(file: str, path_format: Optional[str],
             except (AttributeError, IndexError, TypeError,
                     ValueError) as error:
                 raise ValueError(
-                    f"--path '{path}': {error}; mend it") from error
+                    f"--path '{path}': {error}; fix it") from error
         else:
             raise ValueError(
                 f'{file}:{number}: there are only '
@@ -204,7 +204,7 @@ def number_labels(entries: List[Entry], names: Optional[List[str]],
     if names is None and 0 < len(numbers) < len(labels):
         other = next(labels[x] for x in labels if x not in numbers)
         raise ValueError(f"{other.place}: label '{other.label}' is no number "
-                         f"from 0, as '{numbers[0]}' is; mend it or give "
+                         f"from 0, as '{numbers[0]}' is; fix it or give "
                          '--class-names')
     if names is None and numbers:
         names = [str(x) for x in range(len(set(map(int, numbers))))]
@@ -216,7 +216,7 @@ def number_labels(entries: List[Entry], names: Optional[List[str]],
     for label, entry in labels.items():
         if label not in index:
             raise ValueError(f"{entry.place}: label '{label}' is none of the "
-                             f'{len(names)} classes {shorten(names)}; mend it '
+                             f'{len(names)} classes {shorten(names)}; fix it '
                              'or --class-names')
     return names, index
 
