@@ -3,6 +3,7 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 from torch import nn
 
 from mmaction.registry import MODELS
@@ -56,7 +57,9 @@ def draw_weights(model: nn.Module) -> nn.Module:
 
 def save_weights(cfg: Config, path: Path) -> None:
     """Save what :func:`draw_weights` draws for the model of a config."""
-    model = draw_weights(MODELS.build(cfg.model))
+    # Fixtures of a module are made outside of any scope.
+    with DefaultScope.overwrite_default_scope('mmaction'):
+        model = draw_weights(MODELS.build(cfg.model))
     torch.save(dict(state_dict=model.state_dict()), path)
 
 

@@ -1,8 +1,6 @@
-import json
 import re
 import resource
 import runpy
-import shutil
 import signal
 import subprocess
 import sys

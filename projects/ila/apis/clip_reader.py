@@ -11,17 +11,11 @@ from ..datasets.transforms.loading import find_reading, iter_frames
 
 def split_windows(num_frames: int, fps: float, window: float,
                   stride: float) -> List[Tuple[int, int]]:
-    """Split a video into windows of equal length.
+    """Split a video into windows of equal length, in seconds.
 
     One starts every ``stride`` seconds. The last one, if it would reach beyond
     the end, is moved back to end with the video. A video that is shorter than
     a window is one window.
-
-    Args:
-        num_frames (int): Frames of the video.
-        fps (float): Its frames per second.
-        window (float): Seconds of a window.
-        stride (float): Seconds from one window to the next.
 
     Returns:
         list[tuple[int, int]]: First frame of each window and the one after
@@ -45,9 +39,6 @@ def split_windows(num_frames: int, fps: float, window: float,
 
 class ClipReader:
     """Read videos as the test pipeline of a config does.
-
-    Args:
-        cfg (Config): With ``test_dataloader``.
 
     Attributes:
         pipeline (Compose): The test pipeline.
@@ -81,8 +72,7 @@ class ClipReader:
 
         Args:
             file (str): The video, or a folder of frames.
-            window (float, optional): See :func:`split_windows`.
-            stride (float, optional): See :func:`split_windows`.
+            window (float, optional): See :func:`split_windows`, as ``stride``.
 
         Yields:
             dict: What the pipeline gives. ``start`` and ``end`` of a window,

@@ -30,10 +30,7 @@ ONNX_PACKAGES = ('onnx', 'onnxscript', 'onnxruntime')
 
 
 class ClipClassifier(nn.Module):
-    """A recognizer from the pixels of a clip to its logits.
-
-    Args:
-        model (nn.Module): ``ILARecognizer`` for inference.
+    """An ``ILARecognizer`` for inference, from pixels to logits.
 
     Raises:
         ValueError: Its data preprocessor does not just normalise RGB.
@@ -53,10 +50,7 @@ class ClipClassifier(nn.Module):
         self.cls_head = model.cls_head
 
     def forward(self, clips: Tensor) -> Tensor:
-        """Classify clips.
-
-        Args:
-            clips (Tensor): uint8 RGB, ``(B, 3, T, H, W)``.
+        """Classify uint8 RGB clips, ``(B, 3, T, H, W)``.
 
         Returns:
             Tensor: Logits, ``(B, num_classes)``.
@@ -70,10 +64,7 @@ class ClipClassifier(nn.Module):
 def load_classifier(cfg: Config, path: str) -> Tuple[ClipClassifier, dict]:
     """Build a config's model with a checkpoint's weights, to be exported.
 
-    Args:
-        cfg (Config): Config of an ``ILARecognizer``. Compilation and bfloat16
-            are left out.
-        path (str): The checkpoint.
+    Compilation and bfloat16 are left out.
 
     Returns:
         tuple[ClipClassifier, dict]: The model and its metadata.

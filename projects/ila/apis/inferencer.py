@@ -113,10 +113,7 @@ class ILAInferencer(BaseInferencer):
         return self.model.cls_head.open_vocabulary
 
     def set_classes(self, classes: Union[str, Sequence[str]]) -> None:
-        """Classify with other names from now on.
-
-        Args:
-            classes (str | Sequence[str]): See :func:`load_class_names`.
+        """Classify with other names from now on, see :func:`load_class_names`.
 
         Raises:
             ValueError: Names are empty, repeated or fewer than 2, or the
@@ -165,15 +162,11 @@ class ILAInferencer(BaseInferencer):
             inputs (str | Path | Sequence): Paths, see :func:`find_videos`.
             return_datasamples (bool): Whether ``predictions`` are the model's
                 ``ActionDataSample``, one per video or window.
-            **kwargs: See :meth:`iterate`.
+            **kwargs: See :meth:`iterate`, as the errors.
 
         Returns:
             dict: ``predictions`` and ``errors``, lists of what
             :meth:`iterate` yields, each in the order of the inputs.
-
-        Raises:
-            FileNotFoundError: There are no videos at all.
-            ValueError: An argument is out of its range.
         """
         predictions, errors = [], []
         for number, result in self._iterate(inputs, return_datasamples,
@@ -192,8 +185,8 @@ class ILAInferencer(BaseInferencer):
         Args:
             inputs (str | Path | Sequence): Paths, see :func:`find_videos`.
             batch_size (int): Videos or windows, each with all its views, that
-                pass through the model at once. Defaults to 1.
-            topk (int): Classes to give, at most. Defaults to 5.
+                pass through the model at once.
+            topk (int): Classes to give, at most.
             window (float, optional): Seconds of the windows that slide over
                 a video, see :func:`split_windows`. Defaults to all of it.
             stride (float, optional): Seconds from one window to the next.

@@ -16,13 +16,8 @@ from ..weights.names import StateDict
 def fit_config(model_cfg: ConfigDict, path: str) -> ConfigDict:
     """Take what a released checkpoint decides into the config of its model.
 
-    The checkpoint is read only for ``ReleasedAlignment``.
-
-    Returns:
-        ConfigDict: See :func:`adopt_stem`.
-
-    Raises:
-        ValueError: The file cannot be read.
+    Only that of ``ReleasedAlignment`` is read, see :func:`adopt_stem`; a
+    ValueError if it cannot be.
     """
     if not is_released_config(model_cfg):
         return model_cfg
@@ -34,7 +29,7 @@ def load_recognizer(model_cfg: ConfigDict,
                     device: str = 'cpu',
                     deploy: bool = False,
                     **settings) -> nn.Module:
-    """Build a recognizer with exactly the weights of a checkpoint.
+    """Build a recognizer for evaluation, with exactly a checkpoint's weights.
 
     Args:
         model_cfg (ConfigDict): Config of an ``ILARecognizer``.
@@ -44,9 +39,6 @@ def load_recognizer(model_cfg: ConfigDict,
         deploy (bool): Whether it is for inference only, see
             :meth:`ILARecognizer.switch_to_deploy`.
         **settings: Change the config, such as ``compile=False``.
-
-    Returns:
-        nn.Module: The model in evaluation mode.
 
     Raises:
         FileNotFoundError: There is no such file.

@@ -42,10 +42,10 @@ def parse_list(lines: Iterable[str],
     Args:
         lines (Iterable[str]): The lines; empty ones are skipped.
         source (str): The list's name.
-        prefix (str): Folder that the paths are relative to. Defaults to ''.
+        prefix (str): Folder that the paths are relative to.
         num_classes (int, optional): What the labels are less than.
         multi_class (bool): Whether videos may have several labels, which are
-            a tuple then. Defaults to False.
+            a tuple then.
 
     Returns:
         tuple: The videos and the wrong lines. Paths are normalised and have
@@ -64,7 +64,7 @@ def parse_list(lines: Iterable[str],
         try:
             info = dataset._parse_line(line, f'{source}:{number}')
         except ValueError as error:
-            # The place is told by the entry.
+            # The entry holds the place.
             reason = str(error).removeprefix(f'{source}:{number}: ')
             entry = Entry(source, number, '', None, line)
             problems.append(Problem('wrong line', entry, reason))
@@ -80,18 +80,10 @@ def parse_list(lines: Iterable[str],
 
 
 def read_list(source: str) -> List[str]:
-    """Read the lines of a list.
+    """Read the lines of a list; a ValueError if it is no text or empty.
 
-    Args:
-        source (str): The list.
-
-    Returns:
-        list[str]: The lines. Bytes that are not UTF-8 are surrogates, which
-        :func:`parse_list` takes in names of files that are there.
-
-    Raises:
-        ValueError: There is no such file, its encoding is not certain, or it
-            is empty.
+    Bytes that are not UTF-8 become surrogates, which :func:`parse_list` takes
+    in names of files that exist.
     """
     try:
         lines = read_lines(source, 'surrogateescape')
@@ -113,10 +105,7 @@ def find_repeats(entries: Iterable[Entry],
                  contents: Dict[str, str]) -> List[Problem]:
     """Find entries of the same video.
 
-    Args:
-        entries (Iterable[Entry]): Videos of one or several lists or folders.
-        contents (dict[str, str]): What stands for the content of a file, by
-            path. Files that are not there equal no other.
+    ``contents`` stand for the content of files, by path.
 
     Returns:
         list[Problem]: Of kind ``'two labels'``, with all entries of a video

@@ -23,7 +23,7 @@ _PATHS = ('{path}', '{youtube_id}_{time_start:0>6}_{time_end:0>6}.mp4',
 
 
 def shorten(names: List[str]) -> str:
-    """Join some names and tell how many more there are."""
+    """Join some names, and say how many more there are."""
     more = f' and {len(names) - 5} more' if len(names) > 5 else ''
     return ', '.join(map(repr, names[:5])) + more
 
@@ -31,12 +31,7 @@ def shorten(names: List[str]) -> str:
 def read_class_folders(folder: str) -> List[Entry]:
     """Find the videos of a folder that has a folder per class.
 
-    Args:
-        folder (str): The folder. Other files than videos do not count.
-
-    Returns:
-        list[Entry]: Videos; their labels are the folders' names with blanks
-        for underscores.
+    Labels are the folders' names with blanks for underscores.
 
     Raises:
         FileNotFoundError: There is no such folder.
@@ -102,16 +97,13 @@ def _read_records(file: str) -> Iterator[Tuple[int, dict]]:
 
 def read_annotations(file: str, path_format: Optional[str],
                      prefix: str) -> List[Entry]:
-    """Read videos and labels from a CSV or JSON file.
+    """Read videos and labels, which are names or digits, from CSV or JSON.
 
     Args:
         file (str): The file.
         path_format (str, optional): How a path is made of the fields of an
             entry. The first of ``_PATHS`` that fits by default.
         prefix (str): Folder that the paths are relative to.
-
-    Returns:
-        list[Entry]: Videos; their labels are names or digits.
 
     Raises:
         ValueError: The file cannot be read or an entry of it is wrong.
@@ -160,15 +152,8 @@ def read_annotations(file: str, path_format: Optional[str],
 def read_class_names(source: str) -> List[str]:
     """Read names of classes in the order of their labels.
 
-    Args:
-        source (str): What :func:`load_class_names` takes, or a JSON file with
-            an object of labels by name.
-
-    Returns:
-        list[str]: The names.
-
-    Raises:
-        ValueError: There is no such file, or it is wrong.
+    ``source`` is a JSON object of labels by name, or see
+    :func:`load_class_names`; a ValueError if it is wrong.
     """
     if not source.lower().endswith('.json'):
         return load_class_names(source)
@@ -225,10 +210,7 @@ def draw_split(entries: List[Entry], fraction: float,
                seed: int) -> Tuple[List[Entry], List[Entry]]:
     """Draw a fraction of each class, but leave one video on both sides.
 
-    Args:
-        entries (list[Entry]): Videos, at least two of each class.
-        fraction (float): What the second part gets.
-        seed (int): Seed of the draw.
+    ``entries`` hold at least two videos of each class.
 
     Returns:
         tuple: What is left of the videos, and what was drawn.
@@ -253,8 +235,8 @@ def check_counts(parts: List[List[Entry]], names: List[str],
     """Refuse classes with too few videos for a training and a validation.
 
     Args:
-        parts (list[list[Entry]]): Videos with the numbers of their classes:
-            those to be split, or those for training and for validation.
+        parts (list[list[Entry]]): Videos to be split, or those for training
+            and those for validation, with the numbers of their classes.
         names (list[str]): Names of the classes.
         may_be_unused (bool): Whether classes may have no video at all.
 

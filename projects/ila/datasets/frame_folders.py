@@ -59,11 +59,7 @@ def find_frames(folder: str, template: Optional[str] = None) -> List[str]:
 
 
 class FrameFolder:
-    """A folder's frames, read when they are asked for.
-
-    Args:
-        folder (str): The folder.
-        template (str, optional): See :func:`find_frames`.
+    """A folder's frames, ``(H, W, 3)``, RGB, read when they are asked for.
 
     Raises:
         ValueError: There are fewer than 2 frames, or see
@@ -79,13 +75,7 @@ class FrameFolder:
         return len(self.files)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        """Read a frame.
-
-        Args:
-            index (int): Its number from 0.
-
-        Returns:
-            np.ndarray: RGB, ``(H, W, 3)``.
+        """Read a frame, by its number from 0.
 
         Raises:
             ValueError: The image cannot be read or has another size than
@@ -107,15 +97,9 @@ class FrameFolder:
 
 
 def is_frame_list(lines: Iterable[str], prefix: str = '') -> bool:
-    """Tell MMAction2's lists of folders of frames from those of videos.
+    """Whether a list is one of folders of frames, as of MMAction2.
 
-    Args:
-        lines (Iterable[str]): The lines.
-        prefix (str): Folder that the paths are relative to. Defaults to ''.
-
-    Returns:
-        bool: Whether in some line a folder is followed by two numbers or
-        more, that of its frames and its labels.
+    In some line a folder is followed by two numbers or more.
     """
     for line in lines:
         folder, *numbers = line.split() or ['']
@@ -134,14 +118,7 @@ def parse_frame_list(
         template: str = FRAME_TEMPLATE) -> Tuple[List[Entry], List[Problem]]:
     """Read the lines of a list as MMAction2's ``RawframeDataset`` does.
 
-    Args:
-        lines (Iterable[str]): The lines; empty ones are skipped.
-        source (str): The list's name.
-        prefix (str): Folder that the paths are relative to. Defaults to ''.
-        num_classes (int, optional): What the labels are less than.
-        multi_class (bool): Whether videos may have several labels, which are
-            a tuple then. Defaults to False.
-        template (str): See :func:`find_frames`.
+    The arguments are those of :func:`parse_list` and :func:`find_frames`.
 
     Returns:
         tuple: The folders of frames, and the lines that are wrong or say more
@@ -185,15 +162,7 @@ def parse_frame_list(
 def check_frames(folder: str,
                  template: Optional[str] = None,
                  min_frames: int = 2) -> str:
-    """Read all frames of a folder.
-
-    Args:
-        folder (str): The folder.
-        template (str, optional): See :func:`find_frames`.
-        min_frames (int): Number of frames that it needs. Defaults to 2.
-
-    Returns:
-        str: SHA-256 of the files.
+    """Read all frames of a folder, and return the SHA-256 of the files.
 
     Raises:
         ValueError: A frame cannot be read, or there are too few.

@@ -155,9 +155,7 @@ class ILAVideoDataset(VideoDataset):
     def prepare_data(self, idx: int) -> Optional[dict]:
         """Load one video and run the pipeline on it.
 
-        Returns:
-            dict, optional: What the pipeline gives. None if the video is
-            skipped: then the dataset takes another one.
+        None stands for a video that is skipped: then the dataset takes another.
 
         Raises:
             RuntimeError: The pipeline failed. It carries nothing but a

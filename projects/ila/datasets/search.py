@@ -27,16 +27,10 @@ def natural_key(text: str) -> tuple:
 def select_files(folder: str,
                  suffixes: Tuple[str, ...] = IMG_EXTENSIONS,
                  names: Optional[List[str]] = None) -> List[str]:
-    """Get the files of a folder with one of these endings.
+    """Get the paths of a folder's files with such endings, in natural order.
 
-    Args:
-        folder (str): The folder.
-        suffixes (tuple[str]): Endings in small letters; those of images by
-            default.
-        names (list[str], optional): What the folder holds, where it is known.
-
-    Returns:
-        list[str]: Paths in natural order, without hidden files.
+    Endings are in small letters. ``names`` are what the folder holds, where
+    that is known. Hidden files are left out.
     """
     names = os.listdir(folder) if names is None else names
     return [
@@ -65,10 +59,8 @@ def _walk(folder: str,
 def search_folder(folder: Union[str, Path]) -> Found:
     """Find the videos in a folder and all below.
 
-    Hidden files and folders are left out, links are followed.
-
-    Raises:
-        FileNotFoundError: There is no such folder.
+    Hidden files and folders are left out, links are followed. A
+    FileNotFoundError says that there is no such folder.
     """
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"folder '{folder}' does not exist; fix the "
@@ -85,9 +77,7 @@ def search_folder(folder: Union[str, Path]) -> Found:
 def list_videos(folder: Union[str, Path]) -> List[str]:
     """List the video files in a folder and all below, see `search_folder`.
 
-    Raises:
-        FileNotFoundError: There is no such folder.
-        ValueError: It holds no video.
+    A ValueError says that there is none.
     """
     videos = search_folder(folder).videos
     if not videos:
@@ -105,9 +95,6 @@ def find_videos(path: str, prefer_frames: bool = False) -> List[str]:
             file, each one with images is a video, the images its frames.
         prefer_frames (bool): Whether to look for videos only where there is
             no such folder.
-
-    Returns:
-        list[str]: Files and folders of frames; none if nothing is there.
     """
     if os.path.isdir(path):
         videos, frame_folders = search_folder(path)

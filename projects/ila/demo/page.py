@@ -115,8 +115,8 @@ def build_page(inferencer: ILAInferencer,
             video passes through it at a time.
         folder (str): Gradio's folder of files, ``GRADIO_TEMP_DIR``.
         samples (Sequence[str]): Videos to choose from.
-        max_seconds (float): Longer videos are refused. Defaults to 60.
-        max_mb (float): So are larger files, in megabytes. Defaults to 100.
+        max_seconds (float): Longer videos are refused.
+        max_mb (float): So are larger files, in megabytes.
 
     Returns:
         gr.Blocks: The page, to be launched with :data:`THEME`.

@@ -4,12 +4,10 @@ from mmaction.utils import get_str_type
 
 
 def set_num_classes(cfg: Any, num_classes: int) -> None:
-    """Let data sets that state no number of classes check labels by one.
+    """Give data sets without a number of classes the model's, to check labels.
 
-    Args:
-        cfg (dict): Config of a data loader, or of a data set with others in
-            it. It is changed.
-        num_classes (int): Number of classes of the model.
+    ``cfg`` is that of a data loader, or of a data set with others in it. It is
+    changed.
     """
     if isinstance(cfg, (list, tuple)):
         for part in cfg:

@@ -29,16 +29,10 @@ def grid_size(frames: np.ndarray, style: DrawingStyle) -> Tuple[int, int]:
 
 def to_pixels(points: np.ndarray, size: Sequence[int],
               patch_size: int) -> np.ndarray:
-    """Convert points from grid units to pixels.
+    """Convert points (..., 2), x and y, from grid units to pixels.
 
-    Args:
-        points (np.ndarray): ``(..., 2)``, x and y. -1 and 1 are the centres
-            of the outermost patches.
-        size (Sequence[int]): Height and width of the patch grid.
-        patch_size (int): Pixels per side of a patch.
-
-    Returns:
-        np.ndarray: ``(..., 2)``; the centre of the first pixel is 0.
+    -1 and 1 are the centres of the outermost of ``size`` patches, 0 is the
+    centre of the first pixel.
     """
     patches = (points + 1) / 2 * (np.array(size)[::-1] - 1)
     return (patches + 0.5) * patch_size - 0.5
@@ -106,9 +100,6 @@ def draw_alignment(
         points (np.ndarray): ``(layers, T - 1, 2, [K,] 2)``, see
             ``ILAFeatures``.
         style (DrawingStyle): Such as ``DrawingStyle.of(model)``.
-
-    Returns:
-        Figure: The drawing, to be saved by the caller.
     """
     chosen, size = style.choose(points), grid_size(frames, style)
     figure, axes = make_grid(

@@ -21,11 +21,10 @@ class TokenAttention(NamedTuple):
 
     Attributes:
         received (Tensor): How much the class token and the patches attend to
-            the token of their frame, ``(B * T, 1 + L)``. Without preferences
-            it would be ``1 / (L + 2)`` each.
+            the token of their frame, ``(B * T, 1 + L)``.
         paid (Tensor): How much the token attends to the class token, the
-            patches and itself, ``(B * T, 1 + L + 1)``, 1 in all. It changes
-            nothing, since the token is dropped after the block.
+            patches and itself, ``(B * T, 1 + L + 1)``. It changes nothing,
+            since the token is dropped after the block.
     """
     received: Tensor
     paid: Tensor
@@ -108,9 +107,8 @@ def draw_attention(
 
     Args:
         frames (np.ndarray): ``(T, H, W, 3)``, uint8, RGB.
-        attention (np.ndarray): ``(layers, T, 1 + L)`` or, with the token's
-            own value, ``(layers, T, 1 + L + 1)``; see
-            :class:`TokenAttention`.
+        attention (np.ndarray): ``(layers, T, 1 + L)`` or
+            ``(layers, T, 1 + L + 1)``, see :class:`TokenAttention`.
         style (DrawingStyle): Such as ``DrawingStyle.of(model)``.
     """
     chosen = style.choose(attention)

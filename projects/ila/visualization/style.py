@@ -9,14 +9,12 @@ from ..models.alignment import Pairs
 
 @dataclass(frozen=True)
 class DrawingStyle:
-    """What drawings need to know beside frames and values.
+    """What drawings need beside frames and values.
 
     Attributes:
-        patch_size (int): Pixels per side of a patch. The masks are those of
-            the patches; with 1 they are smooth, and points at the edge are up
-            to half a patch too far out.
-        radius (float): See :func:`soft_mask`.
-        slope (float): See :func:`soft_mask`.
+        patch_size (int): Pixels per side of a patch. With 1 the masks are
+            smooth, and points at the edge are up to half a patch too far out.
+        radius (float): See :func:`soft_mask`, as ``slope``.
         pairs (Pairs): Which frames are aligned.
         blocks (Sequence[int], optional): Numbers of the blocks that the
             values are of. Defaults to 0, 1 and so on.
@@ -46,12 +44,7 @@ class DrawingStyle:
             **kwargs)
 
     def choose(self, values: np.ndarray) -> Dict[int, np.ndarray]:
-        """Choose what to draw of values ``(blocks, ...)``.
-
-        Returns:
-            dict[int, np.ndarray]: Values by the block's number, in the order
-            of ``layers``.
-        """
+        """Choose of values ``(blocks, ...)`` those of ``layers``, by block."""
         blocks = self.blocks
         named = dict(
             zip(range(len(values)) if blocks is None else blocks, values))

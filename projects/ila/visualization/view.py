@@ -17,11 +17,7 @@ from .style import DrawingStyle
 
 
 def load_views(dataloader: dict, video: str) -> dict:
-    """Load a video as a config's data loader does.
-
-    Args:
-        dataloader (dict): Config with the pipeline.
-        video (str): Path of the video.
+    """Load a video as the data loader of a config does.
 
     Returns:
         dict: What the pipeline gives, with ``inputs``
@@ -41,11 +37,7 @@ def load_views(dataloader: dict, video: str) -> dict:
 
 
 def check_alignment(model: nn.Module) -> None:
-    """Check that an ``ILARecognizer`` has something to draw.
-
-    Raises:
-        ValueError: Its temporal module has no alignment.
-    """
+    """Refuse an ``ILARecognizer`` without alignment with a ValueError."""
     if not model.backbone.alignments:
         raise ValueError(
             f'the temporal module {model.backbone.temporal_type} has no '
@@ -55,11 +47,7 @@ def check_alignment(model: nn.Module) -> None:
 
 @torch.no_grad()
 def run_model(model: nn.Module, sample: dict) -> Dict[str, Tensor]:
-    """Run a model and look into it.
-
-    Args:
-        model (nn.Module): An ``ILARecognizer``, not compiled.
-        sample (dict): From :func:`load_views`, with a single view.
+    """Run a model that is not compiled on a view, and look into it.
 
     Returns:
         dict[str, Tensor]: ``scores`` (classes,); ``points``
@@ -110,11 +98,7 @@ def write_alignment(folder: Path,
         fps (int): Frames per second of the overlay.
 
     Yields:
-        Path: ``frames.png``, ``pairs.png`` and ``overlay.mp4``, each when it
-        is written.
-
-    Raises:
-        OSError: They cannot be written.
+        Path: ``frames.png``, ``pairs.png`` and ``overlay.mp4``, once written.
     """
     frames = frames_of(sample)
     points = found['points'].numpy()

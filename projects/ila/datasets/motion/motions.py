@@ -54,11 +54,7 @@ def check_range(name: str,
 
 
 def classes(level: int = 0) -> Tuple[str, ...]:
-    """Names of a level's classes, :data:`CLASSES` up to level 2.
-
-    Raises:
-        ValueError: There is no such level.
-    """
+    """Names of a level's classes; a ValueError if there is no such level."""
     check_range('level', level, 0, 3)
     if level < 3:
         return CLASSES
@@ -102,7 +98,7 @@ def displacement(label: int,
         amount (float): Where the travel lies between its least (0) and
             greatest (1) value.
         phase (float): Where on its circle, in turns, a circling target
-            starts. The other motions do not depend on it.
+            starts.
         level (int): From 0 to 3.
 
     Returns:

@@ -20,26 +20,23 @@ level's classes; from level 2 on the camera's is added to it.
 
 **A single frame does not show the class.** A video's states are
 ``start + displacement(label, ...)``, where ``start`` is uniform on the torus
-and independent of all else: label, travel, looks, distractors and camera,
-none of which depends on the label. A uniform distribution on a torus stays
-the same when it is shifted, so each state, and with it each frame, is
-distributed alike for every label.
+and independent of all else, which does not depend on the label either. A
+uniform distribution on a torus stays the same when it is shifted, so each
+frame is distributed alike for every label.
 
 **The order of the frames is needed.** Labels ``2 k`` and ``2 k + 1`` are one
-motion run both ways: the displacements of one, reversed, are those of the
-other up to a constant, which the uniform start absorbs. Distractors and
-camera are as likely to move one way as the other. So both labels hold the
-same frames in opposite order, and shuffled frames leave one of two to guess.
+motion run both ways, and distractors and camera are as likely to move one way
+as the other. So both labels hold the same frames in opposite order, and
+shuffled frames leave one of two to guess.
 
 **At level 3 the order of the halves is needed, too.** Its twelve classes are
 all ordered pairs of the motions left, up and counterclockwise, and those
 pairs run backwards. Each motion is the first of two classes and the second of
-two others, so one half of a video leaves one of two to guess. So do the two
+two others, so one half of a video leaves one of two to guess, as do the two
 motions without their order.
 
 This is exact for rendered frames. A decoded frame also carries what a lossy
-codec left of its neighbours. Mirroring swaps classes, so train without
-MMAction2's ``Flip``.
+codec left of its neighbours. Mirroring swaps classes.
 """
 from typing import Optional, Sequence, Tuple, Union
 

@@ -50,9 +50,6 @@ class AtomicCheckpointHook(CheckpointHook):
     def before_run(self, runner: Runner) -> None:
         """Find the checkpoint of a run that is to be resumed.
 
-        Args:
-            runner (Runner): The runner.
-
         Raises:
             ValueError: There are checkpoints, but none that can be read.
         """
@@ -63,9 +60,6 @@ class AtomicCheckpointHook(CheckpointHook):
 
     def before_train(self, runner: Runner) -> None:
         """Lock the folder, and find older checkpoints in it.
-
-        Args:
-            runner (Runner): The runner of the training.
 
         Raises:
             BlockingIOError: Another run trains in the folder.
@@ -84,11 +78,7 @@ class AtomicCheckpointHook(CheckpointHook):
             })
 
     def after_train(self, runner: Runner) -> None:
-        """Publish checkpoints and unlock the folder.
-
-        Args:
-            runner (Runner): The runner of the training.
-        """
+        """Publish checkpoints and unlock the folder."""
         super().after_train(runner)
         if is_main_process():
             unlock_work_dir(runner.work_dir)

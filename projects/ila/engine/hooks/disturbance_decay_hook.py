@@ -11,21 +11,15 @@ from ...utils import unwrap_model
 class DisturbanceDecayHook(Hook):
     """Let the disturbance of ILA's alignment masks fade out in training.
 
-    It calls ``model.backbone.set_disturbance_scale``, before each epoch of an
-    epoch-based and before each iteration of an iteration-based training. The
-    scale is 1 until the share ``begin`` of the training is done, ``factor``
-    from there on, and is multiplied with ``factor`` after each further
-    ``interval``. It depends on nothing but the progress, so that it is right
-    after a resume as well, and short trainings see all of it. By default it
-    is halved in each of 50 epochs from the 31st on.
+    The scale of ``model.backbone.set_disturbance_scale`` is 1 until the share
+    ``begin`` of the training is done, ``factor`` from there on, and multiplied
+    with ``factor`` after each further ``interval``. By default it is halved in
+    each of 50 epochs from the 31st on.
 
     Args:
-        begin (float): Share of the training, in [0, 1], after which the
-            disturbance is lowered. Defaults to 0.6.
-        interval (float): Share of the training, in (0, 1], after which it is
-            lowered again. Defaults to 0.02.
-        factor (float): What the disturbance is multiplied with. Defaults to
-            0.5.
+        begin (float): Share of the training, in [0, 1].
+        interval (float): Share of the training, in (0, 1].
+        factor (float): What the disturbance is multiplied with.
 
     Raises:
         ValueError: ``begin`` or ``interval`` is no share.
@@ -45,20 +39,12 @@ class DisturbanceDecayHook(Hook):
         self.factor = factor
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Set the scale of the coming epoch.
-
-        Args:
-            runner (Runner): The runner of the training.
-        """
+        """Set the scale of the coming epoch."""
         if not isinstance(runner.train_loop, IterBasedTrainLoop):
             self._set_scale(runner, runner.epoch / runner.max_epochs)
 
     def before_train_iter(self, runner: Runner, *args, **kwargs) -> None:
-        """Set the scale of the coming iteration.
-
-        Args:
-            runner (Runner): The runner of the training.
-        """
+        """Set the scale of the coming iteration."""
         if isinstance(runner.train_loop, IterBasedTrainLoop):
             self._set_scale(runner, runner.iter / runner.max_iters)
 

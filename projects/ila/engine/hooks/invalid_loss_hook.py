@@ -26,11 +26,7 @@ class InvalidLossHook(Hook):
         self._batch: Optional[dict] = None
 
     def before_train(self, runner: Runner) -> None:
-        """Watch the model's losses.
-
-        Args:
-            runner (Runner): The runner of the training.
-        """
+        """Watch the model's losses."""
 
         def check(model: nn.Module, args: tuple, kwargs: dict,
                   output: Any) -> None:
@@ -46,7 +42,7 @@ class InvalidLossHook(Hook):
         self._batch = data_batch
 
     def after_train(self, runner: Runner) -> None:
-        """Watch no longer."""
+        """Stop watching."""
         self._handle.remove()
 
     def _check(self, runner: Runner, model: nn.Module, losses: dict) -> None:

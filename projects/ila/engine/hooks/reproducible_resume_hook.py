@@ -36,11 +36,7 @@ class ReproducibleResumeHook(Hook):
         self._epoch_start: Optional[int] = None
 
     def before_train(self, runner: Runner) -> None:
-        """Take over the seed, the place and the gradients of a resumed run.
-
-        Args:
-            runner (Runner): The runner of the training.
-        """
+        """Take over the seed, the place and the gradients of a resumed run."""
         loop = runner.train_loop
         loader = loop.dataloader
         by_iter = isinstance(loop, IterBasedTrainLoop)
@@ -70,7 +66,7 @@ class ReproducibleResumeHook(Hook):
         self._gradients = None
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Tell the data loader which epoch comes."""
+        """Set the data loader's epoch."""
         if isinstance(runner.train_loop, IterBasedTrainLoop):
             return
         batches = runner.train_dataloader.batch_sampler

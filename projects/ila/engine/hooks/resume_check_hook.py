@@ -7,7 +7,7 @@ from mmengine.runner import Runner
 
 from mmaction.registry import HOOKS
 
-# What of the config makes a training what it is.
+# What of the config decides a training.
 COMPARED = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper',
             'param_scheduler', 'auto_scale_lr')
 # What of it only changes speed or memory.
@@ -20,22 +20,18 @@ RESUMED = ('optim_wrapper.optimizer', 'optim_wrapper.paramwise_cfg',
 
 @HOOKS.register_module()
 class ResumeCheckHook(Hook):
-    """Tell how a resumed run's config differs from the one it was begun with.
+    """Report how a resumed run's config differs from that of its start.
 
     For each setting that differs the log says whether the checkpoint's value
     or that of this config holds. Another number of classes is refused.
     """
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Note what the config does not tell."""
+        """Note what the config does not say."""
         checkpoint['meta']['ila_run'] = _measure(runner)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Compare the configs if the run is resumed.
-
-        Args:
-            runner (Runner): The runner.
-            checkpoint (dict): The checkpoint.
 
         Raises:
             ValueError: The model had another number of classes.
@@ -110,7 +106,7 @@ def parse_config(text: str) -> Optional[dict]:
 
 
 def _measure(runner: Runner) -> Dict[str, int]:
-    """Find out what a config does not tell."""
+    """Find out what a config does not say."""
     return {
         'number of training videos': len(runner.train_dataloader.dataset),
         'number of processes': get_world_size()

@@ -39,11 +39,7 @@ class RunRecordHook(Hook):
 
     @master_only
     def before_run(self, runner: Runner) -> None:
-        """Write the record.
-
-        Args:
-            runner (Runner): The runner.
-        """
+        """Write the record."""
         versions = dict(python=sys.version.split()[0])
         for package in PACKAGES:
             try:

@@ -17,16 +17,7 @@ from .utils import replacing_together
 @FUNCTIONS.register_module()
 def ila_auto_wrap_policy(module: nn.Module, recurse: bool,
                          nonwrapped_numel: int) -> bool:
-    """Let FSDP gather one block, or what comes before it, at a time.
-
-    Args:
-        module (nn.Module): A part of the model.
-        recurse (bool): Whether FSDP asks for the parts of the module.
-        nonwrapped_numel (int): Number of its parameters.
-
-    Returns:
-        bool: Whether it is wrapped, or its parts are looked at.
-    """
+    """Let FSDP gather one block, or what comes before it, at a time."""
     return recurse or isinstance(module,
                                  (*BLOCKS, TemporalModule, CLIPTextEncoder))
 
@@ -40,9 +31,7 @@ class ILAFSDPStrategy(FSDPStrategy):
 
     Args:
         model_wrapper (dict): Arguments of ``MMFullyShardedDataParallel``.
-        state_dict_cfg (str | dict): See ``FSDPStrategy``. Defaults to
-            ``'full'``.
-        **kwargs: Arguments of ``FSDPStrategy``.
+        state_dict_cfg (str | dict): See ``FSDPStrategy``.
     """
 
     def __init__(self,
@@ -67,11 +56,7 @@ class ILAFSDPStrategy(FSDPStrategy):
 
     def build_optim_wrapper(self, optim_wrapper: dict,
                             *args) -> BaseOptimWrapper:
-        """Build the optimizer wrapper.
-
-        Raises:
-            ValueError: It is to clip gradients.
-        """
+        """Build the optimizer wrapper; a ValueError if it clips gradients."""
         if isinstance(optim_wrapper, dict) and optim_wrapper.get('clip_grad'):
             # MMEngine would clip each shard by a norm of its own.
             raise ValueError('`optim_wrapper.clip_grad` does not work with '
@@ -79,23 +64,12 @@ class ILAFSDPStrategy(FSDPStrategy):
         return super().build_optim_wrapper(optim_wrapper, *args)
 
     def save_checkpoint(self, filename: str, **kwargs) -> None:
-        """Save a checkpoint, which appears as a whole.
-
-        Args:
-            filename (str): Where to.
-            **kwargs: See ``FSDPStrategy.save_checkpoint``.
-        """
+        """Save a checkpoint, which appears as a whole."""
         with replacing_together(filename) as partial:
             super().save_checkpoint(partial, **kwargs)
 
     def load_optim_state_dict(self, state_dict: dict) -> None:
-        """Load the optimizer's state.
-
-        MMEngine has the arguments in the order of PyTorch 2.0.
-
-        Args:
-            state_dict (dict): As it was saved.
-        """
+        """Load the state; MMEngine has the arguments in PyTorch 2.0's order."""
         shards = FullyShardedDataParallel.optim_state_dict_to_load(
             model=self.model,
             optim=self.optim_wrapper.optimizer,
