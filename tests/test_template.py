@@ -89,3 +89,16 @@ def test_what_is_turned_reaches_all_others(cfg, request):
                      *model.data_preprocessor.blending.augments[:2]):
         _, blended = blending(clips, [sample.clone() for sample in samples])
         assert blended[0].gt_label.tolist() == [0, 1, *[0] * (num_classes - 2)]
+
+
+def test_number_of_classes_of_nested_data_sets():
+    """Stated ones stay, and other data sets get none."""
+    inner = [
+        dict(type='ILAVideoDataset'),
+        dict(type='ILAVideoDataset', num_classes=4),
+        dict(type='RawframeDataset')
+    ]
+    cfg = dict(dataset=dict(type='ConcatDataset', datasets=inner))
+    set_num_classes(cfg, 3)
+    assert [x.get('num_classes') for x in inner] == [3, 4, None]
+    assert cfg['dataset'].keys() == {'type', 'datasets'}

@@ -30,8 +30,8 @@ def tiny_config(**cls_head) -> Config:
     steps = {step.type: step for step in cfg.test_pipeline}
     pipeline = [
         steps['SafePyAVInit'],
-        dict(steps['UniformSample'], clip_len=4, num_clips=2),
-        steps['SafePyAVDecode'],
+        dict(steps['UniformSample'], clip_len=4,
+             num_clips=2), steps['SafePyAVDecode'],
         dict(type='Resize', scale=(-1, 32)),
         dict(type='ThreeCrop', crop_size=32), steps['FormatShape'],
         steps['PackActionInputs']

@@ -20,8 +20,8 @@ from mmaction.evaluation import top_k_accuracy  # noqa: E402
 from mmaction.registry import DATASETS  # noqa: E402
 from projects.ila.datasets import motion  # noqa: E402
 from projects.ila.utils import read_lines  # noqa: E402
-from projects.ila.visualization import (DrawingStyle,  # noqa: E402
-                                        draw_alignment, frames_of)
+from projects.ila.visualization import DrawingStyle  # noqa: E402
+from projects.ila.visualization import draw_alignment, frames_of  # noqa: E402
 
 CONFIG = 'configs/ila_motion.py'
 SHUFFLED_CONFIG = 'configs/ila_motion_shuffled.py'
@@ -54,10 +54,8 @@ def check_dump(path: Path, ann_file: Path) -> np.ndarray:
         sys.exit(f'{path}: the labels are not those of {ann_file}')
     scores = np.stack([result['pred_score'].numpy() for result in results])
     if scores.shape != (len(labels), len(motion.CLASSES)):
-        sys.exit(
-            f'{path}: the scores are {scores.shape}, not '
-            f'{(len(labels), len(motion.CLASSES))}; were views averaged?'
-        )
+        sys.exit(f'{path}: the scores are {scores.shape}, not '
+                 f'{(len(labels), len(motion.CLASSES))}; were views averaged?')
     if not np.allclose(scores.sum(1), 1, atol=1e-4):
         sys.exit(f'{path}: the scores of a video do not add up to 1')
     return top_k_accuracy(scores, labels, (1, 5))

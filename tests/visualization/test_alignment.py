@@ -3,8 +3,7 @@ import numpy as np
 import pytest
 
 from projects.ila.models.alignment import Pairs
-from projects.ila.visualization import (DrawingStyle, draw_alignment,
-                                        draw_pairs)
+from projects.ila.visualization import DrawingStyle, draw_alignment, draw_pairs
 
 
 def shown(axis):

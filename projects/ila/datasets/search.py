@@ -39,8 +39,9 @@ def select_files(folder: str,
     ]
 
 
-def _walk(folder: str,
-          above: Tuple[str, ...] = ()) -> Iterator[Tuple[str, List[str]]]:
+def _walk(
+    folder: str, above: Tuple[str,
+                              ...] = ()) -> Iterator[Tuple[str, List[str]]]:
     """Give each folder and the names of its files, as ``os.walk``.
 
     Hidden folders are left out. Links are followed, but in no circle.

@@ -8,7 +8,7 @@ from matplotlib.patheffects import withStroke
 
 from ..models.alignment import Pairs, pair_masks
 from .grid import cell_size, make_grid
-from .style import DrawingStyle
+from .style import PLAIN, DrawingStyle
 
 LEGEND = 'o: point shared with the next frame, x: with the one before'
 
@@ -84,11 +84,9 @@ def show_frame(axis: Axes, t: int, frames: np.ndarray, masks: np.ndarray,
             mark(axis, shown[side], 'ox'[side])
 
 
-def draw_alignment(
-    frames: np.ndarray,
-    points: np.ndarray,
-    style: DrawingStyle = DrawingStyle()
-) -> Figure:
+def draw_alignment(frames: np.ndarray,
+                   points: np.ndarray,
+                   style: DrawingStyle = PLAIN) -> Figure:
     """Draw a video's frames with their interactive points and masks.
 
     One row shows the frames, one more per block shows them as its soft masks
@@ -119,12 +117,10 @@ def draw_alignment(
     return figure
 
 
-def draw_pairs(
-    frames: np.ndarray,
-    points: np.ndarray,
-    similarities: np.ndarray,
-    style: DrawingStyle = DrawingStyle()
-) -> Figure:
+def draw_pairs(frames: np.ndarray,
+               points: np.ndarray,
+               similarities: np.ndarray,
+               style: DrawingStyle = PLAIN) -> Figure:
     """Draw every pair of frames in every block.
 
     Rows are blocks, columns are pairs. Both frames have the pair's own masks

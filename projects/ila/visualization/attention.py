@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from .alignment import grid_size
 from .grid import cell_size, make_grid
-from .style import DrawingStyle
+from .style import PLAIN, DrawingStyle
 
 
 class TokenAttention(NamedTuple):
@@ -95,11 +95,9 @@ def record_token_attention(
         yield attentions
 
 
-def draw_attention(
-    frames: np.ndarray,
-    attention: np.ndarray,
-    style: DrawingStyle = DrawingStyle()
-) -> Figure:
+def draw_attention(frames: np.ndarray,
+                   attention: np.ndarray,
+                   style: DrawingStyle = PLAIN) -> Figure:
     """Draw the attention of a video's mutual-information tokens as heat maps.
 
     Rows are blocks, each with its own scale, and columns are frames. The class

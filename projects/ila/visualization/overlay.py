@@ -6,14 +6,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from .alignment import frame_masks, grid_size, legend, show_frame, to_pixels
 from .grid import cell_size, make_grid
-from .style import DrawingStyle
+from .style import PLAIN, DrawingStyle
 
 
-def draw_overlay(
-    frames: np.ndarray,
-    points: np.ndarray,
-    style: DrawingStyle = DrawingStyle()
-) -> np.ndarray:
+def draw_overlay(frames: np.ndarray,
+                 points: np.ndarray,
+                 style: DrawingStyle = PLAIN) -> np.ndarray:
     """Draw a video beside its points and masks in every block.
 
     The arguments are those of :func:`draw_alignment`.

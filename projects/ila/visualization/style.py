@@ -51,3 +51,6 @@ class DrawingStyle:
         if self.layers is None:
             return named
         return {number: named[number] for number in self.layers}
+
+
+PLAIN = DrawingStyle()

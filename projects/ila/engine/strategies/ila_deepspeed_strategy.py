@@ -66,7 +66,7 @@ class ILADeepSpeedStrategy(DeepSpeedStrategy):
                             model: nn.Module) -> BaseOptimWrapper:
         """Build the optimizer wrapper, and set DeepSpeed up for its config.
 
-        Accumulation and clipping become DeepSpeed's; mixed precision is a matter
+        Accumulation and clipping become DeepSpeed's. Mixed precision is that
         of ``model.bf16``.
         """
         cfg = dict(optim_wrapper, type='DeepSpeedOptimWrapper')
