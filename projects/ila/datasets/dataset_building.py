@@ -178,9 +178,6 @@ def number_labels(entries: List[Entry], names: Optional[List[str]],
             default they are the labels in natural order.
         has_numbers (bool): Whether digits are numbers instead of names.
 
-    Returns:
-        tuple: The names, and the number of each label.
-
     Raises:
         ValueError: A label is unknown, or only some are numbers.
     """
