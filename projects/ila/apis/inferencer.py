@@ -17,7 +17,8 @@ from mmaction.structures import ActionDataSample
 from ..datasets.search import VIDEO_SUFFIXES, find_videos
 from ..models.text import load_class_names
 from .clip_reader import ClipReader
-from .loading import load_recognizer
+from .loading import find_config, load_recognizer
+from .predictions import summarize
 
 PathType = Union[str, Path]
 
@@ -67,14 +68,7 @@ class ILAInferencer(BaseInferencer):
 
     def _load_model_from_metafile(self, model: str) -> Tuple[Config, None]:
         """Load one of this project's configs by its name."""
-        package = Path(__file__).resolve().parents[2]
-        # A wheel has them in `.mim`, a clone beside the package.
-        for folder in (package / '.mim', package.parent):
-            path = folder / 'configs' / f'{model}.py'
-            if path.is_file():
-                return Config.fromfile(path), None
-        raise ValueError(f"'{model}' is neither a config file nor the name of "
-                         "one of this project's; fix its path")
+        return find_config(model), None
 
     def _init_model(self,
                     cfg: Config,
@@ -194,12 +188,10 @@ class ILAInferencer(BaseInferencer):
 
         Yields:
             dict: ``file`` and ``topk``, a list of dicts ``label``, ``name``
-            and ``score``, the probability averaged over the views: the
-            softmax over the classes, or each class's sigmoid if the model is
-            of several labels per video. With windows, ``file`` and
-            ``timeline``, a list of dicts ``start``, ``end``, in seconds at
-            the video's average frame rate, and ``topk``. Or ``file`` and
-            ``error`` of an input that has no prediction.
+            and ``score``, the probability averaged over the views. With
+            windows, ``file`` and ``timeline``, a list of dicts ``start``,
+            ``end``, in seconds, and ``topk``. Or ``file`` and ``error`` of an
+            input that has no prediction.
 
         Raises:
             FileNotFoundError: There are no videos at all.
@@ -265,11 +257,7 @@ class ILAInferencer(BaseInferencer):
                    errors: Dict[int, str]) -> Iterator[dict]:
         """Read videos and make batches of those with the same size.
 
-        ``errors`` gets the errors, by number of the input. The other arguments
-        are those of :meth:`iterate`.
-
-        Yields:
-            dict: What the model takes.
+        ``errors`` gets the errors, by number of the input.
         """
 
         def read_all() -> Iterator[dict]:
@@ -311,18 +299,4 @@ class ILAInferencer(BaseInferencer):
         """Turn predictions into names and plain numbers, see `iterate`."""
         if return_datasamples:
             return preds
-        predictions = []
-        for _, clips in groupby(preds, lambda pred: pred.number):
-            timeline = []
-            for clip in clips:
-                scores, labels = clip.pred_score.topk(
-                    min(topk, len(self.classes)))
-                times = {x: clip.get(x) for x in ('start', 'end') if x in clip}
-                best = [
-                    dict(label=label, name=self.classes[label], score=score)
-                    for label, score in zip(labels.tolist(), scores.tolist())
-                ]
-                timeline.append(dict(**times, topk=best))
-            content = dict(timeline=timeline) if times else timeline[0]
-            predictions.append(dict(file=clip.filename, **content))
-        return predictions
+        return summarize(preds, self.classes, topk)

@@ -1,7 +1,8 @@
 import warnings
+from pathlib import Path
 from typing import Optional
 
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
@@ -11,6 +12,18 @@ from ..utils import check_device, naming_source
 from ..weights import (adopt_stem, check_all_weights, find_weights,
                        is_released_config)
 from ..weights.names import StateDict
+
+
+def find_config(name: str) -> Config:
+    """Load one of this project's configs by its name."""
+    package = Path(__file__).resolve().parents[2]
+    # A wheel has them in `.mim`, a clone beside the package.
+    for folder in (package / '.mim', package.parent):
+        path = folder / 'configs' / f'{name}.py'
+        if path.is_file():
+            return Config.fromfile(path)
+    raise ValueError(f"'{name}' is neither a config file nor the name of "
+                     "one of this project's; fix its path")
 
 
 def fit_config(model_cfg: ConfigDict, path: str) -> ConfigDict:
