@@ -27,9 +27,7 @@ PathType = Union[str, Path]
 class ILAInferencer(BaseInferencer):
     """Classify videos with a trained ILA model.
 
-    Videos are decoded, sampled and cropped by the config's test pipeline, as
-    ``tools/test.py`` does. Nothing is drawn: MMAction2 1.2.0's visualizer
-    looks for predictions under a name that they no longer have.
+    They are read by the config's test pipeline, as ``tools/test.py`` does.
 
     Args:
         model (str | Path | Config): Config of an ``ILARecognizer``, its file,
