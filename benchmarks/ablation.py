@@ -34,8 +34,7 @@ from projects.ila.analysis import complexity  # noqa: E402
 from projects.ila.analysis.curves import read_curves  # noqa: E402
 from projects.ila.cli import exit_on_bad_input  # noqa: E402
 from projects.ila.cli import load_overridden_config  # noqa: E402
-from projects.ila.datasets import motion_videos  # noqa: E402
-from projects.ila.datasets.motion_rendering import classes  # noqa: E402
+from projects.ila.datasets.motion import classes, make_dataset  # noqa: E402
 
 CONFIG = ROOT / 'configs/ila_motion_ablation.py'
 ACCURACY = 'acc/top1'
@@ -114,7 +113,6 @@ def data_settings(root: Path, level: int) -> List[str]:
             f'{split}_dataloader.dataset.{key}={value}' for key, value in (
                 ('ann_file', root / f'{name}.txt'),
                 ('data_prefix.video', root / 'videos'),
-                ('num_classes', number),
             )
         ]
     return options
@@ -294,7 +292,7 @@ def make_videos(args: argparse.Namespace, level: int) -> List[str]:
     # Two motions last twice as long as one.
     frames *= 2 if level == 3 else 1
     root = args.data / f'level{level}_seed{args.data_seed}'
-    motion_videos.make_dataset(
+    make_dataset(
         root,
         args.train,
         args.val,

@@ -8,7 +8,7 @@ from mmengine.config import Config
 from torch import nn
 
 from mmaction.registry import MODELS
-from projects.ila.datasets.motion_rendering import CLASSES, render_states
+from projects.ila.datasets.motion import CLASSES, render_states
 from projects.ila.utils.atomic_file import replacing
 
 # Beside those of the data sets, whose videos have seeds of three numbers.
@@ -30,7 +30,8 @@ def train_image_model(cfg: Config, path: Path, steps: int) -> None:
     """Train an image backbone to tell where a frame's target is.
 
     It learns sine and cosine of the target's four states, see
-    ``motion_rendering.py``, from single frames, hence nothing of motions.
+    ``datasets/motion/motions.py``, from single frames, hence nothing of
+    motions.
 
     Args:
         cfg (Config): Its model's image backbone and preprocessing are taken.

@@ -18,8 +18,8 @@ sys.path.insert(0, str(ROOT))
 
 from projects.ila.cli import exit_on_bad_input  # noqa: E402
 from projects.ila.cli import load_overridden_config  # noqa: E402
-from projects.ila.datasets.motion_rendering import classes  # noqa: E402
-from projects.ila.datasets.motion_rendering import render_states  # noqa: E402
+from projects.ila.datasets.motion import classes  # noqa: E402
+from projects.ila.datasets.motion import render_states  # noqa: E402
 from projects.ila.visualization.alignment import to_pixels  # noqa: E402
 from projects.ila.visualization.pictures import load_model  # noqa: E402
 

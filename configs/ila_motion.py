@@ -1,12 +1,11 @@
 _base_ = ['_base_/default_runtime.py']
 
-# Generated videos, see projects/ila/datasets/motion_videos.py.
+# Generated videos, see projects/ila/datasets/motion/.
 data_root = 'data/motion'
 data_settings = dict(seed=0, num_frames=16, size=64)
 work_dir = 'work_dirs/ila_motion'
 randomness = dict(seed=0)
 num_frames = 8
-num_classes = 10
 crop_size = 64
 
 model = dict(
@@ -32,7 +31,7 @@ model = dict(
         num_frames=num_frames),
     cls_head=dict(
         type='ILALinearHead',
-        num_classes=num_classes,
+        num_classes=10,
         in_channels=64,
         dropout_ratio=0.,
         init_std=0.1),
@@ -76,9 +75,7 @@ test_pipeline = [
 ]
 
 dataset = dict(
-    type='ILAVideoDataset',
-    data_prefix=dict(video=f'{data_root}/videos'),
-    num_classes=num_classes)
+    type='ILAVideoDataset', data_prefix=dict(video=f'{data_root}/videos'))
 train_dataloader = dict(
     batch_size=32,
     # On two cores a worker would take from the training what it saves.

@@ -1,6 +1,7 @@
 _base_ = ['ila_motion.py']
 
 # The same frames in random order: what is left without the motion?
-test_pipeline = _base_.test_pipeline
-test_pipeline.insert(2, dict(type='ShuffleFrames'))
+test_pipeline = sum([[dict(type='ShuffleFrames'), step]
+                     if step['type'] == 'SafePyAVDecode' else [step]
+                     for step in _base_.test_pipeline], [])
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))

@@ -1,4 +1,5 @@
-# A template for videos of your own: change what is above `model`.
+# A template for videos of your own: copy it, name it in the `_base_` of another
+# config, or change it with --cfg-options.
 _base_ = [
     '_base_/models/ila_vitb16.py', '_base_/datasets/kinetics400.py',
     '_base_/schedules/adamw_50e.py', '_base_/default_runtime.py'
@@ -8,34 +9,22 @@ _base_ = [
 # number of its class, from 0; each line of class_names.txt names a class, in
 # that order.
 data_root = 'data/custom/'
-num_classes = 2
 # CLIP's ViT-B/16 or an ILA checkpoint of the same architecture. The released
 # form trains with CLIP frozen: `model.backbone.freeze_image=True`.
 load_from = 'checkpoints/ViT-B-16.pt'
-batch_size = 8
-# Where left and right are different classes, 0.
-flip_ratio = 0.5
 
-model = dict(
-    cls_head=dict(class_names=data_root + 'class_names.txt'),
-    data_preprocessor=dict(
-        blending=dict(augments=[
-            dict(type='MixupBlending', num_classes=num_classes, alpha=0.8),
-            dict(type='CutmixBlending', num_classes=num_classes, alpha=1.)
-        ])))
+# The number of classes is that of their names.
+model = dict(cls_head=dict(class_names=data_root + 'class_names.txt'))
 
-train_pipeline = _base_.train_pipeline
-train_pipeline[6].flip_ratio = flip_ratio
 train_dataloader = dict(
-    batch_size=batch_size,
+    batch_size=8,
     dataset=dict(
+        # False where left and right are different classes.
+        mirror=True,
         ann_file=data_root + 'train.txt',
-        data_prefix=dict(video=data_root + 'videos'),
-        num_classes=num_classes,
-        pipeline=train_pipeline))
+        data_prefix=dict(video=data_root + 'videos')))
 val_dataloader = dict(
     dataset=dict(
         ann_file=data_root + 'val.txt',
-        data_prefix=dict(video=data_root + 'videos'),
-        num_classes=num_classes))
+        data_prefix=dict(video=data_root + 'videos')))
 test_dataloader = val_dataloader

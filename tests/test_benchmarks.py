@@ -14,8 +14,7 @@ from mmengine.config import Config
 from modules import load_module
 
 from mmaction.registry import MODELS
-from projects.ila.datasets.motion_rendering import render_states
-from projects.ila.datasets.motion_videos import make_dataset
+from projects.ila.datasets.motion import make_dataset, render_states
 
 ROOT = Path(__file__).resolve().parents[1]
 BENCHMARKS = ROOT / 'benchmarks'

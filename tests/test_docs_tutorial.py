@@ -203,8 +203,7 @@ ERRORS = {
     'Checkpoint file not found': f'{TRAIN} load_from=none.pt',
     'weight file': f'{TRAIN} load_from=cut.pt',
     'annotation file': f'{TRAIN} {LIST}none.txt',
-    'label': f'{TRAIN} {CLASSES}2 val_dataloader.dataset.num_classes=2 '
-    'model.cls_head.class_names=[a,b]',
+    'label': f'{TRAIN} model.cls_head.class_names=[a,b]',
     'train_dataloader': f'{TRAIN} {CLASSES}4',
     'cannot load video': f'{TRAIN} {LIST}broken.txt',
     'one clip per GPU': find_command('plan_run.py').replace('12', '0.001'),

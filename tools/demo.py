@@ -36,7 +36,7 @@ def check_dump(path: Path, ann_file: Path) -> Sequence[float]:
     import numpy as np
 
     from mmaction.evaluation import top_k_accuracy
-    from projects.ila.datasets.motion_videos import CLASSES
+    from projects.ila.datasets.motion import CLASSES
     from projects.ila.utils import read_lines
     labels = [int(line.split()[-1]) for line in read_lines(ann_file)]
     with open(path, 'rb') as file:
@@ -59,20 +59,15 @@ def draw(checkpoint: Path, path: Path) -> None:
 
     from mmaction.apis import init_recognizer
     from mmaction.registry import DATASETS
-    from projects.ila.visualization import draw_alignment
+    from projects.ila.visualization import (DrawingStyle, draw_alignment,
+                                            frames_of)
     model = init_recognizer(ROOT / CONFIG, str(checkpoint), device='cpu')
     sample = DATASETS.build(model.cfg.val_dataloader.dataset)[0]
     inputs = model.data_preprocessor(pseudo_collate([sample]))['inputs']
     with torch.no_grad():
         points = model(inputs)['points'][:, 0].unflatten(-1, (2, 2))
-    alignment = model.backbone.alignments[0]
     figure = draw_alignment(
-        sample['inputs'][0].permute(1, 2, 3, 0).numpy(),
-        points.numpy(),
-        alignment.radius,
-        alignment.slope,
-        patch_size=model.backbone.image.patch_size,
-        blocks=model.backbone.temporal_layers)
+        frames_of(sample), points.numpy(), DrawingStyle.of(model))
     figure.savefig(path, dpi=120)
 
 
@@ -95,7 +90,7 @@ def main() -> None:
     args = parse_args()
     from mmengine.config import Config
 
-    from projects.ila.datasets.motion_videos import CLASSES, make_dataset
+    from projects.ila.datasets.motion import CLASSES, make_dataset
     cfg = Config.fromfile(ROOT / CONFIG)
     data, work_dir = ROOT / cfg.data_root, ROOT / cfg.work_dir
     start = time.time()

@@ -57,17 +57,15 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    from projects.ila.cli import (check_device, exit_on_bad_input,
-                                  load_overridden_config)
+    from mmengine.device import get_device
+
+    from projects.ila.cli import exit_on_bad_input, load_overridden_config
     from projects.ila.visualization import pictures, run_model
     cfg = load_overridden_config(args)
-    device = check_device(args.device)
-    if cfg.model.type != 'ILARecognizer':
-        sys.exit(f'{args.config}: a {cfg.model.type} aligns nothing. Please '
-                 'give the config of an ILARecognizer')
     with exit_on_bad_input():
         sample = pictures.load_view(cfg, args.video, args.view)
-        model = pictures.load_model(cfg, args.checkpoint, device)
+        model = pictures.load_model(cfg, args.checkpoint, args.device
+                                    or get_device())
         pictures.check_layers(args.layers, model.backbone)
         found = run_model(model, sample)
         prediction = pictures.describe(model.cls_head, found['scores'],

@@ -20,8 +20,11 @@ model = dict(
     data_preprocessor=dict(
         mean=[122.771, 116.746, 104.094], std=[68.501, 66.632, 70.323]))
 
-train_pipeline = _base_.train_pipeline
-train_pipeline[9].value = (123, 117, 104)
+train_pipeline = [
+    dict(step, value=(123, 117,
+                      104)) if step.get('op') == 'RandomErasing' else step
+    for step in _base_.train_pipeline
+]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 
 # EVA-02's names of norms, which decay in no backbone.

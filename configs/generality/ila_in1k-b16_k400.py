@@ -34,6 +34,9 @@ model = dict(
         average_clips='prob'),
     data_preprocessor=dict(mean=[127.5] * 3, std=[127.5] * 3))
 
-train_pipeline = _base_.train_pipeline
-train_pipeline[9].value = (128, 128, 128)
+train_pipeline = [
+    dict(step, value=(128, 128,
+                      128)) if step.get('op') == 'RandomErasing' else step
+    for step in _base_.train_pipeline
+]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -20,6 +20,7 @@ from mmengine.runner import Runner
 
 import mmaction
 from mmaction.registry import HOOKS, RUNNERS
+from .engine.num_classes import set_num_classes
 from .models.heads import ILAHead
 from .models.recognizers import ILARecognizer
 from .utils import unwrap_model
@@ -170,24 +171,14 @@ def keep_predictions(runner: Runner, path: Optional[str]) -> Iterator[None]:
         raise
 
 
-def check_device(device: Optional[str] = None) -> str:
-    """Get a device, the best one by default; exit if it cannot be used."""
-    device = device or get_device()
-    try:
-        torch.empty(1, device=device)
-    except (AssertionError, RuntimeError) as error:
-        reason = str(error).split('\n')[0]
-        sys.exit(f'--device {device} cannot be used: {reason}. Please choose '
-                 f'another one, such as {get_device()}')
-    return device
-
-
 def check_num_classes(cfg: Config, runner: Runner, *splits: str) -> None:
-    """Exit if data sets have not the classes that the model has."""
+    """Let data sets check labels; exit if they have other classes."""
     model = unwrap_model(runner.model)
     num_classes = getattr(
         getattr(model, 'cls_head', None), 'num_classes', None)
     for split in splits:
+        set_num_classes(
+            getattr(runner, f'_{split}_dataloader', None), num_classes)
         dataset = (cfg.get(f'{split}_dataloader') or {}).get('dataset', {})
         if dataset.get('num_classes', num_classes) != num_classes:
             sys.exit(f'`{split}_dataloader.dataset.num_classes` is '

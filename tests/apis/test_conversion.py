@@ -10,6 +10,7 @@ from mmengine.fileio import BaseStorageBackend
 from mmengine.fileio.backends import registry_utils
 from reference import DATA, load_reference
 from safetensors.torch import save_file
+from tiny import TEMPORAL
 
 from mmaction.registry import MODELS
 from projects.ila.apis import (clip_to_ila, ila_to_released, load_recognizer,
@@ -20,7 +21,7 @@ from projects.ila.weights import (convert_released, hash_weights,
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def tiny_cfg(name, temporal=dict(type='ReleasedAlignment'), **cls_head):
+def tiny_cfg(name, temporal='ReleasedAlignment', **cls_head):
     """Config of the model of a tiny reference."""
     info = json.loads((DATA / f'{name}.json').read_text())
     if 'k400' in name:
@@ -48,8 +49,7 @@ def tiny_cfg(name, temporal=dict(type='ReleasedAlignment'), **cls_head):
                 patch_size=16,
                 out_channels=64),
             img_size=info['arch']['image_resolution'],
-            form=form,
-            alignment=dict(predictor=dict(stem=stem))),
+            temporal=dict(type=temporal, predictor=dict(stem=stem))),
         neck=dict(
             type='MultiframeIntegrationTransformer',
             embed_dims=64,
@@ -107,7 +107,7 @@ def test_first_layer_is_that_of_the_file(tmp_path, name):
     source, target = str(tmp_path / 'a.pth'), str(tmp_path / 'b.pth')
     torch.save(dict(model=weights), source)
     cfg = tiny_cfg(name)
-    predictor = cfg.backbone.alignment.predictor
+    predictor = cfg.backbone.temporal.predictor
     predictor.stem = 'dense' if 'k400' in name else 'separable'
     before = cfg.to_dict()
     for path in (source, target):
@@ -194,7 +194,7 @@ def test_metadata(tmp_path):
     assert len(meta.pop('source_sha256')) == 64
     assert meta == dict(
         source='a.pth',
-        temporal=dict(type='ReleasedAlignment'),
+        temporal='ReleasedAlignment',
         arch=dict(
             embed_dims=128,
             num_layers=3,
@@ -233,18 +233,18 @@ SAVERS = dict(
 
 
 @pytest.mark.parametrize('kind', SAVERS)
-@pytest.mark.parametrize('form', ['token', 'released'])
-def test_clip_files_fill_clips_part(clip, tmp_path, kind, form):
+@pytest.mark.parametrize('temporal', TEMPORAL)
+def test_clip_files_fill_clips_part(clip, tmp_path, kind, temporal):
     name, save = SAVERS[kind]
     save(clip, tmp_path / name)
     checkpoint, report = clip_to_ila(
-        tiny_cfg('k400_tiny_t4_s0', form), str(tmp_path / name))
+        tiny_cfg('k400_tiny_t4_s0', temporal), str(tmp_path / name))
     expected = convert_released(clip)
     assert set(report.matched) == expected.keys()
     assert report.left_over == []
     assert report.missing and all(
-        key.startswith(('neck.', 'cls_head.prompt.')) or 'alignment' in key
-        or 'message_' in key or 'temporal_' in key for key in report.missing)
+        key.startswith(('neck.', 'cls_head.prompt.', 'backbone.temporal.'))
+        for key in report.missing)
     tolerance = 1e-3 if kind == 'archive' else 0
     for key, value in expected.items():
         assert checkpoint['state_dict'][key].dtype == torch.float32
@@ -255,17 +255,21 @@ def test_clip_files_fill_clips_part(clip, tmp_path, kind, form):
             atol=tolerance)
 
 
-def test_clip_file_starts_a_form_without_alignment_and_neck(clip, tmp_path):
+def test_clip_file_starts_a_model_without_alignment_and_neck(clip, tmp_path):
     torch.save(clip, tmp_path / 'a.pt')
-    cfg = tiny_cfg('k400_tiny_t4_s0', 'divided')
-    cfg.backbone.alignment = cfg.neck = None
+    cfg = tiny_cfg('k400_tiny_t4_s0')
+    cfg.backbone.temporal = dict(
+        type='projects.ila.models.temporal.comparisons.DividedAttention')
+    cfg.neck = None
     checkpoint, report = clip_to_ila(cfg, str(tmp_path / 'a.pt'))
     meta = checkpoint['meta']['ila']
-    assert (meta['form'], meta['num_frames']) == ('divided', None)
+    assert meta['temporal'] == 'DividedAttention'
+    assert meta['num_frames'] is None
     assert set(report.matched) == convert_released(clip).keys()
-    assert any('.temporal_attn.' in name for name in report.missing)
-    assert all('.temporal_' in name or name.startswith('cls_head.prompt.')
-               for name in report.missing)
+    assert any('backbone.temporal.' in name for name in report.missing)
+    assert all(
+        name.startswith(('backbone.temporal.', 'cls_head.prompt.'))
+        for name in report.missing)
 
 
 def test_linear_model_leaves_the_text_tower_over(clip, tmp_path):
@@ -291,7 +295,7 @@ def open_clip_model():
 
 
 def test_initial_model_equals_open_clip(open_clip_model, tmp_path):
-    """ILA's additions in the released form start from zero."""
+    """ILA's additions start from zero in `ReleasedAlignment`."""
     path = str(tmp_path / 'open_clip.safetensors')
     save_file(open_clip_model.state_dict(), path)
     cfg = tiny_cfg('k400_tiny_t4_s0')
@@ -318,16 +322,16 @@ def test_initial_model_equals_open_clip(open_clip_model, tmp_path):
 
 def test_backbone_alone_takes_a_clip_file(clip, tmp_path):
     save_torchscript(clip, tmp_path / 'a.pt')
-    cfg = tiny_cfg('k400_tiny_t4_s0', 'token').backbone
+    cfg = tiny_cfg('k400_tiny_t4_s0', 'TokenAlignment').backbone
     cfg.img_size = 96
     cfg.init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'a.pt'))
     backbone = MODELS.build(cfg)
     backbone.init_weights()
     weights = backbone.state_dict()
-    assert weights['pos_embed'].shape == (1, 37, 128)
+    assert weights['image.model.pos_embed'].shape == (1, 37, 128)
     for key, value in convert_released(clip).items():
         name = key.partition('backbone.')[2]
-        if name and name != 'pos_embed':
+        if name and name != 'image.model.pos_embed':
             torch.testing.assert_close(weights[name], value.half().float())
 
     cfg.arch.num_layers = 2
@@ -367,7 +371,7 @@ def change(cfg, path, value):
     (clip_to_ila, 'k400', 'k400', {}, 'a.pth: these are no weights of CLIP'),
     (clip_to_ila, 'clip', 'k400', {
         'backbone.arch.patch_size': 8
-    }, r'a.pth: .*patch_embed.*mend `arch`'),
+    }, r'a.pth: .*patch_embed.*fix `arch`'),
     (clip_to_ila, 'clip', 'k400', {
         'backbone.arch.num_layers': 2
     }, 'a.pth: .*that it lacks'),
@@ -376,8 +380,8 @@ def change(cfg, path, value):
     (released_to_ila, 'ssv2', 'k400', {}, 'a.pth: the weights lack'),
     (released_to_ila, 'k400', 'ssv2', {}, 'a.pth: the weights lack'),
     (released_to_ila, 'k400', 'k400', {
-        'backbone.form': 'token'
-    }, "a.pth: .*form 'released', the model has 'token'"),
+        'backbone.temporal.type': 'TokenAlignment'
+    }, "a.pth: .* temporal module .*fix .*'ReleasedAlignment'"),
     (released_to_ila, 'k400', 'k400', {
         'neck.num_frames': 8
     }, 'a.pth: .*neck.pos_embed.*number of frames'),
@@ -403,7 +407,7 @@ def test_wrong_files_are_named(tmp_path, convert, source, target, changes,
 
 @pytest.mark.parametrize('changes', [
     {
-        'backbone.form': 'token'
+        'backbone.temporal.type': 'TokenAlignment'
     },
     {
         'backbone.temporal.predictor.channels': 64

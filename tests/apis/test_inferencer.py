@@ -10,49 +10,13 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from reference import load_reference
+from tiny import NAMES, TEXT_HEAD, save_weights, tiny_config
 from videos import write_h264, write_video
 
 from mmaction.apis import init_recognizer
 from mmaction.registry import DATASETS, METRICS, TRANSFORMS
 from projects.ila.apis import (ILAInferencer, find_videos, load_released,
                                split_windows)
-
-NAMES = ['turn left', 'turn right', 'grow']
-TEXT_HEAD = dict(
-    _delete_=True,
-    type='ILATextHead',
-    in_channels=16,
-    patch_channels=32,
-    class_names=NAMES,
-    text_encoder=dict(layers=1))
-
-
-def tiny_config(**cls_head):
-    """A config with 2 clips x 3 crops."""
-    cfg = Config.fromfile('tests/data/tiny_motion.py')
-    pipeline = cfg.test_dataloader.dataset.pipeline
-    pipeline[1].update(clip_len=4, num_clips=2)
-    pipeline[3:5] = [
-        dict(type='Resize', scale=(-1, 32)),
-        dict(type='ThreeCrop', crop_size=32)
-    ]
-    cfg.merge_from_dict({
-        'model.cls_head': cls_head,
-        'test_dataloader.dataset.pipeline': pipeline,
-        'test_dataloader.dataset.data_prefix.video': '',
-    })
-    return cfg
-
-
-def save_weights(cfg, path):
-    """Save random weights under which videos get different scores."""
-    torch.manual_seed(0)
-    model = init_recognizer(cfg, device='cpu')
-    with torch.no_grad():
-        for name, value in model.named_parameters():
-            if value.dim() > 1 and 'tower' not in name:
-                value.normal_(std=2 * value[0].numel()**-0.5)
-    torch.save(dict(state_dict=model.state_dict()), path)
 
 
 @pytest.fixture(scope='module')
@@ -422,7 +386,7 @@ def test_bad_files_do_not_lose_the_others(folder, inferencer, tmp_path):
 
 
 def test_video_that_breaks_off_has_no_windows(folder, inferencer, tmp_path):
-    """Neither those before the damage nor a wrong one behind it."""
+    """Neither those before the damage nor a wrong one after it."""
     whole = (folder / '10.mp4').read_bytes()
     index = whole.index(b'moov') - 4
     damaged = whole[:index * 3 // 4].ljust(index, b'\xff') + whole[index:]
@@ -440,7 +404,7 @@ def test_video_that_breaks_off_has_no_windows(folder, inferencer, tmp_path):
 
 
 def test_sizes_are_not_mixed(folder, tmp_path):
-    """Those that the model can not take are errors."""
+    """Those that the model cannot take are errors."""
     cfg = tiny_config()
     del cfg.test_dataloader.dataset.pipeline[4]
     sizes = dict(square=(64, 64), wide=(64, 32), uneven=(64, 48), b=(32, 32))
@@ -468,17 +432,23 @@ def test_find_videos(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
 
+    # Circles of links end.
+    (tmp_path / 'a/b/up').symlink_to(tmp_path / 'a')
+    (tmp_path / 'linked').symlink_to(tmp_path / 'f')
+
     def find(pattern):
         return [
             path[len(str(tmp_path)) + 1:]
             for path in find_videos(f'{tmp_path}/{pattern}')
         ]
 
-    assert find('a') == ['a/v2.mp4', 'a/v10.MKV', 'a/b/c.m4v']
+    assert find('a') == ['a/b/c.m4v', 'a/v2.mp4', 'a/v10.MKV']
     assert find('a/*.[mM]*') == ['a/v2.mp4', 'a/v10.MKV']
     assert find('f') == find('f/*') == ['f/2', 'f/10']
-    assert sorted(find('a/**')) == sorted(
-        ['a/v2.mp4', 'a/v10.MKV', 'a/b/c.m4v', 'a/cover.jpg', 'a/notes.txt'])
+    assert find('linked') == ['linked/2', 'linked/10']
+    assert {*find('a/**')} >= {
+        'a/v2.mp4', 'a/v10.MKV', 'a/b/c.m4v', 'a/cover.jpg', 'a/notes.txt'
+    }
     assert find('x[1].mp4') == ['x[1].mp4']
     assert find('a/notes.txt') == ['a/notes.txt']
     assert find('e') == find('none') == find('none*') == []

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from projects.ila.datasets import motion_rendering
-from projects.ila.datasets.motion_rendering import (CLASSES, classes,
-                                                    displacement, render_video)
-from projects.ila.datasets.motion_videos import write_video
+from projects.ila.datasets.motion import (CLASSES, classes, displacement,
+                                          render_video, rendering)
+from projects.ila.datasets.motion.dataset import _write_whole
 
 LABELS = range(len(CLASSES))
 LEVELS = range(4)
@@ -25,14 +24,14 @@ OPPOSITES.update({name: other for other, name in OPPOSITES.items()})
 def painted(monkeypatch):
     """Shapes that were painted on videos: look, states, the frames before."""
     shapes = []
-    paint = motion_rendering._Look.paint
+    paint = rendering._Look.paint
 
     def record(look, frames, states):
         if len(frames) > 1:
             shapes.append((look, states.copy(), frames.copy()))
         paint(look, frames, states)
 
-    monkeypatch.setattr(motion_rendering._Look, 'paint', record)
+    monkeypatch.setattr(rendering._Look, 'paint', record)
     return shapes
 
 
@@ -72,7 +71,7 @@ def test_distractors_are_small_and_have_any_motion(painted, monkeypatch,
         drawn.append(label)
         return displacement(label, *args)
 
-    monkeypatch.setattr(motion_rendering, 'displacement', record)
+    monkeypatch.setattr(rendering, 'displacement', record)
     for index in range(600):
         render_video(7, (1, index), 8, 32, level)
     distractors = np.reshape(drawn, (600, 3))
@@ -90,7 +89,7 @@ def test_distractors_are_small_and_have_any_motion(painted, monkeypatch,
 
 @pytest.mark.parametrize('level', LEVELS)
 def test_camera_pans_steadily_from_level_two_on(painted, monkeypatch, level):
-    monkeypatch.setattr(motion_rendering, '_JITTER', 0)
+    monkeypatch.setattr(rendering, '_JITTER', 0)
     for seed in range(20):
         render_video(0, (6, seed), 33, 64, level)
     # What there is before the first shape of a video.
@@ -117,8 +116,8 @@ def test_camera_pans_steadily_from_level_two_on(painted, monkeypatch, level):
 @pytest.mark.parametrize('level', LEVELS)
 def test_looks_and_start_do_not_depend_on_label(monkeypatch, level):
     monkeypatch.setattr(
-        motion_rendering, 'displacement',
-        lambda label, num_frames, *args: np.zeros((num_frames, 4)))
+        rendering, 'displacement', lambda label, num_frames, *args: np.zeros(
+            (num_frames, 4)))
     still = render_video(0, 3, level=level)
     for label in range(len(classes(level))):
         assert np.array_equal(render_video(label, 3, level=level), still)
@@ -139,7 +138,7 @@ def test_surroundings_do_not_depend_on_label(painted, level):
 def test_frames_are_periodic_in_the_state(monkeypatch, label, level):
     periods = np.random.default_rng(0).integers(-2, 3, (24, 4))
     expected = render_video(label, 4, 24, level=level).astype(int)
-    monkeypatch.setattr(motion_rendering, 'displacement',
+    monkeypatch.setattr(rendering, 'displacement',
                         lambda *args: displacement(*args) + periods)
     # Up to the rounding of a sum that is larger.
     found = render_video(label, 4, 24, level=level)
@@ -183,8 +182,7 @@ def test_reversal_gives_the_paired_order(label, num_frames):
 
 def test_camera_reversed_is_as_likely():
     paths = np.stack([
-        motion_rendering._pan(np.random.default_rng(seed), 16)
-        for seed in range(400)
+        rendering._pan(np.random.default_rng(seed), 16) for seed in range(400)
     ])
     # Reversed, it is the pan in the opposite direction.
     np.testing.assert_allclose(paths[:, ::-1], -paths, rtol=0, atol=1e-12)
@@ -233,8 +231,8 @@ def test_single_decoded_frames_tell_nothing(tmp_path, level):
     frames = []
     for index, label in enumerate(labels):
         path = tmp_path / f'{index}.mp4'
-        write_video(path, render_video(label, (9, index), 8, size, level),
-                    tmp_path / 'part.mp4')
+        _write_whole(path, render_video(label, (9, index), 8, size, level),
+                     tmp_path / 'part.mp4')
         frames.append(
             decord.VideoReader(str(path)).get_batch(positions).asnumpy())
     wave = np.exp(2j * np.pi * np.arange(size) / size)
@@ -327,7 +325,7 @@ def test_motion_can_be_measured(label):
 def test_motion_can_be_measured_in_front_of_a_moving_background(
         monkeypatch, level, label):
     # Distractors are as colourful as the target.
-    monkeypatch.setattr(motion_rendering, '_NUM_DISTRACTORS', 0)
+    monkeypatch.setattr(rendering, '_NUM_DISTRACTORS', 0)
     for seed in range(3):
         frames = render_video(label, (2, seed), level=level)
         parts = np.split(frames, 2 if level == 3 else 1)

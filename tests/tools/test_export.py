@@ -16,7 +16,7 @@ from torch import nn
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 from projects.ila.apis import deployment
-from projects.ila.datasets.motion_videos import make_dataset
+from projects.ila.datasets.motion import make_dataset
 
 NAMES = ['left', 'right', 'up', 'down', 'grow']
 HEADS = dict(

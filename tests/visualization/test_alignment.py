@@ -2,7 +2,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from projects.ila.visualization import draw_alignment, draw_pairs
+from projects.ila.models.alignment import Pairs
+from projects.ila.visualization import DrawingStyle, draw_alignment, draw_pairs
 
 
 def shown(axis):
@@ -35,7 +36,7 @@ def test_points_and_masks_are_those_of_the_patches(column, row):
     points = np.empty((1, 1, 2, 2))
     points[..., 0] = -1 + 2 * column / 4
     points[..., 1] = -1 + 2 * row / 3
-    figure = draw_alignment(frames, points, 0., 4., patch_size=6)
+    figure = draw_alignment(frames, points, DrawingStyle(6, 0., 4.))
     axis = np.array(figure.axes).reshape(2, 2)[1, 1]
     bright = np.argwhere(shown(axis)[..., 0] == 100)
     assert len(bright) == 36
@@ -51,14 +52,15 @@ def test_chosen_blocks_and_title():
     points = np.zeros((3, 1, 2, 2))
     points[2] = 0.5
     title = r'$\frac' + 60 * 'x' + '.mp4'
-    figure = draw_alignment(frames, points, layers=[2, 0], title=title)
+    figure = draw_alignment(frames, points,
+                            DrawingStyle(layers=[2, 0], title=title))
     axes = np.array(figure.axes).reshape(3, 2)
     assert [axis.get_ylabel()
             for axis in axes[:, 0]] == ['frames', 'block 2', 'block 0']
     assert axes[1, 0].lines[0].get_xydata()[0].tolist() == [5.25, 5.25]
     assert axes[2, 0].lines[0].get_xydata()[0].tolist() == [3.5, 3.5]
     assert title in figure.get_suptitle().replace('\n', '')
-    plain = draw_alignment(frames, points, layers=[2, 0])
+    plain = draw_alignment(frames, points, DrawingStyle(layers=[2, 0]))
     assert figure.get_size_inches()[1] > plain.get_size_inches()[1]
     figure.draw_without_rendering()
 
@@ -70,13 +72,13 @@ def test_blocks_keep_their_numbers():
     points[:, 0, 0, 0] = [-1, 0, 1]
     cosines = np.array([[0.1], [0.4], [0.7]])
     for layers, expected in ((None, [1, 4, 7]), ([7, 1], [7, 1])):
-        chosen = dict(layers=layers, blocks=(1, 4, 7))
-        axes = draw_alignment(frames, points, **chosen).axes[2::2]
+        style = DrawingStyle(layers=layers, blocks=(1, 4, 7))
+        axes = draw_alignment(frames, points, style).axes[2::2]
         assert [axis.get_ylabel()
                 for axis in axes] == [f'block {x}' for x in expected]
         assert [axis.lines[0].get_xdata()[0]
                 for axis in axes] == [(x - 1) / 6 * 7 for x in expected]
-        axes = draw_pairs(frames, points, cosines, **chosen).axes
+        axes = draw_pairs(frames, points, cosines, style).axes
         assert [axis.get_ylabel()
                 for axis in axes] == [f'block {x}' for x in expected]
         assert [axis.lines[0].get_xdata()[0]
@@ -94,10 +96,8 @@ def draw_titled_pairs(layers, frames, title):
     """Pairs in their widest form."""
     return draw_pairs(
         np.zeros((frames, 16, 16, 3), np.uint8),
-        np.zeros((layers, frames - 1, 2, 2)),
-        -np.ones((layers, frames - 1)),
-        patch_size=4,
-        title=title)
+        np.zeros((layers, frames - 1, 2, 2)), -np.ones((layers, frames - 1)),
+        DrawingStyle(4, title=title))
 
 
 @pytest.mark.parametrize('layers, frames', [(1, 2), (1, 8), (4, 16)])
@@ -125,7 +125,8 @@ def test_other_target_and_several_points():
     points = np.zeros((1, 3, 2, 2, 2))
     points[:, :, :, 1] = (0.75, -0.75)
     points[0, 2, 1, 0] = (-0.75, 0.75)
-    axes = draw_alignment(frames, points, target='middle').axes[4:]
+    style = DrawingStyle(pairs=Pairs('middle'))
+    axes = draw_alignment(frames, points, style).axes[4:]
     drawn = [[(line.get_marker(), len(line.get_xydata()))
               for line in axis.lines] for axis in axes]
     assert drawn == [[('o', 2)], [('o', 2)], [('x', 2), ('x', 2), ('o', 2)],
@@ -136,7 +137,7 @@ def test_other_target_and_several_points():
             assert (shown(axes[t])[place] == frames[t, 0, 0]).all()
         assert (shown(axes[t])[8, 8] == frames[t, 0, 0] // 4).all()
     assert (shown(axes[3])[4, 4] < 60).all()
-    axes = draw_pairs(frames, points, np.zeros((1, 3)), target='middle').axes
+    axes = draw_pairs(frames, points, np.zeros((1, 3)), style).axes
     assert [axis.get_title()
             for axis in axes] == ['t = 0, 2', 't = 1, 2', 't = 2, 3']
     assert [[shown(axis)[1, x].max() for x in (7, 17)]
@@ -151,8 +152,8 @@ def test_draw_pairs():
     points[2, 0] = [(-1, -1), (1, 1)]
     points[2, 1] = [(1, -1), (-1, 1)]
     similarities = np.array([[0, 0], [0, 0], [0.125, -0.5]])
-    figure = draw_pairs(
-        frames, points, similarities, 0., 9., layers=[2, 1], patch_size=2)
+    figure = draw_pairs(frames, points, similarities,
+                        DrawingStyle(2, 0., 9., layers=[2, 1]))
     axes = np.array(figure.axes).reshape(2, 2)
     assert [axis.get_ylabel() for axis in axes[:, 0]] == ['block 2', 'block 1']
     assert [axis.get_title() for axis in axes[0]] == ['t = 0, 1', 't = 1, 2']

@@ -4,30 +4,16 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from tiny import tiny_backbone
 
-from mmaction.registry import MODELS
-from projects.ila.visualization import draw_attention, record_token_attention
+from projects.ila.visualization import (DrawingStyle, draw_attention,
+                                        record_token_attention)
 
 
-def build(temporal=dict(type='TokenAlignment'), num_layers=2, **kwargs):
-    torch.manual_seed(0)
-    model = MODELS.build(
-        dict(
-            type='ILAVisionTransformer',
-            arch=dict(
-                embed_dims=24,
-                num_layers=num_layers,
-                num_heads=3,
-                feedforward_channels=32,
-                patch_size=8,
-                out_channels=16),
-            img_size=16,
-            form=form,
-            **kwargs))
-    model.eval()
-    model.init_weights()
-    for layer in model.layers:  # Otherwise all tokens are attended alike.
-        layer.attn.qkv.weight.data *= 10
+def build(**kwargs):
+    model = tiny_backbone(**kwargs)
+    for block in model.image.blocks:  # Otherwise all are attended alike.
+        block.attn.qkv.weight.data *= 10
     return model
 
 
@@ -55,22 +41,22 @@ def attention_by_loop(tokens, layer):
 def test_attention_equals_a_loop():
     model = build()
     inputs, mutual = [], []
-    for layer in model.layers:
-        layer.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
-        layer.alignment.register_forward_hook(
-            lambda _, args, output: mutual.append(output[0].flatten(0, 1)))
+    for block, module in zip(model.image.blocks, model.temporal.values()):
+        block.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
+        module.register_forward_hook(
+            lambda _, args, change: mutual.append(change.token.flatten(0, 1)))
     video = torch.rand(2, 3, 3, 16, 16)
     with record_token_attention(model) as attentions:
         model(video)
     assert len(attentions) == 2
-    for layer, x, token, found in zip(model.layers, inputs, mutual,
+    for block, x, token, found in zip(model.image.blocks, inputs, mutual,
                                       attentions):
         assert found.received.shape == (6, 1 + 4)
         assert found.paid.shape == (6, 1 + 4 + 1)
         assert found.paid.std() > 0.02
         for frame in range(6):
-            expected = attention_by_loop(
-                torch.cat([x[frame], token[frame, None]]), layer)
+            assert torch.equal(x[frame, -1], token[frame])
+            expected = attention_by_loop(x[frame], block)
             np.testing.assert_allclose(
                 found.received[frame], expected[:-1, -1], atol=1e-5)
             np.testing.assert_allclose(
@@ -78,32 +64,32 @@ def test_attention_equals_a_loop():
         torch.testing.assert_close(found.paid.sum(-1), torch.ones(6))
 
     model(video)
-    assert len(attentions) == 2  # behind the context
+    assert len(attentions) == 2  # after the context
 
 
 @torch.no_grad()
 def test_only_blocks_with_a_token_are_recorded():
-    model = build(num_layers=3, layers=[0, 2], share_predictor=True)
-    tokens = {}
-    for number, layer in enumerate(model.layers):
-        layer.attn.register_forward_pre_hook(
+    model = build(num_layers=3, layers=[0, 2])
+    blocks, tokens = model.image.blocks, {}
+    for number, block in enumerate(blocks):
+        block.attn.register_forward_pre_hook(
             lambda _, args, number=number: tokens.update({number: args[0]}))
     with record_token_attention(model) as attentions:
         model(torch.rand(1, 3, 2, 16, 16))
     assert [tokens[number].shape[1] for number in range(3)] == [6, 5, 6]
     assert len(attentions) == 2
     for number, found in zip((0, 2), attentions):
-        layer = model.layers[number]
-        scores = layer.attn.qkv(tokens[number]).unflatten(-1, (3, 3, 8))
+        scores = blocks[number].attn.qkv(tokens[number]).unflatten(
+            -1, (3, 3, 8))
         query, key, _ = scores.double().unbind(2)
         weights = torch.einsum('nqhc,nkhc->nhqk', query, key) / 8**0.5
         weights = weights.softmax(-1).mean(1)
         torch.testing.assert_close(found.paid, weights[:, -1].float())
 
 
-def test_released_form_has_no_token():
-    with pytest.raises(ValueError, match="form 'released' has no mutual"):
-        with record_token_attention(build('released')):
+def test_released_alignment_has_no_token():
+    with pytest.raises(ValueError, match='ReleasedAlignment has no mutual'):
+        with record_token_attention(build(temporal='ReleasedAlignment')):
             pass
 
 
@@ -114,7 +100,8 @@ def test_draw_attention(with_self):
     attention = np.random.default_rng(0).random((3, 2, 1 + 6 + with_self))
     attention[2, :, 0] = [0.5, 0.0321]
     attention[2, :, 7:] = 0.25
-    figure = draw_attention(frames, attention, 4, layers=[2, 0], title='a')
+    figure = draw_attention(frames, attention,
+                            DrawingStyle(4, layers=[2, 0], title='a'))
     axes = np.array(figure.axes).reshape(2, 2)
     assert [axis.get_ylabel() for axis in axes[:, 0]] == ['block 2', 'block 0']
     own = ', self 25.00%' if with_self else ''
@@ -141,16 +128,13 @@ def test_attention_of_numbered_blocks():
     attention = np.zeros((2, 1, 5))
     attention[1] = 0.25
     axis, = draw_attention(
-        np.zeros((1, 8, 8, 3), np.uint8),
-        attention,
-        4,
-        layers=[5],
-        blocks=(2, 5)).axes
+        np.zeros((1, 8, 8, 3), np.uint8), attention,
+        DrawingStyle(4, layers=[5], blocks=(2, 5))).axes
     assert axis.get_ylabel() == 'block 5'
     assert axis.get_xlabel() == 'class 25.00%'
 
 
 def test_attention_of_zero_can_be_drawn():
     figure = draw_attention(
-        np.zeros((2, 8, 8, 3), np.uint8), np.zeros((1, 2, 5)), 4)
+        np.zeros((2, 8, 8, 3), np.uint8), np.zeros((1, 2, 5)), DrawingStyle(4))
     figure.draw_without_rendering()

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from projects.ila.visualization import draw_overlay
+from projects.ila.visualization import DrawingStyle, draw_overlay
 
 GREEN = np.array([0, 200, 0])
 
@@ -19,7 +19,7 @@ def test_masked_pixels_are_darker():
     points[1] = 1.
     # All but the outermost of 2 x 2 patches is masked.
     pictures = draw_overlay(
-        frames, points, 0., 9., layers=[1], patch_size=32, title='a.mp4')
+        frames, points, DrawingStyle(32, 0., 9., layers=[1], title='a.mp4'))
     assert pictures.shape[0] == 3 and pictures.dtype == np.uint8
     assert all(x.shape == pictures[0].shape for x in pictures)
     for picture in pictures:
@@ -38,20 +38,22 @@ def test_blocks_keep_their_numbers():
     frames = np.tile(GREEN.astype(np.uint8), (2, 32, 32, 1))
     points = np.zeros((6, 1, 2, 2))
     points[2], points[5] = -1., 1.
-    expected = draw_overlay(frames, points, layers=[2, 5])
+    expected = draw_overlay(frames, points, DrawingStyle(layers=[2, 5]))
     some = points[[2, 5]]
-    pictures = draw_overlay(frames, some, blocks=(2, 5))
+    pictures = draw_overlay(frames, some, DrawingStyle(blocks=(2, 5)))
     assert np.array_equal(pictures, expected)
     assert not np.array_equal(draw_overlay(frames, some), expected)
-    pictures = draw_overlay(frames, some, layers=[5], blocks=(2, 5))
-    assert np.array_equal(pictures, draw_overlay(frames, points, layers=[5]))
+    pictures = draw_overlay(frames, some,
+                            DrawingStyle(layers=[5], blocks=(2, 5)))
+    assert np.array_equal(
+        pictures, draw_overlay(frames, points, DrawingStyle(layers=[5])))
 
 
 @pytest.mark.parametrize('layers', [1, 12, 24])
 def test_all_blocks_fit_on_a_screen(layers):
     frames = np.tile(GREEN.astype(np.uint8), (2, 16, 16, 1))
     points = np.zeros((layers, 1, 2, 2))
-    first, second = draw_overlay(frames, points, patch_size=4)
+    first, second = draw_overlay(frames, points, DrawingStyle(4))
     height, width = first.shape[:2]
     assert height < width < 1300
     # They differ by the number of the frame and by the markers alone.
@@ -60,7 +62,7 @@ def test_all_blocks_fit_on_a_screen(layers):
 
 def test_any_shape_of_frames():
     frames = np.zeros((2, 16, 48, 3), np.uint8)
-    wide = draw_overlay(frames, np.zeros((1, 1, 2, 2)), patch_size=4)
+    wide = draw_overlay(frames, np.zeros((1, 1, 2, 2)), DrawingStyle(4))
     high = draw_overlay(
-        frames.transpose(0, 2, 1, 3), np.zeros((1, 1, 2, 2)), patch_size=4)
+        frames.transpose(0, 2, 1, 3), np.zeros((1, 1, 2, 2)), DrawingStyle(4))
     assert wide.shape[1] < high.shape[1] and wide.shape[2] == high.shape[2]

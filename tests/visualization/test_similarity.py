@@ -1,33 +1,9 @@
 import numpy as np
 import pytest
 import torch
+from tiny import TEMPORAL, tiny_backbone
 
-from mmaction.registry import MODELS
 from projects.ila.visualization import record_similarities
-
-
-def build(form, temporal_layers=None, **alignment):
-    torch.manual_seed(0)
-    model = MODELS.build(
-        dict(
-            type='ILAVisionTransformer',
-            arch=dict(
-                embed_dims=32,
-                num_layers=2,
-                num_heads=2,
-                feedforward_channels=64,
-                patch_size=8,
-                out_channels=16),
-            img_size=32,
-            form=form,
-            temporal_layers=temporal_layers,
-            alignment=alignment))
-    model.eval()
-    model.init_weights()
-    # Otherwise all points are at the centre.
-    for layer in model.aligned_layers:
-        layer.alignment.predictor.point[-1].weight.data *= 50
-    return model
 
 
 def cosine_by_loop(patches, points, radius, slope):
@@ -47,13 +23,13 @@ def cosine_by_loop(patches, points, radius, slope):
     return means[0] @ means[1] / np.prod(np.linalg.norm(means, axis=1))
 
 
-@pytest.mark.parametrize('form', ['token', 'released'])
+@pytest.mark.parametrize('temporal', TEMPORAL)
 @torch.no_grad()
-def test_similarities_equal_a_loop_and_the_loss(form):
-    model = build(form, radius=0.3, slope=2.)
+def test_similarities_equal_a_loop_and_the_loss(temporal):
+    model = tiny_backbone(temporal, radius=0.3, slope=2.)
     inputs = []
-    for layer in model.layers:
-        layer.alignment.register_forward_pre_hook(
+    for alignment in model.alignments:
+        alignment.register_forward_pre_hook(
             lambda _, args: inputs.append(args[0].double().numpy()))
     video = torch.rand(2, 3, 4, 32, 40)
     with record_similarities(model) as similarities:
@@ -74,7 +50,7 @@ def test_similarities_equal_a_loop_and_the_loss(form):
 @pytest.mark.parametrize('target', ['first', 'middle'])
 @torch.no_grad()
 def test_similarities_of_other_targets_and_points_give_the_loss(target):
-    model = build('token', target=target, num_points=3)
+    model = tiny_backbone(target=target, num_points=3)
     with record_similarities(model) as similarities:
         features = model(torch.rand(2, 3, 4, 32, 40))
     for layer, found in enumerate(similarities):
@@ -83,10 +59,10 @@ def test_similarities_of_other_targets_and_points_give_the_loss(target):
                                    features.align_loss[layer])
 
 
-@pytest.mark.parametrize('form', ['token', 'released'])
+@pytest.mark.parametrize('temporal', TEMPORAL)
 @torch.no_grad()
-def test_blocks_that_align_nothing_have_no_similarities(form):
-    model = build(form, layers=[1])
+def test_blocks_that_align_nothing_have_no_similarities(temporal):
+    model = tiny_backbone(temporal, layers=[1])
     with record_similarities(model) as similarities:
         features = model(torch.rand(2, 3, 4, 32, 40))
     found, = similarities
@@ -94,8 +70,8 @@ def test_blocks_that_align_nothing_have_no_similarities(form):
 
 
 @torch.no_grad()
-def test_nothing_is_recorded_behind_the_context():
-    model = build('token')
+def test_nothing_is_recorded_after_the_context():
+    model = tiny_backbone()
     video = torch.rand(1, 3, 2, 32, 32)
     with record_similarities(model) as similarities:
         model(video, with_loss=False)

@@ -36,8 +36,7 @@ def is_option(value: str) -> bool:
         return False
 
 
-def print_commands(files: List[str], prefixes: Sequence[str],
-                   num_classes: int) -> None:
+def print_commands(files: List[str], prefixes: Sequence[str]) -> None:
     """Print how to check the data set and how to train on it."""
     train, val, class_names = files
     check = [
@@ -48,14 +47,11 @@ def print_commands(files: List[str], prefixes: Sequence[str],
         ROOT / 'tools/train.py', ROOT / 'configs/ila_vitb16_custom.py',
         '--cfg-options', f'model.cls_head.class_names={class_names}'
     ]
-    blending = 'model.data_preprocessor.blending.augments'
-    train += [f'{blending}.{x}.num_classes={num_classes}' for x in (0, 1)]
     for split, part in (('train', 0), ('val', 1), ('test', 1)):
         dataset = f'{split}_dataloader.dataset'
         train += [
             f'{dataset}.ann_file={files[part]}',
-            f'{dataset}.data_prefix.video={prefixes[part]}',
-            f'{dataset}.num_classes={num_classes}'
+            f'{dataset}.data_prefix.video={prefixes[part]}'
         ]
     commands = [check]
     if all(map(is_option, [*files, *prefixes])):
@@ -73,7 +69,7 @@ def print_commands(files: List[str], prefixes: Sequence[str],
         print(' '.join(words))
     print('The training starts from checkpoints/ViT-B-16.pt, or load_from='
           'FILE. Where left and\nright are different classes, add '
-          'train_dataloader.dataset.pipeline.6.flip_ratio=0')
+          'train_dataloader.dataset.mirror=False')
 
 
 def parse_args() -> argparse.Namespace:
@@ -176,7 +172,7 @@ def main() -> None:
     if all(map(str.isdecimal, names)):
         print('give --class-names to train a text head: now they are numbers')
     print(f"written: {', '.join(files)}", end='\n\n')
-    print_commands(files, prefixes, len(names))
+    print_commands(files, prefixes)
 
 
 if __name__ == '__main__':

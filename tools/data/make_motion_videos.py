@@ -33,7 +33,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    from projects.ila.datasets.motion_videos import make_dataset
+    from projects.ila.datasets.motion import make_dataset
     try:
         make_dataset(args.root, args.train, args.val, args.seed, args.frames,
                      args.size, args.workers, args.level)

@@ -1,17 +1,26 @@
 _base_ = ['kinetics400_16f.py']
 
 crop_size = 336
+larger = dict(Resize=dict(scale=(-1, 384)))
+train_sizes = dict(MultiScaleCrop=dict(input_size=crop_size), **larger)
+val_sizes = dict(CenterCrop=dict(crop_size=crop_size), **larger)
+test_sizes = dict(
+    Resize=dict(scale=(-1, crop_size)), ThreeCrop=dict(crop_size=crop_size))
 
-train_pipeline = _base_.train_pipeline
-train_pipeline[3].scale = (-1, 384)
-train_pipeline[4].input_size = crop_size
-train_pipeline[5].scale = (crop_size, crop_size)
-val_pipeline = _base_.val_pipeline
-val_pipeline[3].scale = (-1, 384)
-val_pipeline[4].crop_size = crop_size
-test_pipeline = _base_.test_pipeline
-test_pipeline[3].scale = (-1, crop_size)
-test_pipeline[4].crop_size = crop_size
+train_pipeline = [
+    # The second Resize brings what was cropped to one size.
+    dict(step, scale=(crop_size, crop_size)) if 'keep_ratio' in step else dict(
+        step, **train_sizes.get(step['type'], {}))
+    for step in _base_.train_pipeline
+]
+val_pipeline = [
+    dict(step, **val_sizes.get(step['type'], {}))
+    for step in _base_.val_pipeline
+]
+test_pipeline = [
+    dict(step, **test_sizes.get(step['type'], {}))
+    for step in _base_.test_pipeline
+]
 
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=val_pipeline))

@@ -67,7 +67,6 @@ train_dataloader = dict(
         type='ILAVideoDataset',
         ann_file=data_root + 'kinetics400_train_list_videos.txt',
         data_prefix=dict(video=data_root + 'videos_train'),
-        num_classes=400,
         pipeline=train_pipeline))
 val_dataloader = dict(
     batch_size=8,
@@ -78,7 +77,6 @@ val_dataloader = dict(
         type='ILAVideoDataset',
         ann_file=data_root + 'kinetics400_val_list_videos.txt',
         data_prefix=dict(video=data_root + 'videos_val'),
-        num_classes=400,
         test_mode=True,
         pipeline=val_pipeline))
 test_dataloader = dict(
@@ -90,7 +88,6 @@ test_dataloader = dict(
         type='ILAVideoDataset',
         ann_file=data_root + 'kinetics400_val_list_videos.txt',
         data_prefix=dict(video=data_root + 'videos_val'),
-        num_classes=400,
         test_mode=True,
         pipeline=test_pipeline))
 

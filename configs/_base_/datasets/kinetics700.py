@@ -5,11 +5,9 @@ data_root = 'data/kinetics700/'
 train_dataloader = dict(
     dataset=dict(
         ann_file=data_root + 'kinetics700_train_list_videos.txt',
-        data_prefix=dict(video=data_root + 'videos_train'),
-        num_classes=700))
+        data_prefix=dict(video=data_root + 'videos_train')))
 val_dataloader = dict(
     dataset=dict(
         ann_file=data_root + 'kinetics700_val_list_videos.txt',
-        data_prefix=dict(video=data_root + 'videos_val'),
-        num_classes=700))
+        data_prefix=dict(video=data_root + 'videos_val')))
 test_dataloader = val_dataloader

@@ -2,12 +2,11 @@ _base_ = ['sthv2.py']
 
 num_frames = 16
 
-train_pipeline = _base_.train_pipeline
-train_pipeline[1].clip_len = num_frames
-val_pipeline = _base_.val_pipeline
-val_pipeline[1].clip_len = num_frames
-test_pipeline = _base_.test_pipeline
-test_pipeline[1].clip_len = num_frames
+train_pipeline, val_pipeline, test_pipeline = [[
+    dict(step, clip_len=num_frames)
+    if step['type'] == 'UniformSample' else step for step in pipeline
+] for pipeline in (_base_.train_pipeline, _base_.val_pipeline,
+                   _base_.test_pipeline)]
 
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=val_pipeline))

@@ -1,5 +1,3 @@
-num_classes = 400
-
 model = dict(
     type='ILARecognizer',
     backbone=dict(
@@ -27,7 +25,7 @@ model = dict(
         blending=dict(
             type='RandomBatchAugment',
             augments=[
-                dict(type='MixupBlending', num_classes=num_classes, alpha=0.8),
-                dict(type='CutmixBlending', num_classes=num_classes, alpha=1.)
+                dict(type='MixupBlending', alpha=0.8),
+                dict(type='CutmixBlending', alpha=1.)
             ],
             probs=[0.5, 0.5])))

@@ -1,6 +1,7 @@
+from .clip_reader import split_windows
 from .conversion import (ConversionReport, clip_to_ila, ila_to_released,
                          released_to_ila)
-from .inferencer import ILAInferencer, find_videos, split_windows
+from .inferencer import ILAInferencer, find_videos
 from .loading import fit_config, load_recognizer
 from .released import load_released, released_arrays
 

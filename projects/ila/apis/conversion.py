@@ -70,7 +70,7 @@ def _check(model: nn.Module, weights: StateDict, path: str) -> None:
 
 def _describe(model: nn.Module, model_cfg: ConfigDict, weights: StateDict,
               path: str) -> dict:
-    """Make the block of metadata that a converted checkpoint carries."""
+    """Make the metadata of a converted checkpoint."""
     digest = hashlib.sha256()
     with local_copy(path) as local, open(local, 'rb') as file:
         for block in iter(lambda: file.read(1 << 20), b''):
@@ -100,8 +100,7 @@ def clip_to_ila(model_cfg: ConfigDict,
 
     Returns:
         tuple[dict, ConversionReport]: A checkpoint with CLIP's part of the
-        model as ``state_dict``; the report, in which ILA's own parts are
-        missing.
+        model; the report, in which ILA's own parts are missing.
 
     Raises:
         ValueError: The file is damaged, no CLIP or one of another size.
@@ -130,14 +129,8 @@ def released_to_ila(model_cfg: ConfigDict,
                     path: str) -> Tuple[dict, ConversionReport]:
     """Turn a checkpoint of the released ILA into one of this project.
 
-    Args:
-        model_cfg (ConfigDict): Config of an ``ILARecognizer`` with
-            ``ReleasedAlignment``.
-        path (str): The released checkpoint.
-
-    Returns:
-        tuple[dict, ConversionReport]: A checkpoint, with the features of the
-        class names where the model has a text head; the report.
+    The config is one with ``ReleasedAlignment``. The checkpoint holds the
+    features of the class names where the model has a text head.
 
     Raises:
         ValueError: The file is damaged or not of the model's sizes, frames,
@@ -163,14 +156,8 @@ def ila_to_released(model_cfg: ConfigDict,
                     path: str) -> Tuple[dict, ConversionReport]:
     """Turn a checkpoint of this project into one of the released ILA.
 
-    Args:
-        model_cfg (ConfigDict): Config of an ``ILARecognizer`` with
-            ``ReleasedAlignment`` and the released code's predictor.
-        path (str): The checkpoint.
-
-    Returns:
-        tuple[dict, ConversionReport]: A checkpoint with the weights as entry
-        ``model``; the report.
+    The config is one with ``ReleasedAlignment`` and the released code's
+    predictor. The weights become the entry ``model``.
 
     Raises:
         ValueError: The file is damaged or not of the model, or the released

@@ -1,9 +1,9 @@
 """Recognizers as files that need neither this project nor MMAction2.
 
 Such a file takes uint8 RGB clips ``clips`` (B, 3, T, H, W) and gives their
-``logits`` (B, num_classes), for batches of any size. The normalisation is
-inside, and so are the features of the class names' texts. What is known about
-the model is in the metadata, as JSON under the name ``ila``.
+``logits`` (B, num_classes), for batches of any size. Normalisation and the
+features of the class names' texts are inside. The metadata describe the
+model, as JSON under the name ``ila``.
 """
 import json
 import logging
@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from typing import Callable, Iterator, Tuple
 
 import torch
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
@@ -30,10 +30,7 @@ ONNX_PACKAGES = ('onnx', 'onnxscript', 'onnxruntime')
 
 
 class ClipClassifier(nn.Module):
-    """A recognizer from the pixels of a clip to its logits.
-
-    Args:
-        model (nn.Module): ``ILARecognizer`` for inference.
+    """An ``ILARecognizer`` for inference, from pixels to logits.
 
     Raises:
         ValueError: Its data preprocessor does not just normalise RGB.
@@ -53,10 +50,7 @@ class ClipClassifier(nn.Module):
         self.cls_head = model.cls_head
 
     def forward(self, clips: Tensor) -> Tensor:
-        """Classify clips.
-
-        Args:
-            clips (Tensor): uint8 RGB, ``(B, 3, T, H, W)``.
+        """Classify uint8 RGB clips, ``(B, 3, T, H, W)``.
 
         Returns:
             Tensor: Logits, ``(B, num_classes)``.
@@ -70,10 +64,7 @@ class ClipClassifier(nn.Module):
 def load_classifier(cfg: Config, path: str) -> Tuple[ClipClassifier, dict]:
     """Build a config's model with a checkpoint's weights, to be exported.
 
-    Args:
-        cfg (Config): Config of an ``ILARecognizer``. Compilation and bfloat16
-            are left out.
-        path (str): The checkpoint.
+    Compilation and bfloat16 are left out.
 
     Returns:
         tuple[ClipClassifier, dict]: The model and its metadata.
@@ -82,17 +73,14 @@ def load_classifier(cfg: Config, path: str) -> Tuple[ClipClassifier, dict]:
         ValueError: It is no ILA model, it has no neck, or the checkpoint is
             another one's.
     """
-    settings = cfg.get('model', {})
-    if settings.get('type') != 'ILARecognizer':
-        raise ValueError(f'{cfg.filename}: `model.type` is '
-                         f"{settings.get('type')}, not 'ILARecognizer'")
-    if not settings.get('neck'):
+    settings = cfg.get('model')
+    model = load_recognizer(
+        settings, path, deploy=True, compile=False, bf16=False, test_cfg=None)
+    if not model.with_neck:
         raise ValueError(f'{cfg.filename}: only a `model.neck` says how many '
                          'frames a clip has; a model without one cannot be '
                          'exported')
-    model = load_recognizer(
-        ConfigDict(settings, compile=False, bf16=False), path)
-    model.requires_grad_(False).backbone.switch_to_deploy()
+    model.requires_grad_(False)
     if isinstance(model.cls_head, ILATextHead):
         model.cls_head.text_features  # Kept from now on.
         model.cls_head.text_encoder = None
@@ -138,7 +126,7 @@ def trace(classifier: ClipClassifier, meta: dict) -> ExportedProgram:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Leave out what exporters tell of theirs: layouts, unfolded constants."""
+    """Leave out the exporters' own warnings."""
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
@@ -249,7 +237,7 @@ def load_exported(path: str) -> Tuple[Callable[[Tensor], Tensor], dict]:
             Runtime is missing.
     """
     if not os.path.isfile(path):
-        raise FileNotFoundError(f"exported file '{path}' does not exist; mend "
+        raise FileNotFoundError(f"exported file '{path}' does not exist; fix "
                                 'its path or export the model')
     load = _load_program
     # While it is written, its name has another ending.
@@ -275,7 +263,7 @@ def load_exported(path: str) -> Tuple[Callable[[Tensor], Tensor], dict]:
         if clips.shape[1:] != shape or clips.dtype != torch.uint8:
             raise ValueError(
                 f"exported file '{path}' takes uint8 clips of {shape}, got "
-                f'{clips.dtype} of {tuple(clips.shape[1:])}; mend the '
+                f'{clips.dtype} of {tuple(clips.shape[1:])}; fix the '
                 'pipeline or export the model for those')
         return function(clips.cpu())
 

@@ -1,50 +1,84 @@
-from mmengine.config import ConfigDict
+import warnings
+from pathlib import Path
+from typing import Optional
+
+from mmengine.config import Config, ConfigDict
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
 from mmaction.registry import MODELS
-from ..utils import naming_source
+from mmaction.utils import get_str_type
+from ..utils import check_device, naming_source
 from ..weights import (adopt_stem, check_all_weights, find_weights,
                        is_released_config)
+from ..weights.names import StateDict
+
+
+def find_config(name: str) -> Config:
+    """Load one of this project's configs by its name."""
+    package = Path(__file__).resolve().parents[2]
+    # A wheel has them in `.mim`, a clone beside the package.
+    for folder in (package / '.mim', package.parent):
+        path = folder / 'configs' / f'{name}.py'
+        if path.is_file():
+            return Config.fromfile(path)
+    raise ValueError(f"'{name}' is neither a config file nor the name of "
+                     "one of this project's; fix its path")
 
 
 def fit_config(model_cfg: ConfigDict, path: str) -> ConfigDict:
     """Take what a released checkpoint decides into the config of its model.
 
-    Args:
-        model_cfg (ConfigDict): Config of a recognizer.
-        path (str): The checkpoint. It is read only for the released form.
-
-    Returns:
-        ConfigDict: See :func:`adopt_stem`.
-
-    Raises:
-        ValueError: The file cannot be read.
+    Only that of ``ReleasedAlignment`` is read, see :func:`adopt_stem`; a
+    ValueError if it cannot be.
     """
     if not is_released_config(model_cfg):
         return model_cfg
-    checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
-    return adopt_stem(model_cfg, find_weights(checkpoint, path))
+    return adopt_stem(model_cfg, _read(path))
 
 
-def load_recognizer(model_cfg: ConfigDict, path: str) -> nn.Module:
-    """Build a recognizer with exactly the weights of a checkpoint.
+def load_recognizer(model_cfg: ConfigDict,
+                    path: Optional[str],
+                    device: str = 'cpu',
+                    deploy: bool = False,
+                    **settings) -> nn.Module:
+    """Build a recognizer for evaluation, with exactly a checkpoint's weights.
 
     Args:
         model_cfg (ConfigDict): Config of an ``ILARecognizer``.
-        path (str): The checkpoint, of this project or of the released code.
-
-    Returns:
-        nn.Module: The model in evaluation mode, on the CPU.
+        path (str, optional): The checkpoint, of this project or of the
+            released code. None, for trials, means random weights.
+        device (str): Where the model is going to be.
+        deploy (bool): Whether it is for inference only, see
+            :meth:`ILARecognizer.switch_to_deploy`.
+        **settings: Change the config, such as ``compile=False``.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It cannot be read, or is not a checkpoint of this model.
+        ValueError: It cannot be read or is not a checkpoint of this model,
+            the model is no ``ILARecognizer``, or there is no such device.
     """
+    kind = get_str_type((model_cfg or {}).get('type', 'missing'))
+    if not kind.endswith('ILARecognizer'):
+        raise ValueError(f"`model.type` of the config is '{kind}', not "
+                         "'ILARecognizer'; take a config of ILA")
+    check_device(device)
+    model_cfg = ConfigDict(model_cfg, **settings)
+    if path is None:
+        warnings.warn('the weights are random, and so are predictions')
+        model = MODELS.build(model_cfg)
+    else:
+        weights = _read(path)
+        model = MODELS.build(adopt_stem(model_cfg, weights))
+        check_all_weights(model, weights, path)
+        with naming_source(path):
+            model.load_state_dict(weights, strict=False)
+    model.eval().to(device)
+    if deploy:
+        model.switch_to_deploy()
+    return model
+
+
+def _read(path: str) -> StateDict:
     checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
-    weights = find_weights(checkpoint, path)
-    model = MODELS.build(adopt_stem(model_cfg, weights))
-    check_all_weights(model, weights, path)
-    with naming_source(path):
-        model.load_state_dict(weights, strict=False)
-    return model.eval()
+    return find_weights(checkpoint, path)

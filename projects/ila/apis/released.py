@@ -32,11 +32,6 @@ def load_released(
         class_names (str | Sequence[str], optional): Classes of the text head.
             Defaults to those of Kinetics-400.
 
-    Returns:
-        nn.Module: ``ILARecognizer`` in evaluation mode. Called with videos it
-        returns its arrays, see :meth:`ILARecognizer._forward` and
-        :func:`released_arrays`.
-
     Raises:
         ValueError: The weights are not of that variant.
     """
@@ -99,12 +94,10 @@ def released_arrays(model: nn.Module, video: Tensor) -> Dict[str, Tensor]:
         video (Tensor): Normalised videos, ``(B, T, 3, H, W)``.
 
     Returns:
-        dict[str, Tensor]: ``logits`` (B, num_classes), ``video`` (B, E),
-        ``points`` (layers, B, T - 1, 4), ``cos_loss`` (layers,); the last
-        ``video`` and ``cos_loss`` again as ``*_disturbed``, with the masks
-        that are used in training; for K400 also ``tokens`` (num_classes, 77)
-        and ``text`` (num_classes, E). The released SSv2 code classifies
-        within its multi-frame transformer, so there ``video`` is ``logits``.
+        dict[str, Tensor]: See :meth:`ILARecognizer._forward`; ``video`` and
+        ``cos_loss`` again as ``*_disturbed``, with the masks that are used in
+        training. The released SSv2 code classifies within its multi-frame
+        transformer, so there ``video`` is ``logits``.
     """
     arrays = model(video)
     disturbed = model(video, disturb=True)

@@ -1,6 +1,5 @@
 """What the lists and the folders of a data set hold."""
 import os
-import re
 from collections import defaultdict
 from contextlib import ExitStack
 from pathlib import Path
@@ -8,9 +7,7 @@ from typing import Dict, Iterable, List, NamedTuple, Optional, Tuple, Union
 
 from ..utils import read_lines, replacing
 from .ila_video_dataset import ILAVideoDataset
-
-VIDEO_SUFFIXES = ('.3gp', '.avi', '.flv', '.m4v', '.mkv', '.mov', '.mp4',
-                  '.mpeg', '.mpg', '.ogv', '.ts', '.webm', '.wmv')
+from .search import list_videos
 
 
 class Entry(NamedTuple):
@@ -45,10 +42,10 @@ def parse_list(lines: Iterable[str],
     Args:
         lines (Iterable[str]): The lines; empty ones are skipped.
         source (str): The list's name.
-        prefix (str): Folder that the paths are relative to. Defaults to ''.
+        prefix (str): Folder that the paths are relative to.
         num_classes (int, optional): What the labels are less than.
         multi_class (bool): Whether videos may have several labels, which are
-            a tuple then. Defaults to False.
+            a tuple then.
 
     Returns:
         tuple: The videos and the wrong lines. Paths are normalised and have
@@ -67,7 +64,7 @@ def parse_list(lines: Iterable[str],
         try:
             info = dataset._parse_line(line, f'{source}:{number}')
         except ValueError as error:
-            # The place is told by the entry.
+            # The entry holds the place.
             reason = str(error).removeprefix(f'{source}:{number}: ')
             entry = Entry(source, number, '', None, line)
             problems.append(Problem('wrong line', entry, reason))
@@ -83,18 +80,10 @@ def parse_list(lines: Iterable[str],
 
 
 def read_list(source: str) -> List[str]:
-    """Read the lines of a list.
+    """Read the lines of a list; a ValueError if it is no text or empty.
 
-    Args:
-        source (str): The list.
-
-    Returns:
-        list[str]: The lines. Bytes that are not UTF-8 are surrogates, which
-        :func:`parse_list` takes in names of files that are there.
-
-    Raises:
-        ValueError: There is no such file, its encoding is not certain, or it
-            is empty.
+    Bytes that are not UTF-8 become surrogates, which :func:`parse_list` takes
+    in names of files that exist.
     """
     try:
         lines = read_lines(source, 'surrogateescape')
@@ -108,23 +97,15 @@ def read_list(source: str) -> List[str]:
 
 
 def read_folder(folder: str) -> List[Entry]:
-    """Make entries, without labels, of a folder's videos.
-
-    Args:
-        folder (str): See :func:`find_videos`, as the errors.
-    """
-    paths = [os.path.join(folder, path) for path in find_videos(folder)]
-    return [Entry(folder, 0, os.path.normpath(path), None) for path in paths]
+    """Make entries, without labels, of a folder's videos; see `list_videos`."""
+    return [Entry(folder, 0, path, None) for path in list_videos(folder)]
 
 
 def find_repeats(entries: Iterable[Entry],
                  contents: Dict[str, str]) -> List[Problem]:
     """Find entries of the same video.
 
-    Args:
-        entries (Iterable[Entry]): Videos of one or several lists or folders.
-        contents (dict[str, str]): What stands for the content of a file, by
-            path. Files that are not there equal no other.
+    ``contents`` stand for the content of files, by path.
 
     Returns:
         list[Problem]: Of kind ``'two labels'``, with all entries of a video
@@ -156,45 +137,6 @@ def find_repeats(entries: Iterable[Entry],
     return problems
 
 
-def natural_key(text: str) -> tuple:
-    """Sort key that takes digits as numbers: ``a2`` comes before ``a10``."""
-    parts = re.split(r'(\d+)', text)
-    # Words and numbers take turns, so that only like is compared with like.
-    return [int(x) if i % 2 else x for i, x in enumerate(parts)], text
-
-
-def find_videos(folder: Union[str, Path]) -> List[str]:
-    """Find the videos in a folder and all below, by the files' endings.
-
-    Hidden files and folders are left out, links are followed.
-
-    Args:
-        folder (str | Path): The folder.
-
-    Returns:
-        list[str]: Paths relative to ``folder``, in natural order.
-
-    Raises:
-        FileNotFoundError: There is no such folder.
-        ValueError: It holds no video.
-    """
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(f"folder '{folder}' does not exist; fix the "
-                                f'path, which is taken from {Path.cwd()}')
-    videos = []
-    for place, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if name[0] != '.']
-        videos += [
-            os.path.relpath(os.path.join(place, name), folder)
-            for name in files
-            if name[0] != '.' and name.lower().endswith(VIDEO_SUFFIXES)
-        ]
-    if not videos:
-        raise ValueError(f"folder '{folder}' holds no video; put files there "
-                         f"that end in {', '.join(VIDEO_SUFFIXES)}")
-    return sorted(videos, key=natural_key)
-
-
 def write_files(texts: Dict[str, str]) -> None:
     """Write text files, each as a whole, and none before all can be written.
 
@@ -213,5 +155,5 @@ def write_files(texts: Dict[str, str]) -> None:
                     text.encode('utf-8', 'surrogateescape'))
     except OSError as error:
         raise ValueError(
-            f"cannot write '{error.filename or path}': {error.strerror}; mend "
+            f"cannot write '{error.filename or path}': {error.strerror}; fix "
             'this or choose another place') from error

@@ -12,7 +12,8 @@ import numpy as np
 
 from ..models.text import load_class_names
 from ..utils import find_undecodable, read_text
-from .annotations import Entry, find_videos, natural_key
+from .annotations import Entry
+from .search import list_videos, natural_key
 
 SPLITS = ('train', 'val')
 
@@ -22,7 +23,7 @@ _PATHS = ('{path}', '{youtube_id}_{time_start:0>6}_{time_end:0>6}.mp4',
 
 
 def shorten(names: List[str]) -> str:
-    """Join some names and tell how many more there are."""
+    """Join some names, and say how many more there are."""
     more = f' and {len(names) - 5} more' if len(names) > 5 else ''
     return ', '.join(map(repr, names[:5])) + more
 
@@ -30,12 +31,7 @@ def shorten(names: List[str]) -> str:
 def read_class_folders(folder: str) -> List[Entry]:
     """Find the videos of a folder that has a folder per class.
 
-    Args:
-        folder (str): The folder. Other files than videos do not count.
-
-    Returns:
-        list[Entry]: Videos; their labels are the folders' names with blanks
-        for underscores.
+    Labels are the folders' names with blanks for underscores.
 
     Raises:
         FileNotFoundError: There is no such folder.
@@ -43,13 +39,13 @@ def read_class_folders(folder: str) -> List[Entry]:
             class's folder, or two folders are of one name.
     """
     entries = []
-    for path in find_videos(folder):
-        name, _, rest = path.partition(os.sep)
+    for path in list_videos(folder):
+        name, _, rest = os.path.relpath(path, folder).partition(os.sep)
         if not rest or os.sep in rest:
-            raise ValueError(f"'{os.path.join(folder, path)}' does not lie in "
-                             f"a class's folder directly in '{folder}'; move "
-                             'it, or give --annotations')
-        entries.append(Entry(folder, 0, os.path.join(folder, path), name))
+            raise ValueError(f"'{path}' does not lie in a class's folder "
+                             f"directly in '{folder}'; move it, or give "
+                             '--annotations')
+        entries.append(Entry(folder, 0, path, name))
     used = {entry.label for entry in entries}
     folders = {x.name for x in Path(folder).iterdir() if x.is_dir()}
     empty = sorted(x for x in folders - used if x[0] != '.')
@@ -95,13 +91,13 @@ def _read_records(file: str) -> Iterator[Tuple[int, dict]]:
     if not isinstance(data, list) or any(type(x) is not dict for x in data):
         raise ValueError(
             f"'{file}' is neither a list of objects nor an object "
-            'of labels by path; mend it')
+            'of labels by path; fix it')
     yield from enumerate(data, 1)
 
 
 def read_annotations(file: str, path_format: Optional[str],
                      prefix: str) -> List[Entry]:
-    """Read videos and labels from a CSV or JSON file.
+    """Read videos and labels, which are names or digits, from CSV or JSON.
 
     Args:
         file (str): The file.
@@ -109,11 +105,8 @@ def read_annotations(file: str, path_format: Optional[str],
             entry. The first of ``_PATHS`` that fits by default.
         prefix (str): Folder that the paths are relative to.
 
-    Returns:
-        list[Entry]: Videos; their labels are names or digits.
-
     Raises:
-        ValueError: The file can not be read or an entry of it is wrong.
+        ValueError: The file cannot be read or an entry of it is wrong.
     """
     entries = []
     for number, record in _read_records(file):
@@ -133,7 +126,7 @@ def read_annotations(file: str, path_format: Optional[str],
             except (AttributeError, IndexError, TypeError,
                     ValueError) as error:
                 raise ValueError(
-                    f"--path '{path}': {error}; mend it") from error
+                    f"--path '{path}': {error}; fix it") from error
         else:
             raise ValueError(
                 f'{file}:{number}: there are only '
@@ -159,15 +152,8 @@ def read_annotations(file: str, path_format: Optional[str],
 def read_class_names(source: str) -> List[str]:
     """Read names of classes in the order of their labels.
 
-    Args:
-        source (str): What :func:`load_class_names` takes, or a JSON file with
-            an object of labels by name.
-
-    Returns:
-        list[str]: The names.
-
-    Raises:
-        ValueError: There is no such file, or it is wrong.
+    ``source`` is a JSON object of labels by name, or see
+    :func:`load_class_names`; a ValueError if it is wrong.
     """
     if not source.lower().endswith('.json'):
         return load_class_names(source)
@@ -192,9 +178,6 @@ def number_labels(entries: List[Entry], names: Optional[List[str]],
             default they are the labels in natural order.
         has_numbers (bool): Whether digits are numbers instead of names.
 
-    Returns:
-        tuple: The names, and the number of each label.
-
     Raises:
         ValueError: A label is unknown, or only some are numbers.
     """
@@ -203,7 +186,7 @@ def number_labels(entries: List[Entry], names: Optional[List[str]],
     if names is None and 0 < len(numbers) < len(labels):
         other = next(labels[x] for x in labels if x not in numbers)
         raise ValueError(f"{other.place}: label '{other.label}' is no number "
-                         f"from 0, as '{numbers[0]}' is; mend it or give "
+                         f"from 0, as '{numbers[0]}' is; fix it or give "
                          '--class-names')
     if names is None and numbers:
         names = [str(x) for x in range(len(set(map(int, numbers))))]
@@ -215,7 +198,7 @@ def number_labels(entries: List[Entry], names: Optional[List[str]],
     for label, entry in labels.items():
         if label not in index:
             raise ValueError(f"{entry.place}: label '{label}' is none of the "
-                             f'{len(names)} classes {shorten(names)}; mend it '
+                             f'{len(names)} classes {shorten(names)}; fix it '
                              'or --class-names')
     return names, index
 
@@ -224,10 +207,7 @@ def draw_split(entries: List[Entry], fraction: float,
                seed: int) -> Tuple[List[Entry], List[Entry]]:
     """Draw a fraction of each class, but leave one video on both sides.
 
-    Args:
-        entries (list[Entry]): Videos, at least two of each class.
-        fraction (float): What the second part gets.
-        seed (int): Seed of the draw.
+    ``entries`` hold at least two videos of each class.
 
     Returns:
         tuple: What is left of the videos, and what was drawn.
@@ -252,8 +232,8 @@ def check_counts(parts: List[List[Entry]], names: List[str],
     """Refuse classes with too few videos for a training and a validation.
 
     Args:
-        parts (list[list[Entry]]): Videos with the numbers of their classes:
-            those to be split, or those for training and for validation.
+        parts (list[list[Entry]]): Videos to be split, or those for training
+            and those for validation, with the numbers of their classes.
         names (list[str]): Names of the classes.
         may_be_unused (bool): Whether classes may have no video at all.
 

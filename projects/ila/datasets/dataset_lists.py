@@ -7,7 +7,8 @@ from typing import Iterable, List, Optional, Tuple
 from ..utils import split_lines
 from . import annotations
 from . import dataset_building as building
-from .annotations import Entry, natural_key
+from .annotations import Entry
+from .search import natural_key
 
 Part = Tuple[str, List[Entry]]
 

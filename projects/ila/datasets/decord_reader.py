@@ -20,7 +20,7 @@ class DecordReader:
 
     Args:
         content (bytes): The file.
-        num_threads (int): Threads to decode with. Defaults to 1.
+        num_threads (int): Threads to decode with.
 
     Raises:
         ValueError: Decord cannot read the file.

@@ -8,35 +8,14 @@ from typing import Iterable, List, Optional, Tuple
 
 import mmcv
 import numpy as np
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from ..utils import naming_source
-from .annotations import Entry, Problem, natural_key
+from .annotations import Entry, Problem
+from .search import select_files
 from .transforms.loading import check_num_frames
 
 # MMAction2's default.
 FRAME_TEMPLATE = 'img_{:05}.jpg'
-
-
-def select_files(folder: str,
-                 extensions: Tuple[str, ...] = IMG_EXTENSIONS,
-                 names: Optional[List[str]] = None) -> List[str]:
-    """Get the files of a folder with one of these endings.
-
-    Args:
-        folder (str): The folder.
-        extensions (tuple[str]): Endings in small letters. Defaults to those
-            of images.
-        names (list[str], optional): What the folder holds, where it is known.
-
-    Returns:
-        list[str]: Paths in natural order, without hidden files.
-    """
-    names = os.listdir(folder) if names is None else names
-    return [
-        os.path.join(folder, name) for name in sorted(names, key=natural_key)
-        if name.lower().endswith(extensions) and name[0] != '.'
-    ]
 
 
 def find_frames(folder: str, template: Optional[str] = None) -> List[str]:
@@ -79,29 +58,8 @@ def find_frames(folder: str, template: Optional[str] = None) -> List[str]:
     return [os.path.join(folder, template.format(x)) for x in numbers]
 
 
-def find_frame_folders(folder: str) -> List[str]:
-    """Find the folders with images in a folder, itself and all below.
-
-    Args:
-        folder (str): The folder.
-
-    Returns:
-        list[str]: Their paths in natural order, without hidden ones.
-    """
-    found = []
-    for place, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if name[0] != '.']
-        if select_files(place, names=names):
-            found.append(os.path.normpath(place))
-    return sorted(found, key=natural_key)
-
-
 class FrameFolder:
-    """A folder's frames, read when they are asked for.
-
-    Args:
-        folder (str): The folder.
-        template (str, optional): See :func:`find_frames`.
+    """A folder's frames, ``(H, W, 3)``, RGB, read when they are asked for.
 
     Raises:
         ValueError: There are fewer than 2 frames, or see
@@ -117,13 +75,7 @@ class FrameFolder:
         return len(self.files)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        """Read a frame.
-
-        Args:
-            index (int): Its number from 0.
-
-        Returns:
-            np.ndarray: RGB, ``(H, W, 3)``.
+        """Read a frame, by its number from 0.
 
         Raises:
             ValueError: The image cannot be read or has another size than
@@ -145,15 +97,9 @@ class FrameFolder:
 
 
 def is_frame_list(lines: Iterable[str], prefix: str = '') -> bool:
-    """Tell MMAction2's lists of folders of frames from those of videos.
+    """Whether a list is one of folders of frames, as of MMAction2.
 
-    Args:
-        lines (Iterable[str]): The lines.
-        prefix (str): Folder that the paths are relative to. Defaults to ''.
-
-    Returns:
-        bool: Whether in some line a folder is followed by two numbers or
-        more, that of its frames and its labels.
+    In some line a folder is followed by two numbers or more.
     """
     for line in lines:
         folder, *numbers = line.split() or ['']
@@ -172,14 +118,7 @@ def parse_frame_list(
         template: str = FRAME_TEMPLATE) -> Tuple[List[Entry], List[Problem]]:
     """Read the lines of a list as MMAction2's ``RawframeDataset`` does.
 
-    Args:
-        lines (Iterable[str]): The lines; empty ones are skipped.
-        source (str): The list's name.
-        prefix (str): Folder that the paths are relative to. Defaults to ''.
-        num_classes (int, optional): What the labels are less than.
-        multi_class (bool): Whether videos may have several labels, which are
-            a tuple then. Defaults to False.
-        template (str): See :func:`find_frames`.
+    The arguments are those of :func:`parse_list` and :func:`find_frames`.
 
     Returns:
         tuple: The folders of frames, and the lines that are wrong or say more
@@ -223,15 +162,7 @@ def parse_frame_list(
 def check_frames(folder: str,
                  template: Optional[str] = None,
                  min_frames: int = 2) -> str:
-    """Read all frames of a folder.
-
-    Args:
-        folder (str): The folder.
-        template (str, optional): See :func:`find_frames`.
-        min_frames (int): Number of frames that it needs. Defaults to 2.
-
-    Returns:
-        str: SHA-256 of the files.
+    """Read all frames of a folder, and return the SHA-256 of the files.
 
     Raises:
         ValueError: A frame cannot be read, or there are too few.

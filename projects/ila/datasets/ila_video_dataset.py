@@ -1,7 +1,7 @@
 import logging
 import math
 import os.path as osp
-from typing import List, Optional
+from typing import Callable, List, Optional, Union
 
 import torch
 from mmengine.logging import print_log
@@ -9,6 +9,7 @@ from torch.utils.data import get_worker_info
 
 from mmaction.datasets import VideoDataset
 from mmaction.registry import DATASETS
+from mmaction.utils import get_str_type
 from ..utils import find_undecodable, read_lines
 from .list_lines import split_line
 
@@ -19,23 +20,27 @@ _MAX_WORKERS = 256
 
 @DATASETS.register_module()
 class ILAVideoDataset(VideoDataset):
-    """Video dataset that names the file behind every failure.
+    """Video dataset that names the file of every failure.
 
     The annotation file has one line per video, a path and a label, or several
     with ``multi_class=True``. Labels are the last fields, so that paths may
     contain the delimiter. Empty lines are skipped. Labels are checked against
-    ``num_classes`` where it is given. The file is UTF-8, or UTF-16 with a
-    byte order mark; a path may have other bytes if there is such a file.
-    A sample's ``filename`` is among the meta information of its data sample.
+    ``num_classes``; this project's tools set it to the model's. The file is
+    UTF-8, or UTF-16 with a byte order mark; a path may have other bytes if
+    there is such a file. A sample's ``filename`` is among the meta information
+    of its data sample.
 
     Args:
-        *args: Arguments of MMAction2's ``VideoDataset``.
-        on_error (str): What happens in training if a video can not be loaded:
+        ann_file (str): The annotation file.
+        pipeline (list): Transforms or their configs.
+        mirror (bool): Whether the pipeline's ``Flip`` is kept. Set it to False
+            where left and right are different classes.
+        on_error (str): What happens in training if a video cannot be loaded:
             ``'raise'``, or ``'skip'``, which logs and counts it and takes
             another video, chosen at random, with its own label. Tests always
-            raise. Defaults to ``'raise'``.
+            raise.
         max_errors (int): How many failures one process skips before it
-            raises. Defaults to 100.
+            raises.
         **kwargs: Arguments of MMAction2's ``VideoDataset``.
 
     Raises:
@@ -47,18 +52,26 @@ class ILAVideoDataset(VideoDataset):
     """
 
     def __init__(self,
+                 ann_file: str,
+                 pipeline: List[Union[dict, Callable]],
                  *args,
+                 mirror: bool = True,
                  on_error: str = 'raise',
                  max_errors: int = 100,
                  **kwargs) -> None:
         if on_error not in ('raise', 'skip'):
             raise ValueError("on_error must be 'raise' or 'skip', got "
-                             f"'{on_error}'; mend it in the config")
+                             f"'{on_error}'; fix it in the config")
         self.on_error = on_error
         self.max_errors = max_errors
         self._errors = torch.zeros(_MAX_WORKERS, dtype=torch.int64)
         self._errors.share_memory_()
-        super().__init__(*args, **kwargs)
+        if not mirror:
+            pipeline = [
+                step for step in pipeline if not isinstance(step, dict)
+                or get_str_type(step['type']).split('.')[-1] != 'Flip'
+            ]
+        super().__init__(ann_file, pipeline, *args, **kwargs)
 
     def __setstate__(self, state: dict) -> None:
         self.__dict__.update(state)
@@ -70,11 +83,7 @@ class ILAVideoDataset(VideoDataset):
         return int(self._errors.sum())
 
     def load_data_list(self) -> List[dict]:
-        """Read and check the annotation file.
-
-        Returns:
-            list[dict]: ``filename`` and ``label`` of each video.
-        """
+        """Read and check the annotation file."""
         try:
             lines = read_lines(self.ann_file, 'surrogateescape')
         except FileNotFoundError as error:
@@ -113,8 +122,8 @@ class ILAVideoDataset(VideoDataset):
         for label in labels:
             if not 0 <= label < num_classes:
                 raise ValueError(f'{place}: label {label} is not in '
-                                 f'[0, {num_classes}); mend that line or '
-                                 '`num_classes` in the config')
+                                 f'[0, {num_classes}); fix that line or '
+                                 'the classes of the model')
         return dict(
             filename=osp.join(self.data_prefix['video'], path),
             label=labels if self.multi_class else labels[0])
@@ -143,21 +152,16 @@ class ILAVideoDataset(VideoDataset):
         if not osp.exists(folder or osp.curdir):
             raise FileNotFoundError(
                 f"data folder '{folder}' does not exist; put the videos there "
-                'or mend `data_prefix` in the config')
+                'or fix `data_prefix` in the config')
         raise FileNotFoundError(
             f"video '{filename}', the first of '{self.ann_file}', does not "
-            'exist; put it there, or mend the annotation file or '
+            'exist; put it there, or fix the annotation file or '
             '`data_prefix` in the config')
 
     def prepare_data(self, idx: int) -> Optional[dict]:
         """Load one video and run the pipeline on it.
 
-        Args:
-            idx (int): Index of the video.
-
-        Returns:
-            dict, optional: What the pipeline gives. None if the video is
-            skipped: then the dataset takes another one.
+        None stands for a video that is skipped: then the dataset takes another.
 
         Raises:
             RuntimeError: The pipeline failed. It carries nothing but a
@@ -186,7 +190,7 @@ class ILAVideoDataset(VideoDataset):
         if count > self.max_errors:
             raise RuntimeError(
                 f'{message}. More than `max_errors={self.max_errors}` videos '
-                'could not be loaded; mend them or raise that limit')
+                'could not be loaded; fix them or raise that limit')
         # Log files take no file names that are not UTF-8.
         message = message.encode(errors='backslashreplace').decode()
         print_log(

@@ -9,6 +9,7 @@ from mmengine.config import Config
 
 from . import annotations, frame_folders
 from .annotations import Entry, Problem
+from .search import search_folder
 
 
 def read_source(source: str,
@@ -31,7 +32,7 @@ def read_source(source: str,
         are folders of frames by their paths.
     """
     if os.path.isdir(source):
-        folders = frame_folders.find_frame_folders(source)
+        folders = search_folder(source).frame_folders
         try:
             return annotations.read_folder(source), [], {}
         except ValueError:  # There is no video.

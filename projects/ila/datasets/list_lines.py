@@ -12,7 +12,7 @@ def split_line(line: str, delimiter: str, multi_class: bool,
     """Split a line into the path of a video and its labels.
 
     The labels are the integers at the end of the line. The path may hold the
-    delimiter, and such integers too where its ending tells them from labels.
+    delimiter, and such integers too where its ending sets them apart.
 
     Args:
         line (str): The line.
@@ -20,9 +20,6 @@ def split_line(line: str, delimiter: str, multi_class: bool,
         multi_class (bool): Whether a video may have several labels.
         is_file (Callable): Whether there is a video of a path. It is asked
             only where the line can be read in more than one way.
-
-    Returns:
-        tuple[str, list[int]]: The path and one label or more.
 
     Raises:
         ValueError: The line holds no path and label, or can be read in more

@@ -38,12 +38,10 @@ def check_video(path: str,
 
     Args:
         path (str): The file.
-        min_frames (int): Number of frames that it needs. Defaults to 2, the
-            fewest that a training takes.
-        hashed (bool): Whether to tell the hash of its content. Defaults to
-            False.
+        min_frames (int): Number of frames that it needs.
+        hashed (bool): Whether to return the hash of its content.
         pipeline (Sequence[dict]): Configs of transforms, one of which opens
-            and one of which decodes it. Defaults to PyAV's.
+            and one of which decodes it.
 
     Returns:
         Result: Of kind ``'missing'``, ``'truncated'``, ``'too short'``,
@@ -80,16 +78,7 @@ def check_video(path: str,
 def check_frame_folder(path: str,
                        min_frames: int = 2,
                        template: Optional[str] = None) -> Result:
-    """Read all frames of a folder.
-
-    Args:
-        path (str): The folder.
-        min_frames (int): See :func:`check_video`.
-        template (str, optional): See :func:`find_frames`.
-
-    Returns:
-        Result: Of kind ``'unreadable'`` or none.
-    """
+    """Read all frames of a folder; the kind is ``'unreadable'`` or none."""
     try:
         return Result(content=check_frames(path, template, min_frames))
     except (OSError, ValueError) as error:
@@ -148,8 +137,8 @@ def check_videos(paths: Iterable[str],
     Args:
         paths (Iterable[str]): The files.
         min_frames (int): See :func:`check_video`.
-        workers (int): Number of processes. Defaults to 1.
-        timeout (float): Seconds that a file may take. Defaults to 120.
+        workers (int): Number of processes.
+        timeout (float): Seconds that a file may take.
         frames (dict[str, str | None], optional): The paths that are folders
             of frames, and their template, see :func:`find_frames`.
         pipeline (Sequence[dict]): See :func:`check_video`.

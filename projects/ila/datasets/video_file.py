@@ -38,11 +38,7 @@ class ShortVideoError(ValueError):
 
 
 def read_file(client: FileClient, filename: str) -> bytes:
-    """Read a video's file from any storage.
-
-    Args:
-        client (FileClient): Where the file is.
-        filename (str): Its path; ``.mp4`` is added where it has no ending.
+    """Read a video's file from any storage; ``.mp4`` is the default ending.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -101,9 +97,7 @@ def check_content(content: bytes) -> None:
 
 
 def open_container(content: bytes) -> av.container.InputContainer:
-    """Open a video by its content alone.
-
-    FFmpeg reads nothing but these bytes, whatever they say.
+    """Open a video by its content alone, whatever other files it names.
 
     Raises:
         ValueError: The file is truncated, or no container that is read.
@@ -124,7 +118,7 @@ def open_container(content: bytes) -> av.container.InputContainer:
 
 
 def explain(error: Exception) -> str:
-    """Describe an error of FFmpeg without its function's name."""
+    """Describe an error of FFmpeg."""
     return getattr(error, 'strerror', None) or str(error)
 
 
@@ -133,10 +127,7 @@ def demux(
 ) -> Tuple[av.VideoStream, List[av.Packet]]:
     """Read the compressed frames of the largest video stream.
 
-    Pictures of a cover are no video.
-
-    Returns:
-        tuple: The stream and its packets, in the order of decoding.
+    Pictures of a cover are no video. Packets are in the order of decoding.
 
     Raises:
         ValueError: There is no video stream that can be decoded, or its data
@@ -176,15 +167,10 @@ def demux(
 
 
 def declared_size(content: bytes) -> int:
-    """Read off a video's structure how long the file has to be.
+    """Read off a video's structure how many bytes the file has to have.
 
-    Args:
-        content (bytes): A file, whole or truncated.
-
-    Returns:
-        int: Bytes up to the end of the last part that the file itself
-        describes, 0 where it describes none. Files that end within a part
-        count the rest of it. More may follow.
+    It is 0 where the file describes no part of its own. More may follow than
+    is described.
     """
     if content[4:8] in _MP4_BOXES:
         return _mp4_size(content)

@@ -15,16 +15,11 @@ _MAX_KEPT = 2**28
 
 
 def choose_rate(header: Optional[float], frames: int, seconds: float) -> float:
-    """Choose between two frame rates of a video.
+    """Choose between the frame rate that a file states and the measured one.
 
-    Args:
-        header (float, optional): Frames per second that the file states.
-        frames (int): Number of frames.
-        seconds (float): Time from the first frame to the last; 0 if unknown.
-
-    Returns:
-        float: That of the header, unless the time stamps differ from it by
-        more than a tenth; 0 if there is neither.
+    ``seconds`` are those from the first frame to the last, 0 if unknown. The
+    header's holds unless the time stamps differ from it by more than a tenth;
+    0 stands for neither.
     """
     header = float(header or 0)
     if seconds <= 0 or frames < 2:
@@ -43,7 +38,7 @@ class VideoReader:
 
     Args:
         content (bytes): The file.
-        num_threads (int): Threads to decode with. Defaults to 1.
+        num_threads (int): Threads to decode with.
 
     Raises:
         ValueError: The file is damaged or not a video.
@@ -121,21 +116,16 @@ class VideoReader:
 
     @property
     def duration(self) -> float:
-        """float: Seconds, without decoding anything; 0 if unknown."""
+        """float: Seconds, without decoding; 0 if unknown."""
         if self._seconds:
             return self._seconds * (1 + 1 / (len(self._stamps) - 1))
         return len(self._packets) / float(self._rate or np.inf)
 
     def iter_frames(
             self, indices: Iterable[int]) -> Iterator[Tuple[int, np.ndarray]]:
-        """Decode frames.
+        """Decode frames, each of the indices once, from the first to the last.
 
-        Args:
-            indices (Iterable[int]): Their indices, in any order.
-
-        Yields:
-            tuple[int, np.ndarray]: Each index once, from the first frame to
-            the last, and its frame, ``(H, W, 3)``, uint8, RGB.
+        They are ``(H, W, 3)``, uint8, RGB.
 
         Raises:
             ValueError: A frame is damaged or missing.
@@ -270,14 +260,7 @@ class VideoReader:
 
 
 def orient(frame: av.VideoFrame) -> List[Tuple[str, str]]:
-    """Find how to turn and mirror a frame for display.
-
-    Args:
-        frame (VideoFrame): With or without a display matrix.
-
-    Returns:
-        list[tuple[str, str]]: FFmpeg's filters with their arguments.
-    """
+    """Find how FFmpeg's filters turn and mirror a frame for display."""
     for data in frame.side_data:
         if data.type.name == 'DISPLAYMATRIX':
             break

@@ -99,7 +99,7 @@ def serve(args: argparse.Namespace, folder: str) -> None:
             server_name='127.0.0.1',
             server_port=args.port,
             share=False,
-            # What goes wrong is shown to the one who can fix it.
+            # Errors are shown to those who can fix them.
             show_error=True,
             max_file_size=int(args.max_mb * 1e6),
             footer_links=[],

@@ -2,14 +2,14 @@ import os
 import shutil
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Dict, List, Sequence, Tuple
+from typing import Dict, Sequence, Tuple
 
 import gradio as gr
 
 from ..apis import ILAInferencer
 from ..datasets.video_reader import VideoReader
-from ..models.text import load_class_names
-from ..visualization import load_views, run_model, write_alignment
+from ..visualization import (DrawingStyle, load_views, run_model,
+                             write_alignment)
 
 # Only fonts that the machine has: nothing is fetched from elsewhere.
 THEME = gr.themes.Soft(
@@ -27,52 +27,25 @@ def check_size(path: str, max_mb: float) -> None:
 def check_length(path: str, max_seconds: float) -> None:
     """Refuse a video that is too long, before it is decoded.
 
-    Files that cannot be opened pass: what is wrong with them is the
-    inferencer's to tell.
+    Files that cannot be opened pass: the inferencer describes their fault.
     """
     try:
         seconds = VideoReader(Path(path).read_bytes()).duration
     except (OSError, ValueError):
         return
     if not seconds:
-        raise ValueError('the file does not tell how long the video is; '
+        raise ValueError('the file does not state how long the video is; '
                          'convert it to MP4')
     if seconds > max_seconds:
         raise ValueError(f'the video is {seconds:.1f} s long, more than the '
                          f'{max_seconds:g} s allowed; cut it')
 
 
-def can_take_classes(inferencer: ILAInferencer) -> bool:
-    """Tell whether a model can classify with other names than its own."""
-    head = inferencer.model.cls_head
-    return getattr(head, 'text_encoder', None) is not None
-
-
-def set_classes(inferencer: ILAInferencer, names: List[str]) -> None:
-    """Let a model with a text tower classify with other names.
-
-    Raises:
-        ValueError: Names are empty, repeated or fewer than 2.
-    """
-    names = load_class_names(names)
-    head = inferencer.model.cls_head
-    if len(names) < 2 and not head.multi_class:
-        raise ValueError('give 2 class names or more, separated by commas: '
-                         'the score of a class that has no rival is always 1')
-    if names == inferencer.classes:
-        return
-    weights = head.state_dict()
-    head.class_names, head.num_classes = names, len(names)
-    # Loading drops the features of other texts, which `weights` still names.
-    head.load_state_dict(weights)
-    inferencer.classes = names
-
-
 def classify(inferencer: ILAInferencer, path: str) -> Dict[str, float]:
     """Get the five most probable classes of a video, by their names.
 
     Raises:
-        ValueError: The video can not be classified.
+        ValueError: The video cannot be classified.
     """
     result = inferencer(path)
     for error in result['errors']:
@@ -97,7 +70,7 @@ def draw(inferencer: ILAInferencer, path: str,
     found = run_model(model, sample)
     title = Path(path).name.encode(errors='backslashreplace').decode()
     frames, pairs, overlay = write_alignment(
-        Path(folder), sample, found, model, title)
+        Path(folder), sample, found, DrawingStyle.of(model, title=title))
     return str(overlay), str(frames), str(pairs)
 
 
@@ -142,15 +115,15 @@ def build_page(inferencer: ILAInferencer,
             video passes through it at a time.
         folder (str): Gradio's folder of files, ``GRADIO_TEMP_DIR``.
         samples (Sequence[str]): Videos to choose from.
-        max_seconds (float): Longer videos are refused. Defaults to 60.
-        max_mb (float): So are larger files, in megabytes. Defaults to 100.
+        max_seconds (float): Longer videos are refused.
+        max_mb (float): So are larger files, in megabytes.
 
     Returns:
         gr.Blocks: The page, to be launched with :data:`THEME`.
     """
     own_classes = inferencer.classes
     files = SessionFiles(folder)
-    open_vocabulary = can_take_classes(inferencer)
+    open_vocabulary = inferencer.open_vocabulary
 
     def keep(path: str, request: gr.Request) -> str:
         """Take an upload into the folder of its page."""
@@ -167,8 +140,8 @@ def build_page(inferencer: ILAInferencer,
             check_size(path, max_mb)
             check_length(path, max_seconds)
             if open_vocabulary:
-                set_classes(inferencer,
-                            names.split(',') if names else own_classes)
+                inferencer.set_classes(
+                    names.split(',') if names else own_classes)
             scores = classify(inferencer, path)
             results = files.new_folder(request.session_hash, 'results')
             return scores, *draw(inferencer, path, results)

@@ -22,8 +22,8 @@ _locks: Dict[Tuple[int, str], IO] = dict()
 def lock_work_dir(work_dir: str) -> None:
     """Keep other trainings out of a folder until this process ends.
 
-    The system gives the lock back, however the process ends. Workers that it
-    leaves do not hold it.
+    The system gives the lock back, however the process ends. Workers that
+    survive it do not hold it.
 
     Raises:
         BlockingIOError: Another process trains in the folder.
@@ -47,11 +47,7 @@ def unlock_work_dir(work_dir: str) -> None:
 
 
 def check_unlocked(work_dir: str) -> None:
-    """Refuse a folder that another training works in.
-
-    Raises:
-        BlockingIOError: Another process trains in it.
-    """
+    """Refuse a folder that another training works in (BlockingIOError)."""
     path = osp.join(work_dir, LOCK)
     if osp.isfile(path) and (os.getpid(),
                              osp.realpath(work_dir)) not in _locks:
@@ -84,11 +80,7 @@ def _take_lock(file: IO, work_dir: str, exclusive: bool) -> None:
 
 
 def is_whole(path: str) -> bool:
-    """Whether a checkpoint can be read.
-
-    Args:
-        path (str): A file, or a folder as DeepSpeed writes them.
-    """
+    """Whether a checkpoint, or a folder of DeepSpeed's, can be read."""
     if osp.isdir(path):
         return bool(os.listdir(path))
     try:
@@ -118,10 +110,7 @@ def find_latest_checkpoint(work_dir: str) -> Optional[str]:
 
     It is the one that the file ``last_checkpoint`` names, in this folder even
     if the folder was moved or copied, or else the newest one in the folder
-    that can be read.
-
-    Returns:
-        str, optional: The checkpoint. None if there are none.
+    that can be read; None if there are none.
 
     Raises:
         ValueError: None of the checkpoints can be read.

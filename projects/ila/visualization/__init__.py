@@ -2,13 +2,13 @@ from .alignment import draw_alignment, draw_pairs
 from .attention import TokenAttention, draw_attention, record_token_attention
 from .overlay import draw_overlay
 from .similarity import record_similarities
-from .video import write_video
-from .view import (check_alignment, load_views, run_model, save_figure,
-                   write_alignment)
+from .style import DrawingStyle
+from .view import (check_alignment, frames_of, load_views, run_model,
+                   save_figure, write_alignment)
 
 __all__ = [
-    'TokenAttention', 'check_alignment', 'draw_alignment', 'draw_attention',
-    'draw_overlay', 'draw_pairs', 'load_views', 'record_similarities',
-    'record_token_attention', 'run_model', 'save_figure', 'write_alignment',
-    'write_video'
+    'DrawingStyle', 'TokenAttention', 'check_alignment', 'draw_alignment',
+    'draw_attention', 'draw_overlay', 'draw_pairs', 'frames_of', 'load_views',
+    'record_similarities', 'record_token_attention', 'run_model',
+    'save_figure', 'write_alignment'
 ]

@@ -1,5 +1,5 @@
 from contextlib import ExitStack, contextmanager
-from typing import Callable, Iterator, List, NamedTuple, Optional, Sequence
+from typing import Callable, Iterator, List, NamedTuple
 
 import numpy as np
 import torch
@@ -9,7 +9,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from .grid import cell_size, choose_blocks, make_grid
+from .alignment import grid_size
+from .grid import cell_size, make_grid
+from .style import PLAIN, DrawingStyle
 
 
 class TokenAttention(NamedTuple):
@@ -19,11 +21,10 @@ class TokenAttention(NamedTuple):
 
     Attributes:
         received (Tensor): How much the class token and the patches attend to
-            the token of their frame, ``(B * T, 1 + L)``. Without preferences
-            it would be ``1 / (L + 2)`` each.
+            the token of their frame, ``(B * T, 1 + L)``.
         paid (Tensor): How much the token attends to the class token, the
-            patches and itself, ``(B * T, 1 + L + 1)``, 1 in all. It changes
-            nothing, since the token is dropped after the block.
+            patches and itself, ``(B * T, 1 + L + 1)``. It changes nothing,
+            since the token is dropped after the block.
     """
     received: Tensor
     paid: Tensor
@@ -37,7 +38,6 @@ class _AttentionMode(TorchFunctionMode):
         self.record = record
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        """Run a function."""
         result = func(*args, **(kwargs or {}))
         if func is F.scaled_dot_product_attention:
             query, key = (x.float() for x in args[:2])
@@ -60,11 +60,11 @@ def record_token_attention(
 
     Args:
         backbone (nn.Module): An ``ILABackbone`` with ``TokenAlignment``, not
-            compiled. What runs within the context is recorded.
+            compiled.
 
     Yields:
-        list[TokenAttention]: Gets an entry from each block that runs and
-        has such tokens.
+        list[TokenAttention]: Gets an entry from each block that runs within
+        the context and has such tokens.
 
     Raises:
         ValueError: The backbone has no such tokens.
@@ -97,10 +97,7 @@ def record_token_attention(
 
 def draw_attention(frames: np.ndarray,
                    attention: np.ndarray,
-                   patch_size: int,
-                   layers: Optional[Sequence[int]] = None,
-                   title: str = '',
-                   blocks: Optional[Sequence[int]] = None) -> Figure:
+                   style: DrawingStyle = PLAIN) -> Figure:
     """Draw the attention of a video's mutual-information tokens as heat maps.
 
     Rows are blocks, each with its own scale, and columns are frames. The class
@@ -108,27 +105,17 @@ def draw_attention(frames: np.ndarray,
 
     Args:
         frames (np.ndarray): ``(T, H, W, 3)``, uint8, RGB.
-        attention (np.ndarray): ``(layers, T, 1 + L)`` or, with the token's
-            own value, ``(layers, T, 1 + L + 1)``; see
-            :class:`TokenAttention`.
-        patch_size (int): Pixels per side of a patch.
-        layers (Sequence[int], optional): Numbers of the blocks to draw.
-            Defaults to all.
-        title (str): Title of the drawing. Defaults to none.
-        blocks (Sequence[int], optional): Numbers of the blocks that the
-            values are of, ``temporal_layers`` of an ``ILABackbone``.
-            Defaults to 0, 1 and so on.
-
-    Returns:
-        Figure: The drawing, to be saved by the caller.
+        attention (np.ndarray): ``(layers, T, 1 + L)`` or
+            ``(layers, T, 1 + L + 1)``, see :class:`TokenAttention`.
+        style (DrawingStyle): Such as ``DrawingStyle.of(model)``.
     """
-    chosen = choose_blocks(attention, layers, blocks)
-    height, width = (side // patch_size for side in frames.shape[1:3])
+    chosen = style.choose(attention)
+    height, width = grid_size(frames, style)
     figure, axes = make_grid(
         len(chosen),
         len(frames),
         cell_size(frames[0], 1.5),
-        title,
+        style.title,
         captions=0.2,
         right=0.9)
     for t, axis in enumerate(axes[0]):

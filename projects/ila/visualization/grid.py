@@ -1,5 +1,5 @@
 import textwrap
-from typing import Dict, Optional, Sequence, Tuple
+from typing import Tuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -20,20 +20,18 @@ def make_grid(rows: int,
               right: float = GAP) -> Tuple[Figure, np.ndarray]:
     """Make axes for pictures in rows and columns, without overlaps.
 
-    Sizes are set and not searched for, as matplotlib's own layouts do, so that
-    a picture is as large in every figure, and hundreds of them take less time.
+    Sizes are set, not searched for as by matplotlib's own layouts, which take
+    long for hundreds of pictures.
 
     Args:
-        rows (int): Number of rows.
-        columns (int): Number of columns.
         cell (tuple[float, float]): Width and height of a picture in inches.
         title (str): Lines above all pictures; long ones are wrapped.
-        captions (float): Inches below each picture. Defaults to 0.
+        captions (float): Inches below each picture.
         right (float): Inches at the right of the pictures.
 
     Returns:
-        tuple[Figure, np.ndarray]: The figure, to be saved by the caller; it
-        needs no closing. Its axes, ``(rows, columns)``, without ticks.
+        tuple[Figure, np.ndarray]: The figure, which needs no closing, and its
+        axes, ``(rows, columns)``, without ticks.
     """
     width, height = cell
     row_gap = captions + GAP
@@ -69,32 +67,6 @@ def make_grid(rows: int,
     return figure, axes
 
 
-def choose_blocks(
-        values: np.ndarray,
-        layers: Optional[Sequence[int]] = None,
-        blocks: Optional[Sequence[int]] = None) -> Dict[int, np.ndarray]:
-    """Choose the blocks to draw.
-
-    Args:
-        values (np.ndarray): ``(blocks, ...)``.
-        layers (Sequence[int], optional): Numbers of the blocks to draw.
-            Defaults to all.
-        blocks (Sequence[int], optional): Numbers of the blocks that the
-            values are of. Defaults to 0, 1 and so on.
-
-    Returns:
-        dict[int, np.ndarray]: Their values by number, in the order of
-        ``layers``.
-    """
-    named = dict(zip(range(len(values)) if blocks is None else blocks, values))
-    return named if layers is None else {x: named[x] for x in layers}
-
-
 def cell_size(frame: np.ndarray, width: float) -> Tuple[float, float]:
-    """Get the size in inches of a picture of some width.
-
-    Args:
-        frame (np.ndarray): ``(H, W, 3)``.
-        width (float): Its width in inches.
-    """
+    """Size in inches of a picture ``(H, W, 3)`` of some width in inches."""
     return width, width * frame.shape[0] / frame.shape[1]

@@ -1,38 +1,30 @@
 import math
-from typing import List, Optional, Sequence
+from typing import List
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from ..models.alignment import Pairs
-from .alignment import frame_masks, legend, show_frame, to_pixels
-from .grid import cell_size, choose_blocks, make_grid
+from .alignment import frame_masks, grid_size, legend, show_frame, to_pixels
+from .grid import cell_size, make_grid
+from .style import PLAIN, DrawingStyle
 
 
 def draw_overlay(frames: np.ndarray,
                  points: np.ndarray,
-                 radius: float = 0.25,
-                 slope: float = 1.5,
-                 layers: Optional[Sequence[int]] = None,
-                 patch_size: int = 1,
-                 title: str = '',
-                 pairs: Pairs = Pairs(),
-                 blocks: Optional[Sequence[int]] = None) -> np.ndarray:
+                 style: DrawingStyle = PLAIN) -> np.ndarray:
     """Draw a video beside its points and masks in every block.
 
-    Args: See :func:`draw_alignment`.
+    The arguments are those of :func:`draw_alignment`.
 
     Returns:
         np.ndarray: One picture per frame, ``(T, height, width, 3)``, uint8,
         RGB: the frame, then the blocks.
     """
-    chosen = choose_blocks(points, layers, blocks)
-    size = [side // patch_size for side in frames.shape[1:3]]
-    masks = [
-        frame_masks(own, size, radius, slope, pairs)
-        for own in chosen.values()
+    chosen, size = style.choose(points), grid_size(frames, style)
+    masks = [frame_masks(own, size, style) for own in chosen.values()]
+    pixels = [
+        to_pixels(own, size, style.patch_size) for own in chosen.values()
     ]
-    pixels = [to_pixels(own, size, patch_size) for own in chosen.values()]
     panels = len(chosen) + 1
     # About as wide as a screen.
     columns = math.ceil(math.sqrt(1.6 * panels))
@@ -43,7 +35,7 @@ def draw_overlay(frames: np.ndarray,
             rows,
             columns,
             cell_size(frame, min(3, 12 / columns)),
-            f'{title}\n{legend(pairs)}',
+            f'{style.title}\n{legend(style.pairs)}',
             captions=0.2)
         first, *others = axes.flat
         first.imshow(frame)
@@ -51,7 +43,7 @@ def draw_overlay(frames: np.ndarray,
         for axis in others[len(chosen):]:
             axis.set_visible(False)
         for axis, layer, *drawn in zip(others, chosen, masks, pixels):
-            show_frame(axis, t, frames, *drawn, pairs)
+            show_frame(axis, t, frames, *drawn, style.pairs)
             axis.set_title(f'block {layer}', fontsize=9)
         canvas = FigureCanvasAgg(figure)
         canvas.draw()

@@ -1,14 +1,17 @@
 """All pictures of what a model aligns in one view of a video."""
+from dataclasses import replace
 from pathlib import Path
 from typing import Dict, Iterator, List, Optional
 
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from torch import Tensor, nn
 
 from ..apis import load_recognizer
 from ..models.text import load_class_names
 from .attention import draw_attention
-from .view import check_alignment, load_views, save_figure, write_alignment
+from .style import DrawingStyle
+from .view import (check_alignment, frames_of, load_views, save_figure,
+                   write_alignment)
 
 ATTENTIONS = dict(
     received='attention of patches and class token to the mutual-information '
@@ -25,9 +28,9 @@ def load_model(cfg: Config, checkpoint: str, device: str) -> nn.Module:
             aligns nothing.
     """
     # What is within a compiled network cannot be recorded.
-    model = load_recognizer(ConfigDict(cfg.model, compile=False), checkpoint)
+    model = load_recognizer(cfg.model, checkpoint, device, compile=False)
     check_alignment(model)
-    return model.to(device)
+    return model
 
 
 def load_view(cfg: Config, video: str, view: Optional[int] = None) -> dict:
@@ -120,17 +123,15 @@ def write_pictures(folder: Path,
     Yields:
         str: The path of each picture, or why there is none.
     """
-    yield from map(
-        str, write_alignment(folder, sample, found, model, title, layers, fps))
+    style = DrawingStyle.of(model, title=title, layers=layers)
+    yield from map(str, write_alignment(folder, sample, found, style, fps))
     if 'received' not in found:
         yield ('no picture of attention: the temporal module '
                f'{model.backbone.temporal_type} has no mutual-information '
                'token, or the images no class token')
         return
-    frames = sample['inputs'][0].permute(1, 2, 3, 0).numpy()
     for name, meaning in ATTENTIONS.items():
-        figure = draw_attention(frames, found[name].numpy(),
-                                model.backbone.image.patch_size, layers,
-                                f'{title}\n{meaning}',
-                                model.backbone.temporal_layers)
+        figure = draw_attention(
+            frames_of(sample), found[name].numpy(),
+            replace(style, title=f'{title}\n{meaning}'))
         yield str(save_figure(folder / f'attention_{name}.png', figure))

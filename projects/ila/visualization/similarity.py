@@ -10,16 +10,12 @@ from ..models.alignment import pair_masks
 
 @contextmanager
 def record_similarities(backbone: nn.Module) -> Iterator[List[Tensor]]:
-    """Record how similar the aligned features of neighbouring frames are.
-
-    Args:
-        backbone (nn.Module): An ``ILABackbone``, not compiled. What runs
-            within the context is recorded.
+    """Record how similar the aligned features of a pair's frames are.
 
     Yields:
         list[Tensor]: Gets a tensor ``(B, T - 1)`` from each block that runs
-        and aligns: per pair the cosine of its patch features, each frame's
-        averaged with the weights of its mask. Masks are not disturbed. The
+        within the context and aligns: per pair the cosine of its patch
+        features, each frame's averaged with the weights of its mask. The
         alignment loss (paper, section 3.3) is 1 less their mean.
     """
     similarities = []

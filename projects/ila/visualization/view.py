@@ -1,25 +1,23 @@
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Dict, Iterator, Optional, Sequence
+from typing import Dict, Iterator
 
+import numpy as np
 import torch
 from matplotlib.figure import Figure
 from mmengine.dataset import Compose, pseudo_collate
 from torch import Tensor, nn
 
+from ..datasets.video_writer import write_video
 from .alignment import draw_alignment, draw_pairs
 from .attention import has_token_attention, record_token_attention
 from .overlay import draw_overlay
 from .similarity import record_similarities
-from .video import write_video
+from .style import DrawingStyle
 
 
 def load_views(dataloader: dict, video: str) -> dict:
-    """Load a video as a config's data loader does.
-
-    Args:
-        dataloader (dict): Config with the pipeline.
-        video (str): Path of the video.
+    """Load a video as the data loader of a config does.
 
     Returns:
         dict: What the pipeline gives, with ``inputs``
@@ -39,11 +37,7 @@ def load_views(dataloader: dict, video: str) -> dict:
 
 
 def check_alignment(model: nn.Module) -> None:
-    """Check that an ``ILARecognizer`` has something to draw.
-
-    Raises:
-        ValueError: Its temporal module has no alignment.
-    """
+    """Refuse an ``ILARecognizer`` without alignment with a ValueError."""
     if not model.backbone.alignments:
         raise ValueError(
             f'the temporal module {model.backbone.temporal_type} has no '
@@ -53,11 +47,7 @@ def check_alignment(model: nn.Module) -> None:
 
 @torch.no_grad()
 def run_model(model: nn.Module, sample: dict) -> Dict[str, Tensor]:
-    """Run a model and look into it.
-
-    Args:
-        model (nn.Module): An ``ILARecognizer``, not compiled.
-        sample (dict): From :func:`load_views`, with a single view.
+    """Run a model that is not compiled on a view, and look into it.
 
     Returns:
         dict[str, Tensor]: ``scores`` (classes,); ``points``
@@ -82,6 +72,11 @@ def run_model(model: nn.Module, sample: dict) -> Dict[str, Tensor]:
     return {name: value.float().cpu() for name, value in found.items()}
 
 
+def frames_of(sample: dict) -> np.ndarray:
+    """Take the frames ``(T, H, W, 3)`` of the first view out of a sample."""
+    return sample['inputs'][0].permute(1, 2, 3, 0).numpy()
+
+
 def save_figure(path: Path, figure: Figure) -> Path:
     """Write a drawing as a picture, and give its path."""
     figure.savefig(path, dpi=120)
@@ -91,9 +86,7 @@ def save_figure(path: Path, figure: Figure) -> Path:
 def write_alignment(folder: Path,
                     sample: dict,
                     found: Dict[str, Tensor],
-                    model: nn.Module,
-                    title: str,
-                    layers: Optional[Sequence[int]] = None,
+                    style: DrawingStyle,
                     fps: int = 2) -> Iterator[Path]:
     """Write the drawings of points and masks.
 
@@ -101,35 +94,19 @@ def write_alignment(folder: Path,
         folder (Path): Where to.
         sample (dict): From :func:`load_views`, with a single view.
         found (dict[str, Tensor]): From :func:`run_model`.
-        model (nn.Module): The ``ILARecognizer``.
-        title (str): What stands above the pictures.
-        layers (Sequence[int], optional): Numbers of the blocks to draw, of
-            those that align. Defaults to all of them.
-        fps (int): Frames per second of the overlay. Defaults to 2.
+        style (DrawingStyle): Such as ``DrawingStyle.of(model)``.
+        fps (int): Frames per second of the overlay.
 
     Yields:
-        Path: ``frames.png``, ``pairs.png`` and ``overlay.mp4``, each when it
-        is written.
-
-    Raises:
-        OSError: They can not be written.
+        Path: ``frames.png``, ``pairs.png`` and ``overlay.mp4``, once written.
     """
-    frames = sample['inputs'][0].permute(1, 2, 3, 0).numpy()
+    frames = frames_of(sample)
     points = found['points'].numpy()
-    alignment = model.backbone.alignments[0]
-    settings = dict(
-        radius=alignment.radius,
-        slope=alignment.slope,
-        layers=layers,
-        patch_size=model.backbone.image.patch_size,
-        title=title,
-        pairs=alignment.pairs,
-        blocks=model.backbone.temporal_layers)
+    similarities = found['similarities'].numpy()
     yield save_figure(folder / 'frames.png',
-                      draw_alignment(frames, points, **settings))
-    yield save_figure(
-        folder / 'pairs.png',
-        draw_pairs(frames, points, found['similarities'].numpy(), **settings))
+                      draw_alignment(frames, points, style))
+    yield save_figure(folder / 'pairs.png',
+                      draw_pairs(frames, points, similarities, style))
     overlay = folder / 'overlay.mp4'
-    write_video(overlay, draw_overlay(frames, points, **settings), fps)
+    write_video(overlay, draw_overlay(frames, points, style), fps)
     yield overlay

@@ -15,12 +15,7 @@ class SeededBatch:
 
     A data loader iterates over it where it loads, which may be a worker
     process, and asks the data set for one index before it takes the next. So
-    each sample is loaded with random numbers of its own, whatever wraps the
-    data set.
-
-    Args:
-        indices (list[int]): Indices of samples.
-        seeds (list[int]): As many seeds.
+    each sample is loaded with random numbers of its own.
     """
 
     def __init__(self, indices: List[int], seeds: List[int]) -> None:
@@ -50,7 +45,7 @@ class SeededBatchSampler(Sampler):
         batch_sampler (Sampler): What it takes the indices from.
         seed (int): Seed of the training, the same in all processes.
         endless (bool): Whether a new pass follows the last one, which needs
-            no new workers then. Defaults to False.
+            no new workers then.
 
     Attributes:
         epoch (int): Number of the next pass, or of the first if it is

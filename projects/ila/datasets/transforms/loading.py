@@ -21,9 +21,6 @@ def check_num_frames(num_frames: int) -> None:
 def find_reading(pipeline: Sequence[dict]) -> Tuple[int, int]:
     """Find the steps of a pipeline that open and decode a video.
 
-    Args:
-        pipeline (Sequence[dict]): Configs of its steps.
-
     Returns:
         tuple[int, int]: Their places; twice the same one if it decodes
         folders of frames, which nothing opens.
@@ -56,8 +53,7 @@ def iter_frames(opening: Callable, decoding: Callable, video: dict,
         indices (Iterable[int]): Indices of the frames.
 
     Yields:
-        tuple[int, np.ndarray]: Each index once, in order, and its frame,
-        ``(H, W, 3)``.
+        tuple[int, np.ndarray]: Each index once, in order, and its frame.
     """
     if isinstance(video['video_reader'], (VideoReader, DecordReader)):
         yield from video['video_reader'].iter_frames(indices)
@@ -75,8 +71,8 @@ class _Init(BaseTransform):
     """Open a video in any of MMEngine's storages.
 
     Args:
-        io_backend (str): Where the videos are. Defaults to ``'disk'``.
-        num_threads (int): Threads to decode a video with. Defaults to 1.
+        io_backend (str): Where the videos are.
+        num_threads (int): Threads to decode a video with.
         **kwargs: Arguments of the file client.
     """
     reader_type = None
@@ -91,14 +87,10 @@ class _Init(BaseTransform):
         self.file_client = None
 
     def transform(self, results: Dict) -> Dict:
-        """Open a video.
+        """Open the video of ``filename``.
 
-        Args:
-            results (dict): With ``filename``.
-
-        Returns:
-            dict: With ``video_reader``, ``total_frames`` and ``avg_fps``,
-            frames per second, 0 if unknown.
+        The results get ``video_reader``, ``total_frames`` and ``avg_fps``,
+        frames per second, 0 if unknown.
 
         Raises:
             OSError: The file cannot be fetched.
@@ -128,14 +120,9 @@ class _Decode(BaseTransform):
     """Decode the frames of an opened video, each of them once."""
 
     def transform(self, results: Dict) -> Dict:
-        """Decode the frames.
+        """Decode ``frame_inds`` of ``video_reader`` into ``imgs``.
 
-        Args:
-            results (dict): With ``video_reader`` and ``frame_inds``.
-
-        Returns:
-            dict: With ``imgs``, arrays ``(H, W, 3)``, uint8, RGB,
-            ``original_shape`` and ``img_shape``.
+        They are arrays ``(H, W, 3)``, uint8, RGB.
 
         Raises:
             ValueError: A wanted frame is damaged or missing.

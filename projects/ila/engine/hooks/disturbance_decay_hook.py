@@ -11,17 +11,14 @@ from ...utils import unwrap_model
 class DisturbanceDecayHook(Hook):
     """Let the disturbance of ILA's alignment masks fade out in training.
 
-    Its scale, set before each epoch or, in iteration-based trainings, each
-    iteration, is 1 until the share ``begin`` of the training is done,
-    ``factor`` from there on, and is multiplied with ``factor`` after each
-    further ``interval``. By default it is halved in each of 50 epochs from the
-    31st on.
+    The scale of ``model.backbone.set_disturbance_scale`` is 1 until the share
+    ``begin`` of the training is done, ``factor`` from there on, and multiplied
+    with ``factor`` after each further ``interval``. By default it is halved in
+    each of 50 epochs from the 31st on.
 
     Args:
-        begin (float): Share of the training, in [0, 1], after which the
-            disturbance is lowered.
-        interval (float): Share of the training, in (0, 1], after which it is
-            lowered again.
+        begin (float): Share of the training, in [0, 1].
+        interval (float): Share of the training, in (0, 1].
         factor (float): What the disturbance is multiplied with.
 
     Raises:

@@ -42,7 +42,7 @@ class InvalidLossHook(Hook):
         self._batch = data_batch
 
     def after_train(self, runner: Runner) -> None:
-        """Watch no longer."""
+        """Stop watching."""
         self._handle.remove()
 
     def _check(self, runner: Runner, model: nn.Module, losses: dict) -> None:

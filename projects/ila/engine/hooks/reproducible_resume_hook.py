@@ -66,7 +66,7 @@ class ReproducibleResumeHook(Hook):
         self._gradients = None
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Tell the data loader which epoch comes."""
+        """Set the data loader's epoch."""
         if isinstance(runner.train_loop, IterBasedTrainLoop):
             return
         batches = runner.train_dataloader.batch_sampler

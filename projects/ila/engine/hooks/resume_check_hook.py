@@ -7,7 +7,7 @@ from mmengine.runner import Runner
 
 from mmaction.registry import HOOKS
 
-# What of the config makes a training what it is.
+# What of the config decides a training.
 COMPARED = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper',
             'param_scheduler', 'auto_scale_lr')
 # What of it only changes speed or memory.
@@ -20,7 +20,7 @@ RESUMED = ('optim_wrapper.optimizer', 'optim_wrapper.paramwise_cfg',
 
 @HOOKS.register_module()
 class ResumeCheckHook(Hook):
-    """Log how a resumed run's config differs from the one it was begun with.
+    """Report how a resumed run's config differs from that of its start.
 
     For each setting that differs the log says whether the checkpoint's value
     or that of this config holds. Another number of classes is refused.
@@ -32,7 +32,6 @@ class ResumeCheckHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Compare the configs if the run is resumed.
-            checkpoint (dict): The checkpoint.
 
         Raises:
             ValueError: The model had another number of classes.

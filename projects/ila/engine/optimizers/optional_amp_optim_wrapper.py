@@ -10,19 +10,10 @@ from mmaction.registry import OPTIM_WRAPPERS
 def OptionalAmpOptimWrapper(loss_scale: Union[str, float, dict] = 'dynamic',
                             dtype: Optional[str] = None,
                             **kwargs) -> OptimWrapper:
-    """Make an optimizer wrapper, with mixed precision where there is any.
+    """Make an ``AmpOptimWrapper``, or an ``OptimWrapper`` on a CPU.
 
-    MMEngine's ``AmpOptimWrapper`` refuses to work on a CPU. There, and on
-    other devices without it, training takes place in single precision.
-
-    Args:
-        loss_scale (str | float | dict): See ``AmpOptimWrapper``.
-        dtype (str, optional): See ``AmpOptimWrapper``; ``'float32'`` does
-            without mixed precision.
-        **kwargs: Arguments of MMEngine's ``OptimWrapper``.
-
-    Returns:
-        OptimWrapper: ``AmpOptimWrapper`` or ``OptimWrapper``.
+    MMEngine's ``AmpOptimWrapper`` refuses to work there. ``dtype='float32'``
+    does without mixed precision on any device.
     """
     if (dtype != 'float32' and get_device() in ('cuda', 'npu', 'mlu', 'musa')):
         return AmpOptimWrapper(loss_scale=loss_scale, dtype=dtype, **kwargs)

@@ -55,12 +55,6 @@ class ILADeepSpeedStrategy(DeepSpeedStrategy):
 
     Checkpoints are folders. Up to ZeRO's stage 2 the file ``weights.pth`` in
     them is what any other training writes, without the optimizer.
-
-    Args:
-        **kwargs: Arguments of ``DeepSpeedStrategy``.
-
-    Raises:
-        AssertionError: DeepSpeed is not installed.
     """
 
     def _setup_distributed(self, *args, **kwargs) -> None:
@@ -70,16 +64,10 @@ class ILADeepSpeedStrategy(DeepSpeedStrategy):
 
     def build_optim_wrapper(self, optim_wrapper: dict,
                             model: nn.Module) -> BaseOptimWrapper:
-        """Build the optimizer wrapper, and tell DeepSpeed what it asks for.
+        """Build the optimizer wrapper, and set DeepSpeed up for its config.
 
-        Args:
-            optim_wrapper (dict): Config of an ``OptimWrapper``. Its
-                accumulation and clipping become DeepSpeed's; mixed precision
-                is a matter of ``model.bf16``.
-            model (nn.Module): The model.
-
-        Returns:
-            BaseOptimWrapper: ``DeepSpeedOptimWrapper``.
+        Accumulation and clipping become DeepSpeed's. Mixed precision is that
+        of ``model.bf16``.
         """
         cfg = dict(optim_wrapper, type='DeepSpeedOptimWrapper')
         for name in ('dtype', 'loss_scale'):
@@ -102,14 +90,7 @@ class ILADeepSpeedStrategy(DeepSpeedStrategy):
         return super()._wrap_model(model)
 
     def load_checkpoint(self, filename: str, **kwargs) -> dict:
-        """Load the weights of a checkpoint, and no code.
-
-        Args:
-            filename (str): The folder.
-            **kwargs: See ``DeepSpeedStrategy.load_checkpoint``.
-
-        Returns:
-            dict: What was saved beside them.
+        """Load the weights of a folder, and no code.
 
         Raises:
             ValueError: It holds more than data.
@@ -121,17 +102,7 @@ class ILADeepSpeedStrategy(DeepSpeedStrategy):
                filename: str,
                callback: Optional[Callable] = None,
                **kwargs) -> dict:
-        """Resume a checkpoint, and show it to the hooks.
-
-        Args:
-            filename (str): The folder.
-            callback (callable, optional): Gets what the folder holds beside
-                weights and optimizer.
-            **kwargs: See ``DeepSpeedStrategy.resume``.
-
-        Returns:
-            dict: What the callback gets.
-        """
+        """Resume a folder; ``callback`` gets what was saved with it."""
         with _loading_data_only():
             checkpoint = super().resume(filename, **kwargs)
         if callback is not None:
@@ -139,12 +110,7 @@ class ILADeepSpeedStrategy(DeepSpeedStrategy):
         return checkpoint
 
     def save_checkpoint(self, filename: str, **kwargs) -> None:
-        """Save a checkpoint, which appears as a whole.
-
-        Args:
-            filename (str): Where to.
-            **kwargs: See ``DeepSpeedStrategy.save_checkpoint``.
-        """
+        """Save a checkpoint, which appears as a whole."""
         with replacing_together(filename) as partial:
             super().save_checkpoint(partial, **kwargs)
             if (is_main_process() and osp.isdir(partial)

@@ -27,9 +27,7 @@ class ILAFSDPStrategy(FSDPStrategy):
 
     Args:
         model_wrapper (dict): Arguments of ``MMFullyShardedDataParallel``.
-        state_dict_cfg (str | dict): See ``FSDPStrategy``. Defaults to
-            ``'full'``.
-        **kwargs: Arguments of ``FSDPStrategy``.
+        state_dict_cfg (str | dict): See ``FSDPStrategy``.
     """
 
     def __init__(self,
@@ -63,11 +61,7 @@ class ILAFSDPStrategy(FSDPStrategy):
 
     def build_optim_wrapper(self, optim_wrapper: dict,
                             *args) -> BaseOptimWrapper:
-        """Build the optimizer wrapper.
-
-        Raises:
-            ValueError: It is to clip gradients.
-        """
+        """Build the optimizer wrapper; a ValueError if it clips gradients."""
         if isinstance(optim_wrapper, dict) and optim_wrapper.get('clip_grad'):
             # MMEngine would clip each shard by a norm of its own.
             raise ValueError('`optim_wrapper.clip_grad` does not work with '

@@ -1,4 +1,4 @@
-from typing import Optional
+from typing import Optional, Sequence
 
 from torch import Tensor
 
@@ -20,7 +20,14 @@ class ILAHead(BaseHead):
             the classes. Defaults to whether the loss is one of sigmoids.
         average_clips (str, optional): ``'prob'``, ``'score'`` or None.
         **kwargs: Arguments of MMAction2's ``BaseHead``.
+
+    Raises:
+        ValueError: The loss is one of the softmax, with several labels.
+
+    Attributes:
+        open_vocabulary (bool): Whether it can classify with other names.
     """
+    open_vocabulary = False
 
     def __init__(self,
                  num_classes: int,
@@ -47,6 +54,11 @@ class ILAHead(BaseHead):
             multi_class = isinstance(self.loss_cls,
                                      (BCELossWithLogits, CBFocalLoss, HVULoss))
         self.multi_class = multi_class
+
+    def set_class_names(self, names: Sequence[str]) -> None:
+        """Classify with other names; a ValueError where that is impossible."""
+        raise ValueError('the head has no text tower, its classes are fixed; '
+                         'take a model with `ILATextHead`')
 
     def logits_to_scores(self, logits: Tensor) -> Tensor:
         """Turn logits ``(..., num_classes)`` into probabilities."""

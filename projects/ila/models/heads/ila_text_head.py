@@ -77,6 +77,18 @@ class ILATextHead(ILAHead):
         self._register_load_state_dict_pre_hook(self._load_text_features)
 
     @property
+    def open_vocabulary(self) -> bool:
+        """bool: Whether there is a text tower."""
+        return self.text_encoder is not None
+
+    def set_class_names(self, names: Sequence[str]) -> None:
+        """Classify with other names; a ValueError without a text tower."""
+        if not self.open_vocabulary:
+            super().set_class_names(names)
+        self.class_names, self.num_classes = [*names], len(names)
+        self._text_features = None
+
+    @property
     def texts(self) -> List[str]:
         """list[str]: Every class name in every template, in that order."""
         return [

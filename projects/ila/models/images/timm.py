@@ -110,6 +110,7 @@ class TimmImage(ImageModel):
         """
         if not self.pretrained:
             return
+        import timm
         try:
             source = timm.create_model(pretrained=True, **self.settings)
         except Exception as error:  # Of timm, its hub or the network.

@@ -11,6 +11,7 @@ from mmaction.utils import OptSampleList
 from ...weights import prepare_weights
 from ..backbones import ILAFeatures
 from ..heads import ILATextHead
+from .blending import build_blending
 
 
 @contextmanager
@@ -54,6 +55,8 @@ class ILARecognizer(BaseRecognizer):
             ``batch_statistics=True`` predicts as the released code validates
             on Kinetics-400: batch normalisations use the statistics of the
             batch, one view of each video, and update their running ones.
+        data_preprocessor (dict, optional): Config of
+            ``ActionDataPreprocessor``. Its blending needs no ``num_classes``.
         init_cfg (dict, optional): Initialization config;
             ``dict(type='Pretrained', checkpoint=...)`` takes a CLIP file.
         **kwargs: Arguments of MMAction2's ``BaseRecognizer``.
@@ -66,10 +69,22 @@ class ILARecognizer(BaseRecognizer):
                  align_loss_weight: float = 1.,
                  bf16: bool = False,
                  compile: Union[bool, dict] = False,
+                 data_preprocessor: Optional[dict] = None,
                  init_cfg: Optional[dict] = None,
                  **kwargs) -> None:
+        blending = None
+        if isinstance(data_preprocessor, dict):
+            data_preprocessor = {**data_preprocessor}
+            blending = data_preprocessor.pop('blending', None)
         super().__init__(
-            backbone=backbone, neck=neck, cls_head=cls_head, **kwargs)
+            backbone=backbone,
+            neck=neck,
+            cls_head=cls_head,
+            data_preprocessor=data_preprocessor,
+            **kwargs)
+        if blending is not None:
+            self.data_preprocessor.blending = build_blending(
+                blending, self.cls_head.num_classes)
         self.init_cfg = init_cfg
         self.align_loss_weight = align_loss_weight
         self.bf16 = bf16

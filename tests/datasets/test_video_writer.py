@@ -3,7 +3,7 @@ import cv2
 import numpy as np
 import pytest
 
-from projects.ila.visualization import write_video
+from projects.ila.datasets.video_writer import write_video
 
 
 def read(path):

@@ -1,8 +1,4 @@
-"""Data sets of generated videos whose classes differ in motion alone.
-
-See ``motion_rendering.py`` for what the videos show, and why neither a single
-frame nor shuffled frames tell the class.
-"""
+"""Data sets of generated videos, see ``motions.py`` and ``rendering.py``."""
 import json
 import os
 import tempfile
@@ -15,13 +11,9 @@ import cv2
 import numpy as np
 from mmengine.utils import ProgressBar
 
-from .motion_rendering import (CLASSES, check_range, check_video, classes,
-                               default_frames, displacement, render_video)
-
-__all__ = [
-    'CLASSES', 'classes', 'displacement', 'make_dataset', 'render_video',
-    'write_video'
-]
+from ..video_writer import write_video
+from .motions import check_range, classes, default_frames
+from .rendering import check_video, render_video
 
 _FPS = 24
 
@@ -30,37 +22,23 @@ _CLAIM = 'dataset.json'
 _SCRATCH = '.part-'
 _BATCH = 20  # videos per task of a worker
 # To be raised when other videos come out of the same arguments.
-_VERSION = 2
+_VERSION = 3
 
 
-def write_video(path: Path, frames: np.ndarray, part: Path) -> None:
-    """Write an MPEG-4 video; ``path`` is there only once it is whole.
-
-    Args:
-        path (Path): The video, ``.mp4``.
-        frames (np.ndarray): Shape (T, H, W, 3), uint8, RGB; even H and W.
-        part (Path): Where to write until then, ``.mp4``, on the same disk.
-
-    Raises:
-        OSError: OpenCV can not encode or not store the video.
-    """
-    writer = cv2.VideoWriter(
-        str(part), cv2.VideoWriter_fourcc(*'mp4v'), _FPS,
-        (frames.shape[2], frames.shape[1]))
-    if not writer.isOpened():
-        raise OSError(f'{path}: OpenCV can not open its MPEG-4 encoder (mp4v) '
-                      'here; install an OpenCV built with FFmpeg, such as '
-                      'opencv-python-headless from PyPI')
-    for frame in frames:
-        writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
-    writer.release()
-    # OpenCV does not report a failed write.
-    reader = cv2.VideoCapture(str(part))
-    count = int(reader.get(cv2.CAP_PROP_FRAME_COUNT))
-    reader.release()
-    if count != len(frames):
-        raise OSError(f'{path}: {max(count, 0)} of {len(frames)} frames were '
-                      'stored; make room on the disk and start again')
+def _write_whole(path: Path, frames: np.ndarray, part: Path) -> None:
+    """Write an MPEG-4 video; ``path`` is there only once it is whole."""
+    try:
+        write_video(
+            part,
+            frames,
+            _FPS,
+            'mpeg4',
+            b=str(_FPS * frames[0, ..., 0].size),
+            qmin='3')
+    except OSError as error:
+        raise OSError(
+            f'{path}: the video cannot be stored ({error.strerror}); '
+            'make room on the disk and start again') from error
     os.replace(part, path)
 
 
@@ -85,8 +63,8 @@ def _write_batch(videos: Sequence[Tuple[str, int]], folder: Path, part: Path,
         frames = render_video(
             _label(seed, split, index, level),
             (seed, _SPLITS.index(split), index), num_frames, size, level)
-        write_video(folder / _name(split, index), frames,
-                    part / f'{split}-{index}.mp4')
+        _write_whole(folder / _name(split, index), frames,
+                     part / f'{split}-{index}.mp4')
     return len(videos)
 
 
@@ -136,8 +114,7 @@ def _check_folder(root: Path, settings: dict) -> None:
     """Refuse a folder with anything but this data set, whole or in part."""
     claim = root / _CLAIM
     if claim.exists():
-        # Before there were levels all videos were of the first.
-        found = {'level': 0, **json.loads(claim.read_text())}
+        found = json.loads(claim.read_text())
         differences = [
             f'{name}={found.get(name)} instead of {value}'
             for name, value in settings.items() if found.get(name) != value
@@ -163,11 +140,8 @@ def make_dataset(root: Union[str, Path],
 
     The folder then holds ``videos/{train,val}/*.mp4``, the annotation files
     ``train.txt`` and ``val.txt`` (path relative to ``videos``, label),
-    ``classes.txt``, and the arguments in ``dataset.json``.
-
-    A video is a pure function of the seed, the split and its number; the
-    splits draw from different random streams. Any ``len(classes(level))``
-    consecutive videos from a multiple of that number on show each class once.
+    ``classes.txt``, and the arguments in ``dataset.json``. A video is a pure
+    function of the seed, the split and its number.
 
     The lists are written last. The next call with the same arguments
     completes what an interrupted one left, and keeps a complete data set.
@@ -175,20 +149,20 @@ def make_dataset(root: Union[str, Path],
     Args:
         root (str or Path): Folder of the data set: new, empty, or from an
             earlier call.
-        num_train (int): Number of training videos. Defaults to 2000.
-        num_val (int): Number of held-out videos. Defaults to 400.
-        seed (int): From 0 to 2**32 - 1. Defaults to 0.
+        num_train (int): Number of training videos.
+        num_val (int): Number of held-out videos.
+        seed (int): From 0 to 2**32 - 1.
         num_frames (int, optional): Frames of a video. Defaults to 24, at
             level 3 to 32.
-        size (int): Height and width in pixels. Defaults to 112.
-        workers (int): Number of processes. Defaults to 2.
-        level (int): From 0 to 3, see ``motion_rendering.py``. Defaults to 0.
+        size (int): Height and width in pixels.
+        workers (int): Number of processes.
+        level (int): From 0 to 3, see ``rendering.py``.
 
     Raises:
         ValueError: An argument is out of its range.
         FileExistsError: The folder holds something else, such as a data set
             made with other arguments.
-        OSError: The folder can not be written, or a video not be encoded.
+        OSError: The folder cannot be written.
         RuntimeError: A worker was killed.
     """
     if num_frames is None:
@@ -228,7 +202,7 @@ def make_dataset(root: Union[str, Path],
         root.mkdir(parents=True, exist_ok=True)
         scratch = tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=root)
     except OSError as error:
-        raise OSError(f'{root} can not be written ({error.strerror}); choose '
+        raise OSError(f'{root} cannot be written ({error.strerror}); choose '
                       'another folder for the videos') from error
     with scratch as part:
         _write_text(root / _CLAIM, json.dumps(settings), Path(part))

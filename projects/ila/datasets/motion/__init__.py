@@ -1,0 +1,8 @@
+from .dataset import make_dataset
+from .motions import CLASSES, classes, displacement
+from .rendering import render_states, render_video
+
+__all__ = [
+    'CLASSES', 'classes', 'displacement', 'make_dataset', 'render_states',
+    'render_video'
+]

@@ -1,0 +1,111 @@
+"""Videos on the disk: files, and folders of frames."""
+import glob
+import os
+import re
+from pathlib import Path
+from typing import Iterator, List, NamedTuple, Optional, Tuple, Union
+
+from torchvision.datasets.folder import IMG_EXTENSIONS
+
+VIDEO_SUFFIXES = ('.3gp', '.avi', '.flv', '.m4v', '.mkv', '.mov', '.mp4',
+                  '.mpeg', '.mpg', '.ogv', '.ts', '.webm', '.wmv')
+
+
+class Found(NamedTuple):
+    """Paths of video files and of folders with images, in natural order."""
+    videos: List[str]
+    frame_folders: List[str]
+
+
+def natural_key(text: str) -> tuple:
+    """Sort key that takes digits as numbers: ``a2`` comes before ``a10``."""
+    parts = re.split(r'(\d+)', text)
+    # Words and numbers take turns, so that only like is compared with like.
+    return [int(x) if i % 2 else x for i, x in enumerate(parts)], text
+
+
+def select_files(folder: str,
+                 suffixes: Tuple[str, ...] = IMG_EXTENSIONS,
+                 names: Optional[List[str]] = None) -> List[str]:
+    """Get the paths of a folder's files with such endings, in natural order.
+
+    Endings are in small letters. ``names`` are what the folder holds, where
+    that is known. Hidden files are left out.
+    """
+    names = os.listdir(folder) if names is None else names
+    return [
+        os.path.join(folder, name) for name in sorted(names, key=natural_key)
+        if name.lower().endswith(suffixes) and name[0] != '.'
+    ]
+
+
+def _walk(
+    folder: str, above: Tuple[str,
+                              ...] = ()) -> Iterator[Tuple[str, List[str]]]:
+    """Give each folder and the names of its files, as ``os.walk``.
+
+    Hidden folders are left out. Links are followed, but in no circle.
+    """
+    real = os.path.realpath(folder)
+    if real in above:
+        return
+    names = os.listdir(folder)
+    folders = {x for x in names if os.path.isdir(os.path.join(folder, x))}
+    yield folder, [name for name in names if name not in folders]
+    for name in folders:
+        if name[0] != '.':
+            yield from _walk(os.path.join(folder, name), (*above, real))
+
+
+def search_folder(folder: Union[str, Path]) -> Found:
+    """Find the videos in a folder and all below.
+
+    Hidden files and folders are left out, links are followed. A
+    FileNotFoundError says that there is no such folder.
+    """
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"folder '{folder}' does not exist; fix the "
+                                f'path, which is taken from {Path.cwd()}')
+    videos, frame_folders = [], []
+    for place, names in _walk(folder):
+        videos += select_files(place, VIDEO_SUFFIXES, names)
+        if select_files(place, names=names):
+            frame_folders.append(place)
+    return Found(*(sorted(map(os.path.normpath, paths), key=natural_key)
+                   for paths in (videos, frame_folders)))
+
+
+def list_videos(folder: Union[str, Path]) -> List[str]:
+    """List the video files in a folder and all below, see `search_folder`.
+
+    A ValueError says that there is none.
+    """
+    videos = search_folder(folder).videos
+    if not videos:
+        raise ValueError(f"folder '{folder}' holds no video; put files there "
+                         f"that end in {', '.join(VIDEO_SUFFIXES)}")
+    return videos
+
+
+def find_videos(path: str, prefer_frames: bool = False) -> List[str]:
+    """Find the videos that a path stands for, in natural order.
+
+    Args:
+        path (str): A file, a folder or a pattern of the shell, with ``**``
+            for any folders. Where a folder and those below hold no video
+            file, each one with images is a video, the images its frames.
+        prefer_frames (bool): Whether to look for videos only where there is
+            no such folder.
+    """
+    if os.path.isdir(path):
+        videos, frame_folders = search_folder(path)
+        if prefer_frames:
+            return frame_folders or videos
+        return videos or frame_folders
+    if os.path.lexists(path):
+        return [path]  # Also what is no file: it is for the reader to say.
+    found = []
+    for match in sorted(glob.glob(path, recursive=True), key=natural_key):
+        found += find_videos(match, prefer_frames)
+    # `**` gives a folder as well as what is in it.
+    return list(dict.fromkeys(found))
