@@ -57,7 +57,12 @@ def add_launcher_arguments(parser: ArgumentParser) -> None:
         choices=['none', 'pytorch', 'slurm', 'mpi'],
         default='none',
         help='what starts the processes; default: %(default)s')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    parser.add_argument(
+        '--local_rank',
+        '--local-rank',
+        type=int,
+        default=0,
+        help='number of the process on this machine, set by the launcher')
 
 
 def check_file(path: str, kind: str) -> None:

@@ -74,9 +74,15 @@ def draw(checkpoint: Path, path: Path) -> None:
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        '--train', type=int, default=6000, help='number of training videos')
+        '--train',
+        type=int,
+        default=6000,
+        help='number of training videos; default: %(default)s')
     parser.add_argument(
-        '--val', type=int, default=400, help='number of held-out videos')
+        '--val',
+        type=int,
+        default=400,
+        help='number of held-out videos; default: %(default)s')
     parser.add_argument(
         '--cfg-options',
         nargs='+',

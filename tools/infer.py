@@ -134,21 +134,38 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         'paths',
         nargs='+',
-        help='videos, folders with videos or of frames, quoted patterns')
+        help='videos, folders of videos or of frames, or quoted patterns, '
+        'such as "videos/*.mp4"')
     parser.add_argument(
         '--classes',
         help="class names, 'one,two' or a text file with one per line: other "
         "classes for a text head, names for a linear head's labels")
     parser.add_argument(
-        '--topk', type=int, default=5, help='classes to give, at most')
+        '--topk',
+        type=int,
+        default=5,
+        help='classes to give, at most; default: %(default)s')
     parser.add_argument(
-        '--batch-size', type=int, default=1, help='videos at once')
-    parser.add_argument('--device', help='such as cuda:1 or cpu')
+        '--batch-size',
+        type=int,
+        default=1,
+        help='videos, or windows, at once; default: %(default)s')
     parser.add_argument(
-        '--window', type=float, help='seconds, to classify a video in parts')
+        '--device', help='such as cpu or cuda:1; a GPU by default')
     parser.add_argument(
-        '--stride', type=float, help='seconds from one window to the next')
-    parser.add_argument('--out', help='file to write, .json or .csv')
+        '--window',
+        type=float,
+        help='classify a video in windows of these seconds; the whole video by '
+        'default')
+    parser.add_argument(
+        '--stride',
+        type=float,
+        help='seconds from one window to the next; those of --window by default'
+    )
+    parser.add_argument(
+        '--out',
+        help='file for the results, .json or .csv; without it they are only '
+        'printed')
     args = parser.parse_args()
     check_file(args.checkpoint, 'Checkpoint')
     check_outputs(args.out, suffixes=('.json', '.csv'))

@@ -21,14 +21,17 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--dump', help='pickle file for the predictions')
     parser.add_argument('--show-dir', help='folder for pictures of videos')
     parser.add_argument(
-        '--show', action='store_true', help='show them in a window')
+        '--show', action='store_true', help='show the pictures in a window')
     parser.add_argument(
         '--interval',
         type=int,
         default=1,
-        help='videos from one picture to the next')
+        help='videos from one picture to the next; default: %(default)s')
     parser.add_argument(
-        '--wait-time', type=float, default=2, help='seconds of each picture')
+        '--wait-time',
+        type=float,
+        default=2,
+        help='seconds of each picture; default: %(default)s')
     add_launcher_arguments(parser)
     args = parser.parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))

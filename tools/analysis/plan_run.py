@@ -24,7 +24,8 @@ SAVERS = ('with_cp', 'freeze_image')
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add_config_arguments(parser, 'config file of the training')
-    parser.add_argument('--gpus', type=int, required=True, help='their number')
+    parser.add_argument(
+        '--gpus', type=int, required=True, help='number of GPUs')
     parser.add_argument(
         '--gpu-memory',
         type=float,

@@ -100,17 +100,28 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--skip-missing',
         action='store_true',
-        help='leave out videos of --annotations that are not there')
-    parser.add_argument('--val-fraction', type=float, default=0.2)
-    parser.add_argument('--seed', type=int, default=0, help='of the drawing')
+        help='leave out videos of --annotations that do not exist')
+    parser.add_argument(
+        '--val-fraction',
+        type=float,
+        default=0.2,
+        help='fraction of each class for validation; default: %(default)s')
+    parser.add_argument(
+        '--seed',
+        type=int,
+        default=0,
+        help='of the random split; default: %(default)s')
     parser.add_argument(
         '--out',
         help='folder for the lists; by default FOLDER, or where the first of '
         'two is')
     parser.add_argument(
-        '--list-name', default='{split}_list.txt', help='name of the lists')
+        '--list-name',
+        default='{split}_list.txt',
+        help='name of the lists, with {split} for train and val; default: '
+        '%(default)s')
     parser.add_argument(
-        '--force', action='store_true', help='replace lists that are there')
+        '--force', action='store_true', help='replace lists that exist')
     args = parser.parse_args()
     counts = len(args.folders), len(args.annotations or args.folders)
     if counts not in ((1, 1), (1, 2), (2, 2)):

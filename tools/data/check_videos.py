@@ -46,11 +46,22 @@ def parse_args() -> argparse.Namespace:
         type=existing_config,
         help='config file whose test pipeline reads the videos; SafePyAVInit '
         'and SafePyAVDecode do by default')
-    parser.add_argument('--min-frames', type=int, default=2)
-    parser.add_argument('--workers', type=int, default=os.cpu_count())
     parser.add_argument(
-        '--timeout', type=float, default=120, help='seconds for a file')
-    parser.add_argument('--out', help='write what is found as CSV')
+        '--min-frames',
+        type=int,
+        default=2,
+        help='shorter videos are reported; default: %(default)s')
+    parser.add_argument(
+        '--workers',
+        type=int,
+        default=os.cpu_count(),
+        help='number of processes; one per CPU core by default')
+    parser.add_argument(
+        '--timeout',
+        type=float,
+        default=120,
+        help='seconds for a file; default: %(default)s')
+    parser.add_argument('--out', help='CSV file for what is found')
     parser.add_argument(
         '--write-list',
         nargs='+',

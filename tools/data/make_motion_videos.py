@@ -10,24 +10,40 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('root', help='folder of the data set')
     parser.add_argument(
-        '--train', type=int, default=2000, help='number of training videos')
+        '--train',
+        type=int,
+        default=2000,
+        help='number of training videos; default: %(default)s')
     parser.add_argument(
-        '--val', type=int, default=400, help='number of held-out videos')
-    parser.add_argument('--seed', type=int, default=0)
+        '--val',
+        type=int,
+        default=400,
+        help='number of held-out videos; default: %(default)s')
     parser.add_argument(
-        '--size', type=int, default=112, help='height and width in pixels')
+        '--seed',
+        type=int,
+        default=0,
+        help='of the generated videos; default: %(default)s')
+    parser.add_argument(
+        '--size',
+        type=int,
+        default=112,
+        help='height and width in pixels; default: %(default)s')
     parser.add_argument(
         '--frames',
         type=int,
-        help='number of frames of a video; without it 24, at level 3 32')
+        help='number of frames of a video; default: 24, at level 3 32')
     parser.add_argument(
         '--level',
         type=int,
         default=0,
         help='0 plain, 1 with distractors, 2 with camera motion too, 3 with '
-        'two motions whose order is the class')
+        'two motions whose order is the class; default: %(default)s')
     parser.add_argument(
-        '--workers', type=int, default=2, help='number of processes')
+        '--workers',
+        type=int,
+        default=2,
+        help='number of processes; default: %(default)s')
     return parser.parse_args()
 
 

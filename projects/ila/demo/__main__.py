@@ -44,7 +44,8 @@ def parse_args() -> argparse.Namespace:
         type=float,
         default=100,
         help='larger files are refused; default: %(default)s')
-    parser.add_argument('--device', help='such as cuda:1 or cpu')
+    parser.add_argument(
+        '--device', help='such as cpu or cuda:1; a GPU by default')
     args = parser.parse_args()
     for name in ('max_seconds', 'max_mb'):
         if not getattr(args, name) > 0:
