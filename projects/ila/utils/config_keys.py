@@ -30,6 +30,13 @@ TAKEN_OUT = {
     'dataset', 'sampler', 'batch_sampler', 'collate_fn', 'worker_init_fn',
     'num_batch_per_epoch', 'disable_subprocess_warning'
 }, {'optimizer', 'constructor', 'paramwise_cfg'}, {'by_epoch'}
+# Keys of `model.backbone` in version 1 and what they are now.
+RENAMED = dict(
+    form='temporal',
+    alignment='temporal',
+    temporal_layers='layers',
+    freeze_clip='freeze_image',
+    image_backbone='image')
 ANYWHERE = {'type', '_scope_', '_delete_', 'priority', 'convert_to_iter_based'}
 
 
@@ -166,6 +173,8 @@ def _find_problem(before: Any, after: Any, key: str,
                 continue
             nearest = get_close_matches(part, sorted(known | set(before)), 1,
                                         SIMILAR if open_ended else 0)
+            if path == 'model.backbone' and RENAMED.get(part) in known:
+                nearest = [RENAMED[part]]
             if open_ended and not nearest:
                 return None
             place = f'`{path}`' if path else 'the config'
