@@ -22,8 +22,9 @@ class ImplicitAlignment(BaseModule):
         motion_loss (bool): Whether the alignment loss compares features less
             their mean over the frames, so that a still background does not
             draw the points away from what moves. An addition of this project.
-        radius (float): See :func:`soft_mask`, as for the next two.
-        disturbance (float): Used in training only.
+        radius (float): See :func:`soft_mask`.
+        slope (float): See :func:`soft_mask`.
+        disturbance (float): See :func:`soft_mask`; used in training only.
     """
 
     def __init__(self,
@@ -79,8 +80,12 @@ class ImplicitAlignment(BaseModule):
     def pool(self, patches: Tensor, masks: Tensor) -> Tensor:
         """Average the aligned features of every pair over the patches.
 
-        Takes what :meth:`forward` takes and gives, returns
-        ``(B, T - 1, 2, C)``.
+        Args:
+            patches (Tensor): ``(B, T, H, W, C)``.
+            masks (Tensor): ``(B, T - 1, 2, H, W)``.
+
+        Returns:
+            Tensor: ``(B, T - 1, 2, C)``.
         """
         weights = masks.flatten(3) / masks[0, 0, 0].numel()
         features = patches.flatten(2, 3)
@@ -96,7 +101,7 @@ class ImplicitAlignment(BaseModule):
              pooled: Optional[Tensor] = None) -> Tensor:
         """Pull the aligned features of pairs together: ``1 - cos``, averaged.
 
-        Takes what :meth:`pool` takes, and what it gives if that is known.
+        Takes the arguments of :meth:`pool`, and its result if that is known.
         """
         if self.motion_loss:
             pooled = self.pool(patches - patches.mean(1, keepdim=True), masks)

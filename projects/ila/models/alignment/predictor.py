@@ -11,7 +11,7 @@ from .pairs import Pairs
 
 
 def halve(x: Tensor) -> Tensor:
-    """Max-pool ``(N, C, H, W)`` by two; a side of one patch stays."""
+    """Max-pool ``(N, C, H, W)`` by two; a side of one patch is kept."""
     return F.max_pool2d(x, [min(2, side) for side in x.shape[-2:]])
 
 

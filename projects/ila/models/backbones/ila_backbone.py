@@ -19,8 +19,8 @@ class ILAFeatures(NamedTuple):
         patches (Tensor): Patch tokens of the last block, ``(B, T, L, C)``.
         points (Tensor, optional): Interactive points,
             ``(layers, B, T - 1, 2, 2)``: per pair the earlier and the later
-            frame, each x and y in grid units. The layers are the backbone's
-            ``temporal_layers``.
+            frame, each x and y in grid units. The layers are the blocks in
+            the backbone's ``temporal_layers``, in this order.
         align_loss (Tensor, optional): Alignment losses, ``(layers,)``.
     """
     frames: Tensor
@@ -132,6 +132,7 @@ class ILABackbone(BaseModule):
             x (Tensor): Normalised videos, ``(B, 3, T, H, W)``.
             disturb (bool, optional): Whether to disturb the alignment's
                 masks. None means in training only.
+            with_loss (bool): Whether to compute the alignment losses.
 
         Raises:
             ValueError: The videos have one frame, or the patches do not
@@ -189,7 +190,8 @@ class ILABackbone(BaseModule):
 
         Normalisations are folded into convolutions, linear layers that follow
         each other into one, and CLIP's QuickGELU is computed as SiLU. Load the
-        weights before: their names and shapes change, in place and for good.
+        weights before: their names and shapes change in place, and cannot be
+        changed back.
         """
         if not self.deployed:
             self.deployed = True

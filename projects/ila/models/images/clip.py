@@ -49,7 +49,7 @@ class CLIPImage(MMPretrainImage):
         missing = set(self.arch_zoo['clip-b/16']) - set(arch)
         if missing:
             raise ValueError('the dict `model.backbone.arch` lacks '
-                             f'{sorted(missing)}')
+                             f'{sorted(missing)}; add them to it')
         super().__init__(
             dict(
                 type='mmpretrain.VisionTransformer',

@@ -40,12 +40,15 @@ class TemporalChange(NamedTuple):
 
 
 class TemporalModule(BaseModule):
-    """What relates the frames of a video before a block of an image ViT.
+    """Base of the modules that relate frames before a block of an image ViT.
 
     Attributes:
         alignment (ImplicitAlignment, optional): What finds interactive points.
-        released (bool): Whether the released weights are for this module.
-        hands_on (tuple): Classes that take its other keyword arguments.
+        released (bool): Whether the authors' released weights fit it.
+        needs_class_token (bool): Whether it cannot do without a class token.
+        adds_token (bool): Whether it adds a token to each frame.
+        hands_on (tuple): Classes that take its other keyword arguments, whose
+            names are checked with theirs.
     """
     needs_class_token = False
     adds_token = False
@@ -59,7 +62,7 @@ class TemporalModule(BaseModule):
         self.alignment: Optional[ImplicitAlignment] = None
 
     def attach(self, block: nn.Module) -> None:
-        """Get to know the block that follows; most need not."""
+        """Prepare the block that follows, for modules that act within it."""
 
     def switch_to_deploy(self) -> None:
         """Fold what can be folded, in place and for inference only."""
@@ -75,5 +78,6 @@ class TemporalModule(BaseModule):
             class_token (Tensor, optional): ``(B, T, C)``, if images have any.
             disturb (bool, optional): Whether to disturb the masks. None means
                 in training only.
+            with_loss (bool): Whether to compute the alignment loss.
         """
         raise NotImplementedError

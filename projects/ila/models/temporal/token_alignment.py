@@ -10,7 +10,7 @@ from .temporal_module import TemporalChange, TemporalModule
 
 @MODELS.register_module()
 class TokenAlignment(TemporalModule):
-    """The paper's: a mutual-information token of each frame (section 3.3).
+    """The paper's module: a mutual-information token per frame (section 3.3).
 
     The aligned features of a frame are averaged over its patches and pairs.
 
