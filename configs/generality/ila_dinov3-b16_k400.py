@@ -13,8 +13,11 @@ model = dict(
     data_preprocessor=dict(
         mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]))
 
-train_pipeline = _base_.train_pipeline
-train_pipeline[9].value = (124, 116, 104)
+train_pipeline = [
+    dict(step, value=(124, 116,
+                      104)) if step.get('op') == 'RandomErasing' else step
+    for step in _base_.train_pipeline
+]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 
 # timm's names of norms and of the layers' scales.
