@@ -289,7 +289,7 @@ def test_no_good_line(check):
     Path('list.txt').write_text('a.mp4 0\n')
     code, _ = check('list.txt', '--write-list', 'good.txt')
     assert code == ("no line of 'list.txt' is good, 'good.txt' is not "
-                    'written; mend the videos')
+                    'written; fix the videos')
     assert not Path('good.txt').exists()
 
 

@@ -278,17 +278,15 @@ def test_test_gives_the_figures_of_the_checkpoint(tiny, capfd):
     ('a.pth', [], "a.pth: give a name that ends in .onnx or .pt2$"),
     ('a.pt2', ['--int8'], 'a.pt2: --int8 needs a name that ends in .onnx$'),
     ('a.onnx', ['--full-range'], '--full-range needs --int8$'),
-    ('b.pt2',
-     ['--cfg-options', 'model.backbone.temporal.type=ReleasedAlignment'],
-     "a.pth: the weights have .* in their temporal modules.*fix `model.backbone.temporal"
-     ),
+    ('b.pt2', [
+        '--cfg-options', 'model.backbone.temporal.type=ReleasedAlignment'
+    ], 'a.pth: the weights lack .*backbone.temporal.*take the config that'),
     ('b.pt2', ['--cfg-options', 'model.backbone.arch.embed_dims=64'
-               ], r"a.pth: the weights' .* is \(.*mend `arch`"),
-    ('b.pt2', ['--cfg-options', 'model.type=Recognizer2D'],
-     "TokenAlignment_text.py: `model.type` is Recognizer2D, not 'ILA"),
-    ('b.pt2', ['--cfg-options', 'model.neck=None'],
-     'TokenAlignment_text.py: only a `model.neck` says .* cannot be exported$'
-     ),
+               ], r"a.pth: the weights' .* is \(.*fix `arch`"),
+    ('b.pt2', ['--cfg-options', 'model.type=Recognizer2D'
+               ], "`model.type` of the config is 'Recognizer2D', not 'ILA"),
+    ('b.pt2', ['--cfg-options', 'model.neck=None'
+               ], r'a.pth: the weights .* that it lacks \(neck'),
     ('b.pt2', ['--cfg-options', 'model.data_preprocessor.to_rgb=True'
                ], 'only the normalisation of RGB can be exported'),
     ('data', [], 'data: give a name that ends in'),
@@ -339,9 +337,9 @@ def test_file_that_differs_is_not_kept(tiny, monkeypatch):
 
 @pytest.mark.parametrize('name, options, message', [
     ('a.pt2', ['--dump', 'out.txt'], "write 'out.txt': .*must end with .pkl"),
-    ('none.pt2', [], "none.pt2' does not exist; mend its path"),
-    ('cut.pt2', [], "cut.pt2' can not be read: it is truncated"),
-    ('a.pth', [], "a.pth' can not be read: .* or not from tools/deployment"),
+    ('none.pt2', [], "Exported file not found: .*none.pt2. Please"),
+    ('cut.pt2', [], "cut.pt2' cannot be read: it is truncated"),
+    ('a.pth', [], "a.pth' cannot be read: .* or not from tools/deployment"),
     ('a.pt2', ['--cfg-options', 'model.cls_head.class_names=[a,b,c,d,e]'
                ], '`model.cls_head.class_names` are not those'),
     ('a.pt2', ['--cfg-options', 'test_dataloader.dataset.num_classes=6'
@@ -349,7 +347,7 @@ def test_file_that_differs_is_not_kept(tiny, monkeypatch):
     ('a.pt2', [
         '--cfg-options', 'test_dataloader.dataset.pipeline.1.clip_len=3'
     ], r"a.pt2' takes uint8 clips of \(3, 4, 32, 32\), got torch.uint8 of "
-     r'\(3, 3, 32, 32\); mend the pipeline'),
+     r'\(3, 3, 32, 32\); fix the pipeline'),
 ])
 def test_bad_input_of_test(tiny, name, options, message):
     cut = (tiny / 'a.pt2').read_bytes()[:5000]

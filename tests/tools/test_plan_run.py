@@ -196,7 +196,7 @@ def test_steps_are_those_that_the_config_was_written_for():
     """8 GPUs x 8 clips x 4, whatever the GPUs are now."""
     cfg = Config.fromfile(K400)
     assert [planning.share_of_step(cfg, gpus) for gpus in (8, 2)] == [32, 128]
-    with pytest.raises(ValueError, match='3 GPUs can not share the 256 clips'):
+    with pytest.raises(ValueError, match='3 GPUs cannot share the 256 clips'):
         planning.share_of_step(cfg, 3)
     cfg.pop('auto_scale_lr')
     assert [planning.share_of_step(cfg, gpus) for gpus in (8, 3)] == [32, 32]
