@@ -23,7 +23,7 @@ def load(*options, config=CONFIG, allow=False):
     ('loadfrom=a.pth', 'load_from'),
     ('model.bf61=True', 'bf16'),
     ('model.backbone.wiht_cp=True', 'with_cp'),
-    ('model.backbone.form=token', 'temporal'),  # Of version 1.
+    ('model.backbone.form=token', 'temporal'),
     ('model.backbone.freeze_clip=True', 'freeze_image'),
     ('model.backbone.temporal_layers=[0]', 'layers'),
     ('optim_wrapper.clip_gard.max_norm=1', 'clip_grad'),
