@@ -1,5 +1,4 @@
 import sys
-from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,6 @@ GIB = 2**30
 tool = load_module(TOOL)
 
 
-@lru_cache(maxsize=None)
 def clip_memory(optim_wrapper='OptimWrapper', **backbone):
     """MiB of one clip alone and of each further one.
 
@@ -196,7 +194,7 @@ def test_steps_are_those_that_the_config_was_written_for():
     """8 GPUs x 8 clips x 4, whatever the GPUs are now."""
     cfg = Config.fromfile(K400)
     assert [planning.share_of_step(cfg, gpus) for gpus in (8, 2)] == [32, 128]
-    with pytest.raises(ValueError, match='3 GPUs can not share the 256 clips'):
+    with pytest.raises(ValueError, match='3 GPUs cannot share the 256 clips'):
         planning.share_of_step(cfg, 3)
     cfg.pop('auto_scale_lr')
     assert [planning.share_of_step(cfg, gpus) for gpus in (8, 3)] == [32, 32]
@@ -245,9 +243,11 @@ def test_too_small_a_gpu_for_another_image_backbone(monkeypatch):
         'plan_run.py',
         str(config), '--gpus', '1', '--gpu-memory', '0.001', '--videos', '9'
     ]
+    recompute = 'model.backbone.with_cp=True'
     freeze = 'model.backbone.freeze_image=True'
-    for options, advice in (([], f'try {freeze}, fewer'),
-                            (['--cfg-options', freeze], 'try fewer or')):
+    for options, advice in (([], f'try {recompute}, {freeze}, fewer'),
+                            (['--cfg-options', recompute,
+                              freeze], 'try fewer or')):
         monkeypatch.setattr(sys, 'argv', arguments + options)
         with pytest.raises(SystemExit, match=advice):
             tool.main()
