@@ -7,7 +7,6 @@ one view. Runs that were done before are kept, and one that was interrupted
 goes on from its last checkpoint.
 """
 import argparse
-import itertools
 import json
 import os
 import shlex
@@ -17,7 +16,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import Dict, List, Sequence
 
 import torch
 from image_model import image_weights_setting, train_image_model
@@ -25,6 +24,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from mmengine.config import Config
 from timing import describe_machine, measure
+from variants import GROUPS, variants_of
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -38,69 +38,6 @@ from projects.ila.datasets.motion import classes, make_dataset  # noqa: E402
 
 CONFIG = ROOT / 'configs/ila_motion_ablation.py'
 ACCURACY = 'acc/top1'
-
-
-def module(name: str) -> Tuple[str, str]:
-    """Settings of a temporal module without alignment."""
-    return ('model.backbone.temporal._delete_=True',
-            'model.backbone.temporal.type='
-            f'projects.ila.models.temporal.comparisons.{name}')
-
-
-NONE = ('model.backbone.temporal=None', )
-RELEASED = ('model.backbone.temporal.type=ReleasedAlignment', )
-# What this project adds to the alignment.
-DIFFERENCE = ('model.backbone.temporal.difference=True', )
-MOTION_LOSS = ('model.backbone.temporal.motion_loss=True', )
-ADDITIONS = DIFFERENCE + MOTION_LOSS
-# All patches are within such a radius.
-NO_MASK = ('model.backbone.temporal.radius=10', )
-
-
-def with_additions(
-        variants: Dict[str, Sequence[str]]) -> Dict[str, Sequence[str]]:
-    """Let variants have the additions, too."""
-    return {name: (*ADDITIONS, *options) for name, options in variants.items()}
-
-
-# Settings of each variant, by group; nothing is the config as it is. All have
-# the multi-frame transformer after the blocks unless it is taken away.
-GROUPS: Dict[str, Dict[str, Sequence[str]]] = {
-    'modules': {
-        'none, frames averaged': (*NONE, 'model.neck=None'),
-        'none': NONE,
-        'temporal shift': module('TemporalShift'),
-        'divided attention': module('DividedAttention'),
-        'message token': module('MessageToken'),
-        'average of neighbours': module('NeighbourAverage'),
-        'ILA token': (),
-        'ILA token, difference': DIFFERENCE,
-        'ILA token, motion loss': MOTION_LOSS,
-        'ILA token, additions': ADDITIONS,
-        'ILA released': RELEASED,
-        'ILA released, motion loss': RELEASED + MOTION_LOSS,
-    },
-    'targets':
-    with_additions({
-        'neighbour': (),
-        'first frame': ('model.backbone.temporal.target=first', ),
-        'middle frame': ('model.backbone.temporal.target=middle', ),
-    }),
-    'parts':
-    with_additions({
-        'ILA token, additions': (),
-        'no alignment loss': ('model.align_loss_weight=0', ),
-        'a tenth of the loss': ('model.align_loss_weight=0.1', ),
-        'no disturbance': ('model.backbone.temporal.disturbance=0', ),
-        'smaller mask': ('model.backbone.temporal.radius=0.1', ),
-        'larger mask': ('model.backbone.temporal.radius=0.5', ),
-        'no mask': (*NO_MASK, ),
-        'no mask and no loss': (*NO_MASK, 'model.align_loss_weight=0'),
-        'two points': ('model.backbone.temporal.num_points=2', ),
-        'first block only': ('model.backbone.layers=[0]', ),
-        'last block only': ('model.backbone.layers=[1]', ),
-    }),
-}
 
 
 def data_settings(root: Path, level: int) -> List[str]:
@@ -266,22 +203,6 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help="only print one command per variant, for the config's own data")
     return parser.parse_args()
-
-
-def variants_of(groups: Iterable[str],
-                only: Optional[List[str]] = None) -> Dict[str, Sequence[str]]:
-    """Collect the variants of some groups, or those of some names in them.
-
-    Raises:
-        ValueError: The groups have no variant of such a name.
-    """
-    variants = dict(
-        itertools.chain.from_iterable(GROUPS[group].items()
-                                      for group in groups))
-    unknown = [name for name in only or [] if name not in variants]
-    if unknown:
-        raise ValueError(f'--only: no {unknown} in {[*variants]}')
-    return {name: variants[name] for name in only or variants}
 
 
 def make_videos(args: argparse.Namespace, level: int) -> List[str]:

@@ -12,8 +12,8 @@ import subprocess
 import sys
 
 import torch
-from models import RECIPES, build_training_step
 from timing import describe_machine
+from training_step import RECIPES, build_training_step
 
 BATCHES = (1, 3)
 

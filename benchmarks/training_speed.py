@@ -3,8 +3,8 @@ import argparse
 import sys
 
 import torch
-from models import RECIPES, build_training_step
 from timing import describe_machine, measure, print_table
+from training_step import RECIPES, build_training_step
 
 PLAIN = 'plain ViT'
 

@@ -3,33 +3,30 @@ import itertools
 import json
 import math
 import shlex
-import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from commands import ROOT, run_tool
 from mmengine.config import Config
 from modules import load_module
 
 from mmaction.registry import MODELS
 from projects.ila.datasets.motion import make_dataset, render_states
 
-ROOT = Path(__file__).resolve().parents[1]
 BENCHMARKS = ROOT / 'benchmarks'
 
 
 def run(name, *arguments):
-    result = subprocess.run([sys.executable, BENCHMARKS / name, *arguments],
-                            capture_output=True,
-                            text=True)
+    result = run_tool(f'benchmarks/{name}', *arguments)
     assert result.returncode == 0, result.stderr[-3000:]
     return result.stdout
 
 
 def test_inference():
-    lines = run('inference.py', '--frames', '2', '--rounds', '1').splitlines()
+    lines = run('inference.py', '--frames', '2', '--size', '64', '--rounds',
+                '1').splitlines()
     rows = [line.split('|')[1:3] for line in lines if line.startswith('| ')]
     assert rows[1][0].strip() == 'plain CLIP ViT'
     assert float(rows[1][1]) == 1
@@ -79,7 +76,8 @@ def test_ablation_prints_commands_for_any_config(monkeypatch, capsys, config):
         counts.add(
             (str(sorted(model_cfg.backbone.items())), str(model_cfg.neck),
              model_cfg.get('align_loss_weight', 1)))
-        macs, _ = tool.count(model_cfg, 4, (64, 64))
+        model = tool.complexity.build_without_data(model_cfg)
+        macs, _ = tool.complexity.count(model, 4, (64, 64))
         assert macs['blocks'] > 0
     # One is called by two names.
     assert len(counts) == len(commands) - 1
@@ -112,11 +110,8 @@ def test_ablation(tmp_path):
         (['model.align_loss_weight=2'], 'none/0 holds a run with other'),
         (['--steps', '3'], 'image_model.pth was trained for 2 steps'),
     ):
-        result = subprocess.run(
-            [sys.executable, BENCHMARKS / arguments[0], *arguments[1:]] +
-            others,
-            capture_output=True,
-            text=True)
+        result = run_tool(f'benchmarks/{arguments[0]}', *arguments[1:],
+                          *others)
         assert result.returncode == 1
         assert message in result.stderr.splitlines()[-1]
 

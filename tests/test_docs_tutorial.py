@@ -131,9 +131,9 @@ def test_training_starts_from_clip_and_leaves_it(outputs):
             assert torch.equal(weights[name], value.half().float()), name
     # The only optimizer step is the last one.
     before = load_weights(f'epoch_{EPOCHS - 1}.pth')
-    name = 'backbone.image.model.layers.0.alignment.predictor.point.0.weight'
+    name = 'backbone.temporal.0.alignment.predictor.point.0.weight'
     assert not torch.equal(weights[name], before[name])
-    name = ('backbone.image.model.layers.0.alignment.predictor.prediction.bn.'
+    name = ('backbone.temporal.0.alignment.predictor.prediction.bn.'
             'num_batches_tracked')
     assert weights[name].item() == EPOCHS
     names = json.loads(bytes(weights['cls_head.texts'].tolist()))
@@ -199,7 +199,7 @@ LIST = 'train_dataloader.dataset.ann_file='
 CLASSES = 'train_dataloader.dataset.num_classes='
 # Commands that end with the errors of the last section, by a part of them.
 ERRORS = {
-    'is there already': COMMANDS[0],
+    'exists already': COMMANDS[0],
     'Checkpoint file not found': f'{TRAIN} load_from=none.pt',
     'weight file': f'{TRAIN} load_from=cut.pt',
     'annotation file': f'{TRAIN} {LIST}none.txt',

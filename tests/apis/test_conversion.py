@@ -381,7 +381,7 @@ def change(cfg, path, value):
     (released_to_ila, 'k400', 'ssv2', {}, 'a.pth: the weights lack'),
     (released_to_ila, 'k400', 'k400', {
         'backbone.temporal.type': 'TokenAlignment'
-    }, "a.pth: .* temporal module .*fix .*'ReleasedAlignment'"),
+    }, "a.pth: .* temporal modules .*fix .*'ReleasedAlignment'"),
     (released_to_ila, 'k400', 'k400', {
         'neck.num_frames': 8
     }, 'a.pth: .*neck.pos_embed.*number of frames'),

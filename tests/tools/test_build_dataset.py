@@ -239,7 +239,7 @@ def test_lines_that_are_left_out(build):
 def test_lists_are_kept_without_force(build):
     touch('v/a/1.mp4', 'v/a/2.mp4', 'v/b/1.mp4', 'v/b/2.mp4')
     Path('v/val_list.txt').write_text('mine')
-    with pytest.raises(SystemExit, match='v/val_list.txt is there already'):
+    with pytest.raises(SystemExit, match='v/val_list.txt exists already'):
         build('v')
     assert read('v/val_list.txt') == ['mine']
     assert not Path('v/train_list.txt').exists()

@@ -16,7 +16,7 @@ import pytest
 from modules import load_module
 from videos import write_barcodes, write_h264, write_video
 
-from projects.ila.datasets import video_check
+from projects.ila.datasets import list_check, video_check
 
 TOOL = Path(__file__).resolve().parents[2] / 'tools/data/check_videos.py'
 tool = load_module(TOOL)
@@ -429,7 +429,7 @@ def test_report_outlives_an_interrupt(check, monkeypatch):
 
 
 def test_outputs_are_refused_before_the_work(check, monkeypatch):
-    monkeypatch.setattr(tool, 'read_source', None)
+    monkeypatch.setattr(list_check, 'read_source', None)
     Path('list.txt').touch()
     for option in ('--out', '--write-list'):
         code, _ = check('list.txt', option, 'list.txt/x.csv')

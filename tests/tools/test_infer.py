@@ -15,6 +15,7 @@ from videos import write_video
 from mmaction.apis import init_recognizer
 from projects.ila import cli
 from projects.ila.apis import ILAInferencer
+from projects.ila.apis.clip_reader import ClipReader
 from projects.ila.models.heads import ILALinearHead
 
 TOOL = ROOT / 'tools/infer.py'
@@ -186,7 +187,7 @@ def test_results_that_cannot_be_written_are_shown(folder, infer):
                           ('stopped.csv', SystemExit(143), 143)])
 def test_finished_predictions_outlive_an_interrupt(folder, infer, monkeypatch,
                                                    name, error, expected):
-    read, written = ILAInferencer._read, []
+    read, written = ClipReader.read, []
 
     def interrupt(self, file, *args):
         if 'd.mp4' in file:
@@ -194,7 +195,7 @@ def test_finished_predictions_outlive_an_interrupt(folder, infer, monkeypatch,
             raise error
         return read(self, file, *args)
 
-    monkeypatch.setattr(ILAInferencer, '_read', interrupt)
+    monkeypatch.setattr(ClipReader, 'read', interrupt)
     (folder / name).write_text('older')
     code, out, _ = infer('videos', '--topk', '1', '--out', name)
     assert code == expected

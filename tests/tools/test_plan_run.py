@@ -1,5 +1,4 @@
 import sys
-from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,6 @@ GIB = 2**30
 tool = load_module(TOOL)
 
 
-@lru_cache(maxsize=None)
 def clip_memory(optim_wrapper='OptimWrapper', **backbone):
     """MiB of one clip alone and of each further one.
 
@@ -245,9 +243,11 @@ def test_too_small_a_gpu_for_another_image_backbone(monkeypatch):
         'plan_run.py',
         str(config), '--gpus', '1', '--gpu-memory', '0.001', '--videos', '9'
     ]
+    recompute = 'model.backbone.with_cp=True'
     freeze = 'model.backbone.freeze_image=True'
-    for options, advice in (([], f'try {freeze}, fewer'),
-                            (['--cfg-options', freeze], 'try fewer or')):
+    for options, advice in (([], f'try {recompute}, {freeze}, fewer'),
+                            (['--cfg-options', recompute,
+                              freeze], 'try fewer or')):
         monkeypatch.setattr(sys, 'argv', arguments + options)
         with pytest.raises(SystemExit, match=advice):
             tool.main()

@@ -74,12 +74,12 @@ def load_classifier(cfg: Config, path: str) -> Tuple[ClipClassifier, dict]:
             another one's.
     """
     settings = cfg.get('model')
-    model = load_recognizer(
-        settings, path, deploy=True, compile=False, bf16=False, test_cfg=None)
-    if not model.with_neck:
+    if settings and not settings.get('neck'):
         raise ValueError(f'{cfg.filename}: only a `model.neck` says how many '
                          'frames a clip has; a model without one cannot be '
                          'exported')
+    model = load_recognizer(
+        settings, path, deploy=True, compile=False, bf16=False, test_cfg=None)
     model.requires_grad_(False)
     if isinstance(model.cls_head, ILATextHead):
         model.cls_head.text_features  # Kept from now on.

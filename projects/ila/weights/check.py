@@ -78,13 +78,14 @@ def check_weights(own: StateDict,
             unless ``partial``, anything at all.
     """
     parts, own_parts = _temporal_parts(state_dict), _temporal_parts(own)
-    if parts - own_parts:
+    if parts and parts != own_parts:
         fix = ''
         if has_released_form(state_dict):
             fix = ".type='ReleasedAlignment'"
         raise ValueError(
             f'the weights have {_list(parts - own_parts)} in their temporal '
-            f'modules, the model has {_list(own_parts)}; fix '
+            f'modules that the model lacks, and lack '
+            f'{_list(own_parts - parts)}; fix '
             f'`model.backbone.temporal{fix}`')
     names = {name for name in own if not is_text_feature(name)}
     given = {name for name in state_dict if not is_text_feature(name)}

@@ -48,7 +48,10 @@ class ImageModel(BaseModule):
         there are any, out of tokens ``(B * T, L, C)`` of a grid T, H, W."""
         frames = tokens.unflatten(0, (-1, grid[0]))
         patches = frames[:, :, self.num_prefix:].unflatten(2, grid[1:])
-        return patches, frames[:, :, 0] if self.has_class_token else None
+        if not self.has_class_token:
+            return patches, None
+        # A view would keep all tokens in memory for the backward pass.
+        return patches, frames[:, :, 0].contiguous()
 
     def run(self, number: int, tokens: Tensor, positions: Any) -> Tensor:
         """Run a block; a token after the patches has no position."""
