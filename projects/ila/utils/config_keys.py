@@ -217,11 +217,13 @@ def _find_unknown(path: str, node: Any) -> Iterator[str]:
         return
     known, open_ended = _list_known(path, node)
     for key, part in node.items():
-        nearest = get_close_matches(key, sorted(known), 1,
-                                    SIMILAR if open_ended else 0)
+        nearest = get_close_matches(key, sorted(known), 1, SIMILAR)
         if key not in known and nearest:
             yield (f"`{path}` has no key '{key}'; did you mean "
                    f"'{nearest[0]}'?")
+        elif key not in known and not open_ended:
+            yield (f"`{path}` has no key '{key}'; remove it, or replace an "
+                   'inherited dict with `_delete_=True`')
         yield from _find_unknown(f'{path}.{key}', part)
 
 
