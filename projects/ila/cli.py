@@ -111,32 +111,49 @@ def exit_on_bad_input() -> Iterator[None]:
         sys.exit(str(error))
 
 
+def _is_of_config(error: Exception) -> bool:
+    """Whether an error says what is wrong with a config."""
+    return isinstance(
+        error, ValueError
+    ) or (isinstance(error, (AssertionError, KeyError, TypeError)) and bool(
+        re.search(
+            'unexpected keyword argument|has no argument|required positional|'
+            ' registry|probability', str(error))))
+
+
 class _BeginHook(Hook):
-    """Notes that a run has begun to read data."""
+    """Notes that the data have passed through the model once."""
     begun = False
 
-    def before_train_epoch(self, runner: Runner) -> None:
+    def after_train_iter(self, runner: Runner, *args, **kwargs) -> None:
         self.begun = True
 
-    before_test_epoch = before_train_epoch
+    after_test_iter = after_train_iter
 
 
 @contextmanager
 def exit_on_bad_start(runner: Runner) -> Iterator[None]:
     """Exit with an error's message alone if a run does not begin.
 
-    Until then its config and the files that this names are read. Later errors
-    are not expected, and keep their traceback.
+    Until its first batch is through, its config is read, the files that this
+    names, and the sizes of the input meet those of the model. Later errors are
+    not expected, and keep their traceback.
     """
     hook = _BeginHook()
     runner.register_hook(hook)
     try:
         yield
-    except (BlockingIOError, FileNotFoundError, ValueError) as error:
+    except Exception as error:
         if hook.begun:
             raise
-        blocked = isinstance(error, BlockingIOError)
-        sys.exit(error.strerror if blocked else str(error))
+        if isinstance(error, BlockingIOError):
+            sys.exit(error.strerror)
+        if isinstance(error, FileNotFoundError) or isinstance(
+                error, ValueError):
+            sys.exit(str(error))
+        if _is_of_config(error):
+            sys.exit(f'{runner.cfg.filename}: {error.args[0]}')
+        raise
 
 
 @contextmanager
@@ -203,10 +220,9 @@ def build_runner(cfg: Config) -> Runner:
             runner = RUNNERS.build(cfg)
         else:
             runner = Runner.from_cfg(cfg)
-    except TypeError as error:
-        if re.search('unexpected keyword argument|has no argument',
-                     str(error)):
-            sys.exit(f'{cfg.filename}: {error}')
+    except Exception as error:
+        if _is_of_config(error):
+            sys.exit(f'{cfg.filename}: {error.args[0]}')
         raise
     for hook in runner.hooks:
         # MMEngine takes any argument and fails when the first one is saved.

@@ -102,3 +102,20 @@ def test_settings_are_parsed_as_mmengine_does():
     }
     with pytest.raises(SystemExit, match='--cfg-options: .*bracket'):
         cli.parse_options(['a=[1,(2]'])
+
+
+@pytest.mark.parametrize('text, words', [
+    ("model=dict(backbone=dict(temporal=dict(diference=True)))",
+     "`model.backbone.temporal` has no key 'diference'; did you mean"),
+    ("train_dataloader=dict(dataset=dict(tims=2))", "'tims'; remove it"),
+    ("custom_hooks=[dict(type='EMAHok')]",
+     "`custom_hooks.0.type`: there is no 'EMAHok'; did you mean 'EMAHook'"),
+    ("env_cfg=dict(cudnn_benchmrk=True)", "'cudnn_benchmark'"),
+])
+def test_keys_within_files(tmp_path, text, words):
+    config = tmp_path / 'config.py'
+    config.write_text(f"_base_ = '{CONFIG}'\n{text}")
+    with pytest.raises(SystemExit) as caught:
+        load(config=config)
+    assert words in str(caught.value)
+    load(config=config, allow=True)

@@ -84,6 +84,10 @@ class ILAVideoDataset(VideoDataset):
 
     def load_data_list(self) -> List[dict]:
         """Read and check the annotation file."""
+        if set(self.data_prefix) != {'video'}:
+            raise ValueError(
+                "data_prefix must be dict(video='...'), the folder of the "
+                f'videos, got {dict(self.data_prefix)}; fix it in the config')
         try:
             lines = read_lines(self.ann_file, 'surrogateescape')
         except FileNotFoundError as error:

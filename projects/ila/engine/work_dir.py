@@ -120,7 +120,7 @@ def find_latest_checkpoint(work_dir: str) -> Optional[str]:
     candidates, elsewhere = [], []
     pointer = osp.join(work_dir, 'last_checkpoint')
     if osp.isfile(pointer):
-        with open(pointer) as file:
+        with open(pointer, errors='replace') as file:
             path = file.read().strip()
         if '://' in path:  # In a remote storage.
             return path

@@ -2,8 +2,9 @@
 import inspect
 import sys
 from difflib import get_close_matches
-from typing import Any, Optional, Set, Tuple
+from typing import Any, Iterator, List, Optional, Set, Tuple
 
+import mmengine.registry
 import torch
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper
@@ -37,6 +38,10 @@ RENAMED = dict(
     temporal_layers='layers',
     freeze_clip='freeze_image',
     image_backbone='image')
+# Dicts that MMEngine reads itself.
+PLAIN = dict(
+    auto_scale_lr={'enable', 'base_batch_size'},
+    env_cfg={'cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'})
 ANYWHERE = {'type', '_scope_', '_delete_', 'priority', 'convert_to_iter_based'}
 
 
@@ -44,12 +49,27 @@ def _find_class(kind: Any) -> Optional[Any]:
     """Find what a config's ``type`` stands for."""
     if not isinstance(kind, str):
         return kind
-    for candidate in vars(registry).values():
-        if isinstance(candidate, Registry):
+    for candidate in _list_registries():
+        # `get` would look for a package of that name in each of them.
+        for place in (candidate, candidate.parent):
+            if place is not None and kind in place.module_dict:
+                return place.module_dict[kind]
+    for candidate in _list_registries():
+        try:
             found = candidate.get(kind)
-            if found is not None:
-                return found
+        except ImportError:  # Of a scope that it takes for a package.
+            continue
+        if found is not None:
+            return found
     return None
+
+
+def _list_registries() -> List[Registry]:
+    return [
+        candidate for candidate in (*vars(registry).values(),
+                                    mmengine.registry.STRATEGIES)
+        if isinstance(candidate, Registry)
+    ]
 
 
 def _list_arguments(kind: Any) -> Tuple[Set[str], bool]:
@@ -123,8 +143,8 @@ def _list_known(path: str, node: dict) -> Tuple[Set[str], bool]:
         kinds = [node.get('type', LogProcessor)]
     elif path == 'randomness':
         kinds = [Runner.set_randomness]
-    elif path == 'auto_scale_lr':
-        return {'enable', 'base_batch_size'}, False
+    elif path in PLAIN:
+        return PLAIN[path], False
     known, open_ended = set(more), False
     for kind in kinds:
         found = None if kind is None else _find_class(kind)
@@ -186,11 +206,42 @@ def _find_problem(before: Any, after: Any, key: str,
     return None
 
 
+def _find_unknown(path: str, node: Any) -> Iterator[str]:
+    """Say which types and keys within a part of a config are unknown."""
+    if isinstance(node, (list, tuple)):
+        for index, part in enumerate(node):
+            yield from _find_unknown(f'{path}.{index}', part)
+    if not isinstance(node, dict):
+        return
+    kind = node.get('type')
+    if isinstance(kind, str) and _find_class(kind) is None:
+        names = {
+            name
+            for candidate in _list_registries()
+            for name in candidate.module_dict
+        }
+        nearest = get_close_matches(kind, sorted(names), 1, 0)
+        yield (f"`{path}.type`: there is no '{kind}'; did you mean "
+               f"'{nearest[0]}'?")
+        return
+    known, open_ended = _list_known(path, node)
+    for key, part in node.items():
+        nearest = get_close_matches(key, sorted(known), 1, SIMILAR)
+        if key not in known and nearest:
+            yield (f"`{path}` has no key '{key}'; did you mean "
+                   f"'{nearest[0]}'?")
+        elif key not in known and not open_ended:
+            yield (f"`{path}` has no key '{key}'; remove it, or replace an "
+                   'inherited dict with `_delete_=True`')
+        yield from _find_unknown(f'{path}.{key}', part)
+
+
 def check_keys(cfg: Config, options: Optional[dict]) -> None:
     """Exit if a config, or a setting, has a key that nothing reads.
 
     A config may have variables of its own, so that at its top level only keys
-    are refused that are nearly one of the runner's. Settings have to name a
+    are refused that are nearly one of the runner's; within these, keys that
+    the class of their ``type`` does not take. Settings have to name a
     key that the config has, or an argument of the class that they are for.
 
     Args:
@@ -205,6 +256,11 @@ def check_keys(cfg: Config, options: Optional[dict]) -> None:
         if nearest and key not in top_level:
             problems.append(f"{cfg.filename}: nothing reads the key '{key}'; "
                             f"did you mean '{nearest[0]}'?")
+        if key in top_level:
+            problems += [
+                f'{cfg.filename}: {problem}'
+                for problem in _find_unknown(key, cfg._cfg_dict[key])
+            ]
     if options:
         after = cfg.copy()
         merge_options(after, options)

@@ -32,5 +32,5 @@ def test_init_weights_takes_timms_file(tmp_path):
 
 def test_missing_file(tmp_path):
     model = build(tmp_path / 'none.safetensors')
-    with pytest.raises(ValueError, match=f"weights of '{NAME}': .*; download"):
+    with pytest.raises(ValueError, match=f"weights of '{NAME}' .*; download"):
         model.init_weights()

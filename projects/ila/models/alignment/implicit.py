@@ -41,6 +41,16 @@ class ImplicitAlignment(BaseModule):
             raise ValueError('num_points must be a whole number from 1 on, '
                              f"got '{num_points}'; fix "
                              '`model.backbone.temporal.num_points`')
+        if not isinstance(predictor, dict):
+            raise ValueError('predictor must be a dict of settings, got '
+                             f'{predictor}; fix '
+                             '`model.backbone.temporal.predictor`')
+        given = {'num_points', 'pairs'} & predictor.keys()
+        if given:
+            raise ValueError(
+                f'remove {sorted(given)} from '
+                '`model.backbone.temporal.predictor`; `num_points` and '
+                '`target` of `model.backbone.temporal` decide on them')
         self.pairs = Pairs(target)
         self.predictor = InteractivePointPredictor(
             embed_dims, num_points=num_points, pairs=self.pairs, **predictor)

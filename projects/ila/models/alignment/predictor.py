@@ -101,6 +101,16 @@ class InteractivePointPredictor(BaseModule):
         if stem not in stems:
             raise ValueError(f"stem must be one of {list(stems)}, got '{stem}'"
                              '; fix `model.backbone.temporal.predictor.stem`')
+        for name, size in (('channels', channels), ('hidden_channels',
+                                                    hidden_channels)):
+            if type(size) is not int or size < 2 or size % 2:
+                raise ValueError(
+                    f'{name} must be an even number from 2 on, got {size}; '
+                    f'fix `model.backbone.temporal.predictor.{name}`')
+        if not norm_cfg:
+            raise ValueError('a normalisation is needed, got norm_cfg='
+                             f'{norm_cfg}; fix '
+                             '`model.backbone.temporal.predictor.norm_cfg`')
         self.limit = limit
         self.num_points = num_points
         self.pairs = pairs or Pairs()

@@ -8,6 +8,7 @@ from torch import Tensor
 from mmaction.registry import MODELS
 from ...weights import prepare_weights
 from ..alignment import ImplicitAlignment
+from ..temporal import TemporalModule
 from .recomputation import recompute
 
 
@@ -75,6 +76,10 @@ class ILABackbone(BaseModule):
                     temporal,
                     embed_dims=self.embed_dims,
                     num_heads=self.image.num_heads))
+            if not isinstance(module, TemporalModule):
+                raise ValueError(
+                    f'{type(module).__name__} is no temporal module; fix '
+                    '`model.backbone.temporal.type`')
             if module.needs_class_token and not self.image.has_class_token:
                 raise ValueError(
                     f'{type(module).__name__} with these settings needs a '
@@ -94,11 +99,17 @@ class ILABackbone(BaseModule):
                     'layers; leave `model.backbone.layers` out, or set it to '
                     'None')
             return ()
+        if not isinstance(temporal, dict) or 'type' not in temporal:
+            raise ValueError('temporal must be a dict with a `type`, or None, '
+                             f'got {temporal}; fix `model.backbone.temporal`')
+        given = {'embed_dims', 'num_heads'} & temporal.keys()
+        if given:
+            raise ValueError('the image model decides on them; remove '
+                             f'{sorted(given)} from `model.backbone.temporal`')
         if layers is None:
             return tuple(range(self.num_layers))
         if not isinstance(layers, (list, tuple)) or any(
-                not isinstance(number, int)
-                or not 0 <= number < self.num_layers
+                type(number) is not int or not 0 <= number < self.num_layers
                 for number in layers) or len(set(layers)) < len(layers):
             raise ValueError('layers must be a list of different block '
                              f'numbers from 0 to {self.num_layers - 1}, got '

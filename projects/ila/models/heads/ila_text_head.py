@@ -55,6 +55,7 @@ class ILATextHead(ILAHead):
                 f'`model.cls_head.class_names` are {len(names)} '
                 f'({class_names}), but `num_classes` is {num_classes}')
         super().__init__(len(names), in_channels, **kwargs)
+        self.patch_channels = patch_channels
         self.class_names = names
         self.templates = load_templates(templates)
         self.text_encoder = None

@@ -60,8 +60,8 @@ class CLIPImage(MMPretrainImage):
                 drop_path_rate=drop_path_rate,
                 layer_cfgs=dict(act_cfg=dict(type='mmaction.LeanQuickGELU'))),
             img_size=img_size)
-        self.proj = nn.Linear(
-            self.embed_dims, arch['out_channels'], bias=False)
+        self.out_channels = arch['out_channels']
+        self.proj = nn.Linear(self.embed_dims, self.out_channels, bias=False)
 
     def finish(self, tokens: Tensor) -> Tensor:
         return self.proj(super().finish(tokens))

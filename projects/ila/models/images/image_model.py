@@ -14,6 +14,7 @@ class ImageModel(BaseModule):
     Attributes:
         img_size (int): Pixels per side of the input it is made for.
         patch_size (int): Pixels per side of a patch.
+        out_channels (int): Channels of the features.
         num_prefix (int): Tokens before the patches; the class token is the
             first of them.
         arch_settings (dict): The sizes, for people to read.
@@ -23,6 +24,7 @@ class ImageModel(BaseModule):
     num_heads: int
     img_size: int
     patch_size: int
+    out_channels: int
     num_prefix: int = 1
     has_class_token: bool = True
     arch_settings: dict

@@ -100,7 +100,7 @@ class MMPretrainImage(ImageModel):
                     torch.empty(1, num_registers, model.embed_dims), std=0.02))
         model._register_load_state_dict_pre_hook(self._check_weights)
         self.num_prefix = 1 + num_registers
-        self.embed_dims = model.embed_dims
+        self.embed_dims = self.out_channels = model.embed_dims
         self.num_heads = model.arch_settings['num_heads']
         self.img_size = img_size
         self.patch_size = model.patch_embed.projection.kernel_size[0]

@@ -28,11 +28,18 @@ class TimmImage(ImageModel):
             by default 0 for none.
 
     Raises:
-        ValueError: timm has no such model, or it is of another family.
+        ValueError: timm has no such model, it is of another family, or the
+            settings do not fit videos.
     """
     hands_on = ('timm.create_model',
                 'timm.models.vision_transformer.VisionTransformer',
                 'timm.models.eva.Eva')
+    refused = dict(
+        checkpoint_path='weights are read from `pretrained_cfg_overlay`',
+        dynamic_img_size='inputs of any size are taken already',
+        features_only='the blocks are needed',
+        in_chans='frames have three channels',
+        patch_drop_rate='frames need all of their patches')
     stem = ('cls_token', 'reg_token', 'pos_embed', 'patch_embed', 'norm_pre',
             'rope')
 
@@ -46,25 +53,46 @@ class TimmImage(ImageModel):
             model_name=model, num_classes=0, dynamic_img_size=True)
         self.settings.update(kwargs)
         self.pretrained = pretrained
-        if kwargs.get('patch_drop_rate'):
-            raise ValueError('frames need all of their patches; remove '
-                             '`model.backbone.image.patch_drop_rate`')
+        for key, reason in self.refused.items():
+            if kwargs.get(key, None) is not None:
+                raise ValueError(f'{reason}; remove '
+                                 f'`model.backbone.image.{key}`')
+        if not isinstance(pretrained, bool):
+            raise ValueError(
+                f"pretrained must be True or False, got '{pretrained}'; fix "
+                '`model.backbone.image.pretrained`. A file of weights goes '
+                'into `pretrained_cfg_overlay=dict(file=...)`')
         try:
             self.model = timm.create_model(**self.settings)
-        except (RuntimeError, TypeError) as error:
-            raise ValueError(f"timm cannot build '{model}': {error}; fix "
-                             '`model.backbone.image`') from None
-        if type(self.model) not in (VisionTransformer, Eva):
+        except Exception as error:  # Of timm, its hub or the network.
+            raise ValueError(
+                f"timm cannot build '{model}' ({type(error).__name__}: "
+                f'{error}); give `model.backbone.image` the name and settings '
+                'of a `VisionTransformer` or an `Eva` model of timm') from None
+        # There are blocks in parallel, too.
+        if type(self.model) not in (VisionTransformer, Eva) or not all(
+                hasattr(block, 'attn') for block in self.blocks):
             raise ValueError(
                 f"ILA does not know the blocks of '{model}'; give "
                 '`model.backbone.image.model` the name of a '
                 '`VisionTransformer` or an `Eva` model of timm')
+        if not len(self.blocks) or not self.model.global_pool:
+            raise ValueError(
+                'blocks and one feature of each frame are needed; remove '
+                '`depth` and `global_pool` from `model.backbone.image`')
+        # A convolutional stem has larger patches than its last layer.
+        height, width = self.model.patch_embed.feat_ratio(as_scalar=False)
+        if height != width:
+            raise ValueError(f'patches must be square, got {height} x {width};'
+                             ' fix `model.backbone.image.patch_size`')
         self.num_prefix = self.model.num_prefix_tokens
         self.has_class_token = self.model.cls_token is not None
         self.embed_dims = self.model.embed_dim
         self.num_heads = self.blocks[0].attn.num_heads
         self.img_size = self.model.patch_embed.img_size[0]
-        self.patch_size = self.model.patch_embed.patch_size[0]
+        self.patch_size = height
+        self.out_channels = (
+            self.model.num_classes or self.model.head_hidden_size)
         self.arch_settings = dict(
             model=model,
             embed_dims=self.embed_dims,
@@ -116,6 +144,7 @@ class TimmImage(ImageModel):
         except Exception as error:  # Of timm, its hub or the network.
             raise ValueError(
                 "timm cannot fetch the weights of "
-                f"'{self.settings['model_name']}': {error}; download them, or "
+                f"'{self.settings['model_name']}' ({type(error).__name__}: "
+                f'{error}); download them, or '
                 'set `model.backbone.image.pretrained` to False') from error
         self.model.load_state_dict(source.state_dict())

@@ -37,6 +37,7 @@ class MultiframeIntegrationTransformer(BaseModule):
                  num_layers: int = 1,
                  init_cfg: Optional[dict] = None) -> None:
         super().__init__(init_cfg)
+        self.embed_dims = embed_dims
         self.pos_embed = nn.Parameter(torch.zeros(1, num_frames, embed_dims))
         self._register_load_state_dict_pre_hook(self._resize_loaded_pos_embed)
         self.layers = ModuleList(

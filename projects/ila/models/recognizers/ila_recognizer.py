@@ -9,9 +9,11 @@ from mmaction.models.recognizers import BaseRecognizer
 from mmaction.registry import MODELS
 from mmaction.utils import OptSampleList
 from ...weights import prepare_weights
-from ..backbones import ILAFeatures
+from ..backbones.ila_backbone import ILABackbone, ILAFeatures
 from ..heads import ILATextHead
 from .blending import build_blending
+
+TEST_SETTINGS = {'batch_statistics', 'max_testing_views'}
 
 
 @contextmanager
@@ -85,6 +87,7 @@ class ILARecognizer(BaseRecognizer):
         if blending is not None:
             self.data_preprocessor.blending = build_blending(
                 blending, self.cls_head.num_classes)
+        self._check_parts()
         self.init_cfg = init_cfg
         self.align_loss_weight = align_loss_weight
         self.bf16 = bf16
@@ -97,6 +100,30 @@ class ILARecognizer(BaseRecognizer):
             options = dict() if compile is True else compile
             self.backbone.compile(**{'fullgraph': True, **options})
         self._register_load_state_dict_pre_hook(self._prepare_loaded_weights)
+
+    def _check_parts(self) -> None:
+        if not isinstance(self.backbone, ILABackbone):
+            raise ValueError(f'{type(self.backbone).__name__} is no '
+                             '`ILABackbone`; fix `model.backbone.type`')
+        unknown = (self.test_cfg or {}).keys() - TEST_SETTINGS
+        if unknown:
+            raise ValueError(
+                f'`model.test_cfg` has no {sorted(unknown)}; it takes '
+                f'{sorted(TEST_SETTINGS)}')
+        channels = self.backbone.image.out_channels
+        sizes = [('cls_head.in_channels', self.cls_head.in_channels, channels)]
+        if self.with_neck:
+            sizes.insert(0,
+                         ('neck.embed_dims', self.neck.embed_dims, channels))
+        if isinstance(self.cls_head, ILATextHead):
+            sizes.append(
+                ('cls_head.patch_channels', self.cls_head.patch_channels,
+                 self.backbone.embed_dims))
+        for key, size, expected in sizes:
+            if size != expected:
+                raise ValueError(f'the backbone gives {expected} channels, '
+                                 f'but `model.{key}` is {size}; set it to '
+                                 f'{expected}')
 
     def _prepare_loaded_weights(self, state_dict: dict, prefix: str,
                                 local_metadata: dict, *args) -> None:
