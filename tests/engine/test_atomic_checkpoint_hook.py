@@ -180,6 +180,8 @@ def test_newest_whole_checkpoint_is_found(tmp_path):
     torch.save(dict(), tmp_path / 'best_score_epoch_12.pth')
     (tmp_path / 'last_checkpoint').write_text('epoch_9.pth')
     assert find_latest_checkpoint(str(tmp_path)).endswith('epoch_9.pth')
+    (tmp_path / 'last_checkpoint').write_bytes(b'\xff\xfe')
+    assert find_latest_checkpoint(str(tmp_path)).endswith('epoch_11.pth')
     (tmp_path / 'last_checkpoint').unlink()
     newest = tmp_path / 'epoch_11.pth'
     newest.write_bytes(newest.read_bytes()[:500])
