@@ -25,8 +25,7 @@ def run(name, *arguments):
 
 
 def test_inference():
-    lines = run('inference.py', '--frames', '2', '--size', '64', '--rounds',
-                '1').splitlines()
+    lines = run('inference.py', '--frames', '2', '--rounds', '1').splitlines()
     rows = [line.split('|')[1:3] for line in lines if line.startswith('| ')]
     assert rows[1][0].strip() == 'plain CLIP ViT'
     assert float(rows[1][1]) == 1

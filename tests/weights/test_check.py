@@ -63,7 +63,7 @@ SEPARABLE, DENSE = (
 
 @pytest.mark.parametrize('kwargs, message', [
     (dict(temporal=dict(type='TokenAlignment')),
-     'message_fc, message_ln, skip.*, the model has alignment; fix '
+     'message_fc, message_ln, skip.* that the model lacks, and lack none; fix '
      "`model.backbone.temporal.type='ReleasedAlignment'"),
     (dict(
         temporal=dict(type='ReleasedAlignment'),
@@ -74,7 +74,8 @@ SEPARABLE, DENSE = (
      r'have \d+ that it lacks \(backbone.image.model.layers.2'),
     (dict(temporal=dict(type='ReleasedAlignment', **DENSE)),
      r'alignment.predictor.interaction.*fix `model.backbone`'),
-    (dict(temporal=None), 'message_ln.*, the model has none; fix'),
+    (dict(temporal=None),
+     'message_ln.* that the model lacks, and lack none; fix'),
 ])
 def test_other_module_or_size_is_refused(released, kwargs, message):
     weights = convert_released(released[1])
@@ -91,7 +92,9 @@ COMPARISONS = [
 @pytest.mark.parametrize('kind', COMPARISONS)
 def test_temporal_weights_are_not_taken_for_clips(released, kind):
     weights = build(released, temporal=dict(type=kind)).state_dict()
-    with pytest.raises(ValueError, match='_attn.*, the model has alignment'):
+    with pytest.raises(
+            ValueError,
+            match='_attn.* that the model lacks, and lack alignment'):
         build(
             released, temporal=dict(type='TokenAlignment')).load_state_dict(
                 weights, strict=False)
