@@ -285,7 +285,7 @@ def test_test_gives_the_figures_of_the_checkpoint(tiny, capfd):
         '--cfg-options', 'model.backbone.temporal.type=ReleasedAlignment'
     ], 'a.pth: the weights have .* in their temporal modules.*fix '
      '`model.backbone.temporal`'),
-    ('b.pt2', ['--cfg-options', 'model.backbone.arch.feedforward_channels=64'
+    ('b.pt2', ['--cfg-options', 'model.backbone.arch.feedforward_channels=96'
                ], r"a.pth: the weights' .* is \(.*fix `arch`"),
     ('b.pt2', ['--cfg-options', 'model.type=Recognizer2D'
                ], "`model.type` of the config is 'Recognizer2D', not 'ILA"),
