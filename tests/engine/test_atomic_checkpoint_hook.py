@@ -2,7 +2,6 @@ import errno
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +11,7 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 
 from mmaction.registry import HOOKS
+from projects.ila.engine import work_dir
 from projects.ila.engine.work_dir import check_unlocked, find_latest_checkpoint
 from projects.ila.utils import atomic_file
 
@@ -180,6 +180,8 @@ def test_newest_whole_checkpoint_is_found(tmp_path):
     torch.save(dict(), tmp_path / 'best_score_epoch_12.pth')
     (tmp_path / 'last_checkpoint').write_text('epoch_9.pth')
     assert find_latest_checkpoint(str(tmp_path)).endswith('epoch_9.pth')
+    (tmp_path / 'last_checkpoint').write_bytes(b'\xff\xfe')
+    assert find_latest_checkpoint(str(tmp_path)).endswith('epoch_11.pth')
     (tmp_path / 'last_checkpoint').unlink()
     newest = tmp_path / 'epoch_11.pth'
     newest.write_bytes(newest.read_bytes()[:500])
@@ -196,10 +198,10 @@ def test_newest_whole_checkpoint_is_found(tmp_path):
 HOLD = f'''
 import importlib.util, os, sys, time
 from unittest.mock import MagicMock
-sys.modules.update({{'own': MagicMock(), 'own.checkpoint': MagicMock()}})
+sys.modules.update(
+    {{name: MagicMock() for name in ('own', 'own.engine', 'own.weights')}})
 spec = importlib.util.spec_from_file_location(
-    'own.work_dir',
-    {str(Path(atomic_file.__file__).with_name('work_dir.py'))!r})
+    'own.engine.work_dir', {work_dir.__file__!r})
 module = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
 module.lock_work_dir(sys.argv[1])

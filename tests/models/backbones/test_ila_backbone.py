@@ -194,7 +194,7 @@ def test_recognizers_checkpoint_comes_back(image, tmp_path):
         model = MODELS.build(
             dict(
                 type='ILARecognizer',
-                backbone=dict(type='ILABackbone', image=IMAGES['clip']),
+                backbone=dict(type='ILABackbone', image=IMAGES['vit']),
                 cls_head=dict(
                     type='ILALinearHead', num_classes=5, in_channels=32)))
         model.backbone = build(image, **kwargs)
@@ -242,6 +242,15 @@ def test_disturbance_scale_reaches_the_alignments():
     (dict(layers=[-1]), r'got \[-1\]; fix'),
     (dict(layers=[1, 1]), r'different .* got \[1, 1\]; fix'),
     (dict(layers=['1']), r"got \['1'\]; fix"),
+    (dict(layers=[True]), r'got \[True\]; fix'),
+    (dict(temporal='CLIPImage'), "'CLIPImage' is no temporal module"),
+    (dict(temporal='Nope'), "'Nope' is no temporal module"),
+    (dict(settings=dict(embed_dims=8)), r"remove \['embed_dims'\]"),
+    (dict(settings=dict(predictor=None)), 'predictor must be a dict'),
+    (dict(settings=dict(predictor=dict(pairs=1))), r"remove \['pairs'\]"),
+    (dict(settings=dict(predictor=dict(norm_cfg=None))), 'predictor.norm_cfg'),
+    (dict(temporal=RELEASED, settings=dict(predictor=dict(channels=63))),
+     'even number .* got 63; fix .*predictor.channels'),
     (dict(layers=1), 'must be a list of .* got 1; fix'),
     (dict(layers=[]), 'empty; fix `model.backbone.layers`, or'),
     (dict(layers=[0], temporal=None), 'leave `model.backbone.layers` out'),

@@ -191,6 +191,14 @@ def test_named_archs_have_clips_size(arch, layers, params):
     (dict(type='TimmImage',
           model='deit_tiny_distilled_patch16_224'), "blocks of 'deit_tiny"),
     (with_timm('vit_base_patch16_224', patch_drop_rate=0.5), 'all of their'),
+    (with_timm('vit_base_patch16_224', in_chans=1), 'remove .*in_chans'),
+    (with_timm('vit_base_patch16_224', global_pool=''), '`global_pool`'),
+    (with_timm('vit_base_patch16_224', depth=0), '`depth`'),
+    (with_timm('vit_base_patch16_224', patch_size=(8, 16)), 'square, got 8 x'),
+    (with_timm('vit_base_patch16_224', pretrained='a.pth'), 'got .a.pth'),
+    (dict(type='TimmImage', model='local-dir:/none'), 'cannot build .local'),
+    (dict(type='TimmImage',
+          model='vit_small_patch16_18x2_224'), "blocks of 'vit_small"),
 ])
 def test_bad_images(image, message):
     with pytest.raises(ValueError, match=message):

@@ -3,6 +3,7 @@ import pickle
 
 import pytest
 import torch
+from tiny import tiny_config
 
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
@@ -328,3 +329,27 @@ def test_copies_check_their_own_weights(duplicate):
     with pytest.raises(
             ValueError, match='fix `model.backbone.temporal.type=.Rel'):
         other.load_state_dict(build(RELEASED).state_dict())
+
+
+@pytest.mark.parametrize('change, message', [
+    ({
+        'cls_head.in_channels': 24
+    }, 'gives 16 channels.*in_channels` is 24'),
+    ({
+        'neck.embed_dims': 24
+    }, '`model.neck.embed_dims` is 24; set it to 16'),
+    ({
+        'test_cfg.views': 2
+    }, r"test_cfg` has no \['views'\]"),
+    ({
+        'backbone': dict(type='ResNet', depth=18, _delete_=True)
+    }, 'ResNet is no'),
+])
+def test_parts_that_do_not_fit(change, message):
+    cfg = tiny_config()
+    cfg.merge_from_dict({
+        f'model.{key}': value
+        for key, value in change.items()
+    })
+    with pytest.raises(ValueError, match=message):
+        MODELS.build(cfg.model)

@@ -34,12 +34,13 @@ class TimmImage(ImageModel):
     hands_on = ('timm.create_model',
                 'timm.models.vision_transformer.VisionTransformer',
                 'timm.models.eva.Eva')
-    refused = dict(
-        checkpoint_path='weights are read from `pretrained_cfg_overlay`',
-        dynamic_img_size='inputs of any size are taken already',
-        features_only='the blocks are needed',
-        in_chans='frames have three channels',
-        patch_drop_rate='frames need all of their patches')
+    # The only value that each of these may have, and why.
+    fixed = dict(
+        checkpoint_path=('', 'weights are read from `pretrained_cfg_overlay`'),
+        dynamic_img_size=(True, 'frames may have any size'),
+        features_only=(False, 'the blocks are needed'),
+        in_chans=(3, 'frames have three channels'),
+        patch_drop_rate=(0, 'frames need all of their patches'))
     stem = ('cls_token', 'reg_token', 'pos_embed', 'patch_embed', 'norm_pre',
             'rope')
 
@@ -53,8 +54,8 @@ class TimmImage(ImageModel):
             model_name=model, num_classes=0, dynamic_img_size=True)
         self.settings.update(kwargs)
         self.pretrained = pretrained
-        for key, reason in self.refused.items():
-            if kwargs.get(key, None) is not None:
+        for key, (value, reason) in self.fixed.items():
+            if kwargs.get(key, value) != value:
                 raise ValueError(f'{reason}; remove '
                                  f'`model.backbone.image.{key}`')
         if not isinstance(pretrained, bool):
