@@ -76,10 +76,6 @@ class ILABackbone(BaseModule):
                     temporal,
                     embed_dims=self.embed_dims,
                     num_heads=self.image.num_heads))
-            if not isinstance(module, TemporalModule):
-                raise ValueError(
-                    f'{type(module).__name__} is no temporal module; fix '
-                    '`model.backbone.temporal.type`')
             if module.needs_class_token and not self.image.has_class_token:
                 raise ValueError(
                     f'{type(module).__name__} with these settings needs a '
@@ -102,6 +98,12 @@ class ILABackbone(BaseModule):
         if not isinstance(temporal, dict) or 'type' not in temporal:
             raise ValueError('temporal must be a dict with a `type`, or None, '
                              f'got {temporal}; fix `model.backbone.temporal`')
+        kind = temporal['type']
+        kind = MODELS.get(kind) if isinstance(kind, str) else kind
+        if not (isinstance(kind, type) and issubclass(kind, TemporalModule)):
+            raise ValueError(
+                f"'{temporal['type']}' is no temporal module; fix "
+                '`model.backbone.temporal.type`')
         given = {'embed_dims', 'num_heads'} & temporal.keys()
         if given:
             raise ValueError('the image model decides on them; remove '
