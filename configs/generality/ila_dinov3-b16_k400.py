@@ -1,4 +1,4 @@
-_base_ = ['ila_in1k-b16_k400.py']
+_base_ = ['ila_dinov2-b14_k400.py']
 
 # Any `VisionTransformer` or `Eva` model of timm can take its place. timm
 # fetches the weights when a training starts.
@@ -9,16 +9,7 @@ model = dict(
             type='TimmImage',
             model='vit_base_patch16_dinov3.lvd1689m',
             pretrained=True,
-            img_size=224)),
-    data_preprocessor=dict(
-        mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]))
-
-train_pipeline = [
-    dict(step, value=(124, 116,
-                      104)) if step.get('op') == 'RandomErasing' else step
-    for step in _base_.train_pipeline
-]
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+            img_size=224)))
 
 # timm's names of norms and of the layers' scales.
 optim_wrapper = dict(

@@ -111,14 +111,14 @@ def exit_on_bad_input() -> Iterator[None]:
         sys.exit(str(error))
 
 
-def _is_of_config(error: Exception) -> bool:
-    """Whether an error says what is wrong with a config."""
-    return isinstance(
-        error, ValueError
-    ) or (isinstance(error, (AssertionError, KeyError, TypeError)) and bool(
-        re.search(
+def _exit_if_of_config(cfg: Config, error: Exception) -> None:
+    """Exit with an error that says what is wrong with a config."""
+    if isinstance(error, ValueError):
+        sys.exit(f'{cfg.filename}: {error}')
+    if isinstance(error, (AssertionError, KeyError, TypeError)) and re.search(
             'unexpected keyword argument|has no argument|required positional|'
-            ' registry|probability', str(error))))
+            ' registry|probability', str(error)):
+        sys.exit(f'{cfg.filename}: {error.args[0]}')
 
 
 class _BeginHook(Hook):
@@ -148,11 +148,9 @@ def exit_on_bad_start(runner: Runner) -> Iterator[None]:
             raise
         if isinstance(error, BlockingIOError):
             sys.exit(error.strerror)
-        if isinstance(error, FileNotFoundError) or isinstance(
-                error, ValueError):
+        if isinstance(error, (FileNotFoundError, ValueError)):
             sys.exit(str(error))
-        if _is_of_config(error):
-            sys.exit(f'{runner.cfg.filename}: {error.args[0]}')
+        _exit_if_of_config(runner.cfg, error)
         raise
 
 
@@ -221,8 +219,7 @@ def build_runner(cfg: Config) -> Runner:
         else:
             runner = Runner.from_cfg(cfg)
     except Exception as error:
-        if _is_of_config(error):
-            sys.exit(f'{cfg.filename}: {error.args[0]}')
+        _exit_if_of_config(cfg, error)
         raise
     for hook in runner.hooks:
         # MMEngine takes any argument and fails when the first one is saved.
