@@ -47,6 +47,7 @@ def main() -> None:
     args = parse_args()
     from projects.ila import cli
     from projects.ila.apis import fit_config
+    from projects.ila.engine.num_classes import check_num_classes
     cfg = cli.load_config(args)
     cfg = cli.merge_args(cli.load_mmaction_tool('test.py'), cfg, args)
     cfg.launcher = args.launcher
@@ -63,7 +64,7 @@ def main() -> None:
     with cli.exit_on_bad_input():
         cfg.model = fit_config(cfg.model, args.checkpoint)
     runner = cli.build_runner(cfg)
-    cli.check_num_classes(cfg, runner, 'test')
+    check_num_classes(cfg, runner, 'test')
     with cli.exit_on_bad_input():
         cli.load_all_weights(runner, args.checkpoint)
     with cli.exit_on_bad_start(runner), cli.keep_predictions(

@@ -52,6 +52,7 @@ def main() -> None:
     from mmengine.device import get_device
 
     from projects.ila import cli
+    from projects.ila.engine.num_classes import check_num_classes
     from projects.ila.engine.work_dir import (check_unlocked,
                                               find_latest_checkpoint)
     cfg = cli.load_config(args)
@@ -88,7 +89,7 @@ def main() -> None:
         check_file(cfg.load_from, 'Checkpoint')
 
     runner = cli.build_runner(cfg)
-    cli.check_num_classes(cfg, runner, 'train', 'val')
+    check_num_classes(cfg, runner, 'train', 'val')
     with cli.exit_on_bad_start(runner):
         runner.train()
     del runner

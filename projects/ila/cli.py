@@ -20,8 +20,6 @@ from mmengine.runner import Runner
 
 import mmaction
 from mmaction.registry import HOOKS, RUNNERS
-from .engine.num_classes import set_num_classes
-from .models.heads import ILAHead
 from .models.recognizers import ILARecognizer
 from .utils import unwrap_model
 from .utils.config_keys import check_keys, merge_options
@@ -184,27 +182,6 @@ def keep_predictions(runner: Runner, path: Optional[str]) -> Iterator[None]:
         if isinstance(error, KeyboardInterrupt):
             sys.exit(130)
         raise
-
-
-def check_num_classes(cfg: Config, runner: Runner, *splits: str) -> None:
-    """Let data sets check labels; exit if they have other classes."""
-    model = unwrap_model(runner.model)
-    num_classes = getattr(
-        getattr(model, 'cls_head', None), 'num_classes', None)
-    for split in splits:
-        set_num_classes(
-            getattr(runner, f'_{split}_dataloader', None), num_classes)
-        dataset = (cfg.get(f'{split}_dataloader') or {}).get('dataset', {})
-        if dataset.get('num_classes', num_classes) != num_classes:
-            sys.exit(f'`{split}_dataloader.dataset.num_classes` is '
-                     f'{dataset.num_classes}, but `model.cls_head` has '
-                     f'{num_classes} classes; fix one of them')
-        head = getattr(model, 'cls_head', None)
-        if dataset.get('multi_class') and isinstance(
-                head, ILAHead) and not head.multi_class:
-            sys.exit(f'`{split}_dataloader.dataset.multi_class` is True, but '
-                     '`model.cls_head` is for one label per video; give it '
-                     '`multi_class=True`')
 
 
 def build_runner(cfg: Config) -> Runner:

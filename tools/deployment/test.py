@@ -31,8 +31,9 @@ def main() -> None:
 
     from projects.ila.apis import exported
     from projects.ila.apis.deployment import load_exported
-    from projects.ila.cli import (check_num_classes, exit_on_bad_input,
-                                  keep_predictions, load_overridden_config)
+    from projects.ila.cli import (exit_on_bad_input, keep_predictions,
+                                  load_overridden_config)
+    from projects.ila.engine.num_classes import check_num_classes
     cfg = load_overridden_config(args)
     if 'test_dataloader' not in cfg:
         sys.exit(f'{args.config} has no `test_dataloader`. Please take the '
