@@ -2,6 +2,7 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import Callable
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -26,14 +27,20 @@ def main(converter: str, description: str) -> None:
     check_outputs(args.target)
 
     from projects.ila import apis
-    from projects.ila.cli import exit_on_bad_input, load_overridden_config
-    from projects.ila.weights import write_checkpoint
+    from projects.ila.cli import load_overridden_config
     cfg = load_overridden_config(args)
+    write(args.target, getattr(apis, converter), cfg.model, args.source)
+
+
+def write(target: str, converter: Callable, *args: object) -> None:
+    """Write what a converter makes of its arguments, and print the report."""
+    from projects.ila.cli import exit_on_bad_input
+    from projects.ila.weights import write_checkpoint
     with exit_on_bad_input():
-        checkpoint, report = getattr(apis, converter)(cfg.model, args.source)
-        write_checkpoint(args.target, checkpoint)
+        checkpoint, report = converter(*args)
+        write_checkpoint(target, checkpoint)
     print(report)
     for key, value in checkpoint['meta']['ila'].items():
         if key != 'class_names':
             print(f'{key}: {value}')
-    print(f'written to {args.target}')
+    print(f'written to {target}')

@@ -1,22 +1,25 @@
-"""Checkpoints of CLIP and the released ILA into this project's, and back."""
+"""Checkpoints of CLIP, DINOv2 and the released ILA into others' form."""
 import hashlib
 import os
 import re
 from collections import Counter
-from typing import Iterable, List, NamedTuple, Tuple
+from typing import Iterable, List, NamedTuple, Optional, Tuple
 
 from mmengine.config import ConfigDict
 from torch import nn
 
 from mmaction.registry import MODELS
 from ..models.heads import ILATextHead
+from ..models.images import TimmImage
 from ..models.temporal import ReleasedAlignment
 from ..utils import naming_source
 from ..weights import (adopt_stem, check_weights, convert_to_ila, find_weights,
                        hash_weights, is_clip, is_hugging_face_clip,
                        is_released, is_released_config, is_text_feature,
                        local_copy, read_checkpoint, revert_released)
+from ..weights.dinov2_names import convert_dinov2
 from ..weights.names import StateDict
+from ..weights.onnx_file import is_onnx, read_onnx
 
 
 class ConversionReport(NamedTuple):
@@ -68,17 +71,22 @@ def _check(model: nn.Module, weights: StateDict, path: str) -> None:
                     'of that number of frames and image size')
 
 
-def _describe(model: nn.Module, model_cfg: ConfigDict, weights: StateDict,
-              path: str) -> dict:
-    """Make the metadata of a converted checkpoint."""
+def _describe_file(path: str) -> dict:
+    """Make the metadata that say what was converted."""
     digest = hashlib.sha256()
     with local_copy(path) as local, open(local, 'rb') as file:
         for block in iter(lambda: file.read(1 << 20), b''):
             digest.update(block)
+    return dict(
+        source=os.path.basename(path), source_sha256=digest.hexdigest())
+
+
+def _describe(model: nn.Module, model_cfg: ConfigDict, weights: StateDict,
+              path: str) -> dict:
+    """Make the metadata of a converted checkpoint."""
     arch = model_cfg.backbone.get('arch', 'clip-b/16')
     return dict(
-        source=os.path.basename(path),
-        source_sha256=digest.hexdigest(),
+        _describe_file(path),
         temporal=model.backbone.temporal_type,
         arch=arch if isinstance(arch, str) else dict(arch),
         img_size=model.backbone.image.img_size,
@@ -190,3 +198,36 @@ def ila_to_released(model_cfg: ConfigDict,
     report = ConversionReport(
         list(reverted), [], list(filter(is_text_feature, weights)))
     return dict(model=reverted, meta=dict(ila=meta)), report
+
+
+def dinov2_to_timm(
+        name: str,
+        path: str,
+        img_size: Optional[int] = None) -> Tuple[dict, ConversionReport]:
+    """Turn a file of DINOv2's weights into one that timm loads.
+
+    Args:
+        name (str): timm's name of the model.
+        path (str): A file of Hugging Face's ``Dinov2Model`` or an ONNX file;
+            either may hold a larger model of which it is a part.
+        img_size (int, optional): See :func:`convert_dinov2`. Defaults to that
+            of timm's weights.
+
+    Raises:
+        ValueError: The file is damaged or not of the model, or timm has no
+            such model.
+    """
+    size = dict(img_size=img_size) if img_size else dict()
+    image = TimmImage(name, **size)
+    with local_copy(path) as local:
+        weights = read_onnx(local) if is_onnx(local) else _read(path)
+    with naming_source(path):
+        converted, left_over = convert_dinov2(weights, img_size)
+    _check(image.model, converted, path)
+    meta = dict(
+        _describe_file(path),
+        model=name,
+        img_size=image.img_size,
+        weights_sha256=hash_weights(converted))
+    return (dict(state_dict=converted, meta=dict(ila=meta)),
+            ConversionReport(list(converted), [], left_over))

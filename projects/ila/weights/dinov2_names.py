@@ -1,0 +1,114 @@
+"""Names of DINOv2's weights: Hugging Face's and timm's."""
+import math
+from typing import List, Optional, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .names import StateDict, make_renamer, under
+
+_STEM = {
+    'embeddings.cls_token': 'cls_token',
+    'embeddings.register_tokens': 'reg_token',
+    'embeddings.position_embeddings': 'pos_embed',
+    'embeddings.patch_embeddings.projection.': 'patch_embed.proj.',
+    'layernorm.': 'norm.',
+}
+_LAYERS = under(
+    'encoder.layer.#.', 'blocks.#.', {
+        'norm1.': 'norm1.',
+        'norm2.': 'norm2.',
+        'attention.attention.qkv.': 'attn.qkv.',
+        'attention.output.dense.': 'attn.proj.',
+        'layer_scale1.lambda1': 'ls1.gamma',
+        'layer_scale2.lambda1': 'ls2.gamma',
+        'mlp.fc1.': 'mlp.fc1.',
+        'mlp.fc2.': 'mlp.fc2.',
+    })
+_PATCHES = 'embeddings.patch_embeddings.projection.weight'
+_POSITIONS = 'embeddings.position_embeddings'
+
+
+def _find_positions(weights: StateDict, channels: int) -> List[str]:
+    """Find the class token's and the patches' position embeddings.
+
+    An export cuts them apart and drops their names.
+    """
+    names = [
+        name for name, value in weights.items()
+        if name.startswith('onnx::') and value.dim() == 3
+        and value.shape[0] == 1 and value.shape[2] == channels
+    ]
+    names.sort(key=lambda name: weights[name].shape[1])
+    if len(names) != 2 or weights[names[0]].shape[1] != 1:
+        raise ValueError('the position embeddings were not found; take a '
+                         'file of a DINOv2 model')
+    return names
+
+
+def _resize_positions(positions: Tensor, side: int) -> Tensor:
+    """Interpolate ``(1, 1 + N, C)``, bicubic and without antialiasing.
+
+    So does Hugging Face's model; timm's antialiases.
+    """
+    first, patches = positions.split([1, positions.shape[1] - 1], dim=1)
+    given = math.isqrt(patches.shape[1])
+    patches = patches.transpose(1, 2).unflatten(2, (given, given))
+    patches = F.interpolate(patches, (side, side), mode='bicubic')
+    return torch.cat([first, patches.flatten(2).transpose(1, 2)], dim=1)
+
+
+def convert_dinov2(
+        weights: StateDict,
+        img_size: Optional[int] = None) -> Tuple[StateDict, List[str]]:
+    """Rename DINOv2's weights to those of timm's ``VisionTransformer``.
+
+    Args:
+        weights (dict[str, Tensor]): Hugging Face's ``Dinov2Model``, also as a
+            part of another model, or as :func:`read_onnx` reads it.
+        img_size (int, optional): Side of the images in pixels that the
+            position embeddings are interpolated to. Defaults to none.
+
+    Returns:
+        tuple[dict[str, Tensor], list[str]]: Renamed weights, and the names of
+        those that are not the model's.
+
+    Raises:
+        ValueError: These are no such weights, or the patches do not divide
+            ``img_size``.
+    """
+    start = [
+        name[:-len(_PATCHES)] for name in weights if name.endswith(_PATCHES)
+    ]
+    if len(start) != 1:
+        raise ValueError(
+            f'these are no weights of DINOv2 ({", ".join([*weights][:3])}); '
+            'take a file of Hugging Face or an ONNX file')
+    model = {
+        name[len(start[0]):]: value
+        for name, value in weights.items() if name.startswith(start[0])
+    }
+    left_over = [name for name in weights if not name.startswith(start[0])]
+    model.pop('embeddings.mask_token', None)  # For its own training only.
+    if _POSITIONS not in model:
+        names = _find_positions(weights, model[_PATCHES].shape[0])
+        model[_POSITIONS] = torch.cat([weights[name] for name in names], dim=1)
+        left_over = [name for name in left_over if name not in names]
+    if img_size:
+        patch_size = model[_PATCHES].shape[-1]
+        if img_size % patch_size:
+            raise ValueError(f'patches of {patch_size} pixels do not divide '
+                             f'{img_size}; choose another size')
+        model[_POSITIONS] = _resize_positions(model[_POSITIONS],
+                                              img_size // patch_size)
+    for name in [name for name in model if '.query.' in name]:
+        parts = [
+            name.replace('.query.', f'.{part}.')
+            for part in ('query', 'key', 'value')
+        ]
+        if model.keys() >= {*parts}:
+            model[name.replace('.query.', '.qkv.')] = torch.cat(
+                [model.pop(part) for part in parts])
+    rename = make_renamer({**_STEM, **_LAYERS})
+    return {rename(name): value for name, value in model.items()}, left_over
