@@ -169,8 +169,6 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     check_file(args.checkpoint, 'Checkpoint')
     check_outputs(args.out, suffixes=('.json', '.csv'))
-    if ',' in (args.classes or '') and not os.path.isfile(args.classes):
-        args.classes = args.classes.split(',')
     return args
 
 

@@ -15,7 +15,7 @@ from torch import nn
 from mmaction.registry import INFERENCERS
 from mmaction.structures import ActionDataSample
 from ..datasets.search import VIDEO_SUFFIXES, find_videos
-from ..models.text import load_class_names
+from ..models.text import parse_class_names
 from .clip_reader import ClipReader
 from .loading import find_config, load_recognizer
 from .predictions import summarize
@@ -36,7 +36,7 @@ class ILAInferencer(BaseInferencer):
             project's or the released names. None, for trials, means random
             ones.
         device (str, optional): Defaults to a GPU if there is one.
-        classes (str | Sequence[str], optional): See :func:`load_class_names`.
+        classes (str | Sequence[str], optional): See :func:`parse_class_names`.
             A model with a text head and its tower classifies with these names
             instead of its own (open vocabulary). A linear head's labels get
             these names, and otherwise their number as name.
@@ -56,7 +56,7 @@ class ILAInferencer(BaseInferencer):
                  show_progress: bool = True) -> None:
         init_default_scope('mmaction')
         self.weights = None if weights is None else str(weights)
-        self.classes = None if classes is None else load_class_names(classes)
+        self.classes = None if classes is None else parse_class_names(classes)
         super().__init__(
             str(model) if isinstance(model, Path) else model,
             self.weights,
@@ -105,13 +105,13 @@ class ILAInferencer(BaseInferencer):
         return self.model.cls_head.open_vocabulary
 
     def set_classes(self, classes: Union[str, Sequence[str]]) -> None:
-        """Classify with other names from now on, see :func:`load_class_names`.
+        """Change the names, see :func:`parse_class_names`.
 
         Raises:
             ValueError: Names are empty, repeated or fewer than 2, or the
                 model has no text tower.
         """
-        names = load_class_names(classes)
+        names = parse_class_names(classes)
         self._check_rivals(names, self.model.cls_head)
         if names != self.classes:
             self.model.cls_head.set_class_names(names)

@@ -50,8 +50,6 @@ def parse_args() -> argparse.Namespace:
     for name in ('max_seconds', 'max_mb'):
         if not getattr(args, name) > 0:
             parser.error(f"--{name.replace('_', '-')} must be more than 0")
-    if ',' in (args.classes or '') and not os.path.isfile(args.classes):
-        args.classes = args.classes.split(',')
     return args
 
 

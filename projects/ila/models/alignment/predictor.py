@@ -1,3 +1,4 @@
+import warnings
 from typing import Optional, Tuple
 
 import torch
@@ -114,16 +115,21 @@ class InteractivePointPredictor(BaseModule):
         self.limit = limit
         self.num_points = num_points
         self.pairs = pairs or Pairs()
-        # The released weights keep a bias before each normalisation.
         conv_cfg = dict(kernel_size=3, padding=1, bias=True, norm_cfg=norm_cfg)
-        self.interaction = nn.Sequential(stems[stem](2 * embed_dims, channels,
-                                                     **conv_cfg))
-        self.reduction = nn.Identity()
-        if refine:
-            self.interaction.append(ConvModule(channels, channels, **conv_cfg))
-            self.reduction = ConvModule(channels, hidden_channels, **conv_cfg)
-        self.prediction = ConvModule(hidden_channels if refine else channels,
-                                     hidden_channels, **conv_cfg)
+        with warnings.catch_warnings():
+            # The released weights have a bias before each normalisation.
+            warnings.filterwarnings('ignore', message='Unnecessary conv bias')
+            self.interaction = nn.Sequential(stems[stem](2 * embed_dims,
+                                                         channels, **conv_cfg))
+            self.reduction = nn.Identity()
+            if refine:
+                self.interaction.append(
+                    ConvModule(channels, channels, **conv_cfg))
+                self.reduction = ConvModule(channels, hidden_channels,
+                                            **conv_cfg)
+            self.prediction = ConvModule(
+                hidden_channels if refine else channels, hidden_channels,
+                **conv_cfg)
         self.point = nn.Sequential(
             nn.Conv2d(hidden_channels, 64, 1, groups=2), nn.ReLU(),
             nn.Conv2d(64, 4 * num_points, 1, groups=2))

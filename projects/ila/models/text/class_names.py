@@ -38,3 +38,11 @@ def load_class_names(source: Union[str, Sequence[str]]) -> List[str]:
     if repeated:
         raise ValueError(f'class names {repeated} of {source} occur twice')
     return names
+
+
+def parse_class_names(source: Union[str, Sequence[str]]) -> List[str]:
+    """Get class names as :func:`load_class_names`, or of ``'one, another'``."""
+    if isinstance(source,
+                  str) and ',' in source and not os.path.isfile(source):
+        source = source.split(',')
+    return load_class_names(source)
