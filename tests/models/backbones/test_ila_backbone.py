@@ -49,6 +49,24 @@ def test_freezing_leaves_what_is_added(image, temporal):
         assert parameter.requires_grad == name.startswith('temporal.'), name
 
 
+@with_images
+def test_first_blocks_freeze_with_what_comes_before(image):
+    used = build(image, None).image
+    used.embed(torch.randn(1, 3, 32, 32))[0].sum().backward()
+    stem = {
+        name
+        for name, value in used.named_parameters() if value.grad is not None
+    }
+    model = build(image, None, freeze_image=1).image
+    first = {id(value) for value in model.blocks[0].parameters()}
+    for name, parameter in model.named_parameters():
+        frozen = name in stem or id(parameter) in first
+        assert parameter.requires_grad != frozen, name
+    for number in (4, -1, 'all'):
+        with pytest.raises(ValueError, match='up to 2, got.*`model.backbone'):
+            build(image, None, freeze_image=number)
+
+
 @with_all
 def test_recomputed_blocks_learn_the_same(image, temporal):
     video = torch.randn(2, 3, 4, 32, 32)

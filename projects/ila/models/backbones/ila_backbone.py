@@ -1,5 +1,5 @@
 from functools import partial
-from typing import List, NamedTuple, Optional, Sequence, Tuple
+from typing import List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import torch
 from mmengine.model import BaseModule, ModuleDict
@@ -45,9 +45,10 @@ class ILABackbone(BaseModule):
             released code. With None each frame is on its own.
         layers (Sequence[int], optional): Numbers, from 0 on and in any order,
             of the blocks that have a temporal module. Defaults to all.
-        freeze_image (bool): Whether only the temporal modules are trained, as
-            the authors train ``ReleasedAlignment``. ``TokenAlignment`` only
-            finds the points: with the image model frozen it can hardly learn.
+        freeze_image (bool | int): Whether only the temporal modules are
+            trained, as the authors train ``ReleasedAlignment``;
+            ``TokenAlignment`` only finds the points, and can hardly learn so.
+            A number freezes the stem and as many of the first blocks.
         with_cp (bool): Whether training computes the blocks again in the
             backward pass, which takes less memory and more time.
 
@@ -59,7 +60,7 @@ class ILABackbone(BaseModule):
                  image: dict,
                  temporal: Optional[dict] = dict(type='TokenAlignment'),
                  layers: Optional[Sequence[int]] = None,
-                 freeze_image: bool = False,
+                 freeze_image: Union[bool, int] = False,
                  with_cp: bool = False,
                  init_cfg: Optional[dict] = None) -> None:
         super().__init__(init_cfg)
@@ -84,7 +85,8 @@ class ILABackbone(BaseModule):
             module.attach(self.image.blocks[number])
             self.temporal[str(number)] = module
         if freeze_image:
-            self.image.requires_grad_(False)
+            self.image.freeze(self.num_layers +
+                              1 if freeze_image is True else freeze_image)
 
     def _check_layers(self, layers: Optional[Sequence[int]],
                       temporal: Optional[dict]) -> Tuple[int, ...]:

@@ -66,6 +66,22 @@ class ImageModel(BaseModule):
     def switch_to_deploy(self) -> None:
         """Fold what can be folded, in place and for inference only."""
 
+    def freeze(self, depth: int) -> None:
+        """Freeze the stem and as many blocks as ``depth`` says.
+
+        Raises:
+            ValueError: There are not as many, but for one more, which
+                stands for what comes after them.
+        """
+        if type(depth) is not int or not 0 < depth < len(self.blocks) + 2:
+            raise ValueError(
+                'freeze_image must be True, False or a number of blocks up to '
+                f'{len(self.blocks)}, got {depth}; fix '
+                '`model.backbone.freeze_image`')
+        for name, parameter in self.named_parameters():
+            if self.get_layer_depth(name)[0] <= depth:
+                parameter.requires_grad_(False)
+
     def get_layer_depth(self, name: str) -> Tuple[int, int]:
         """Get the depth of a parameter, and the number of depths.
 
