@@ -31,7 +31,7 @@ CODECS = dict(libx264='H.264', mpeg4='MPEG-4')
 PLAIN = 'MMAction2, decord'
 
 
-@TRANSFORMS.register_module()
+@TRANSFORMS.register_module(force=True)
 class TorchCodecInit(BaseTransform):
     """Open a video with torchcodec."""
 
@@ -44,7 +44,7 @@ class TorchCodecInit(BaseTransform):
         return results
 
 
-@TRANSFORMS.register_module()
+@TRANSFORMS.register_module(force=True)
 class TorchCodecDecode(DecordDecode):
     """Decode with torchcodec."""
 
