@@ -144,6 +144,8 @@ def test_encodings_of_annotations(folder):
     ('x.mp4 1', {}, FileNotFoundError, ('x.mp4', 'list.txt')),
     ('x.mp4 1', dict(data_prefix=dict(video='nowhere')), FileNotFoundError,
      ("'nowhere'", '`data_prefix`')),
+    ('a b.mp4 1', dict(data_prefix=dict(img='videos')), ValueError,
+     ("data_prefix must be dict(video='...')", "{'img': 'videos'}")),
 ])
 def test_bad_annotations(folder, text, kwargs, error, words):
     with pytest.raises(error) as caught:

@@ -11,7 +11,7 @@ from torch import nn
 from mmaction.registry import MODELS
 from ..models.heads import ILATextHead
 from ..models.temporal import ReleasedAlignment
-from ..utils import naming_source
+from ..utils import explaining_builds, naming_source
 from ..weights import (adopt_stem, check_weights, convert_to_ila, find_weights,
                        hash_weights, is_clip, is_hugging_face_clip,
                        is_released, is_released_config, is_text_feature,
@@ -52,7 +52,8 @@ def _read(path: str) -> StateDict:
 
 
 def _build(model_cfg: ConfigDict) -> nn.Module:
-    return MODELS.build({**model_cfg, 'data_preprocessor': None}).eval()
+    with explaining_builds():
+        return MODELS.build({**model_cfg, 'data_preprocessor': None}).eval()
 
 
 def _check(model: nn.Module, weights: StateDict, path: str) -> None:
