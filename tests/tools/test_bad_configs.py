@@ -41,9 +41,9 @@ def start(cfg, **settings):
     ('model.cls_head.num_classes', -1, "'ILALinearHead' .*RuntimeError.*-1"),
     ('model.backbone.arch.embed_dims', 33, '=33 cannot be shared by num_he'),
     ('optim_wrapper.accumulative_counts', 0, "'OptimWrapper' .*Assertion"),
-    ('optim_wrapper.optimizer.type', 'SDG', "SDG is not in .* registry"),
+    ('optim_wrapper.type', 'Optim', 'Optim is not in .* registry'),
     ('train_dataloader.dataset.pipeline', 3, "'ILAVideoDataset' .*TypeErr"),
-    ('log_level', 'LOUD', 'the config cannot be used .KeyError: LOUD'),
+    ('env_cfg.mp_cfg.mp_start_method', 'x', 'the config .*ValueError.*x'),
 ])
 def test_what_cannot_be_built(cfg, key, value, words):
     with pytest.raises(SystemExit, match=f'{cfg.filename}: .*{words}') as exit:
