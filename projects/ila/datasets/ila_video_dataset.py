@@ -132,6 +132,11 @@ class ILAVideoDataset(VideoDataset):
             filename=osp.join(self.data_prefix['video'], path),
             label=labels if self.multi_class else labels[0])
 
+    def get_cat_ids(self, idx: int) -> List[int]:
+        """Get a video's labels, for MMEngine's ``ClassBalancedDataset``."""
+        label = self.get_data_info(idx)['label']
+        return label if self.multi_class else [label]
+
     @property
     def _on_disk(self) -> bool:
         return all(

@@ -9,11 +9,11 @@ from mmaction.registry import MODELS
 NAME = 'vit_small_patch14_reg4_dinov2.lvd142m'
 
 
-def build(path):
+def build(path, model=NAME):
     return MODELS.build(
         dict(
             type='TimmImage',
-            model=NAME,
+            model=model,
             pretrained=True,
             pretrained_cfg_overlay=dict(file=str(path)),
             **TIMM))
@@ -46,7 +46,9 @@ def test_bad_files(tmp_path):
     weights = timm.create_model(NAME, num_classes=0, **TIMM).state_dict()
     weights['cls_token'][..., 3] = float('nan')
     torch.save(weights, tmp_path / 'nan.pth')
+    torch.save(dict(a=torch.ones(1)), tmp_path / 'other.pth')
     for path, error, words in (
+        (tmp_path / 'other.pth', ValueError, 'Missing key'),
         (tmp_path / 'none.pth', FileNotFoundError, 'none.pth.* not exist'),
         (code, ValueError, 'code.pth.* holds more than data'),
         (tmp_path / 'nan.pth', ValueError, f"'{NAME}': NaN .*cls_token"),
@@ -56,6 +58,11 @@ def test_bad_files(tmp_path):
         with pytest.raises(error, match=words):
             build(path).init_weights()
     assert not ran.exists()
+    # Of this model timm lacks a head, and would not mind anything else.
+    model = build(tmp_path / 'other.pth', 'vit_small_patch14_dinov2')
+    model.settings['pretrained_cfg_overlay']['num_classes'] = 5
+    with pytest.raises(ValueError, match='parts of the blocks are missing'):
+        model.init_weights()
 
 
 def test_hub_that_cannot_be_reached(monkeypatch):

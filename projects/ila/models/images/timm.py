@@ -1,4 +1,5 @@
-from typing import Optional, Tuple
+from typing import List, Optional, Tuple
+from unittest import mock
 
 import torch
 import torch.nn as nn
@@ -164,13 +165,29 @@ class TimmImage(ImageModel):
         import timm
         settings = self._read_overlay()
         name = self.settings['model_name']
+        lacking: List[str] = []
+
+        def load(module: nn.Module, *args, **kwargs) -> tuple:
+            result = nn.Module.load_state_dict(module, *args, **kwargs)
+            lacking.extend(result.missing_keys)
+            return result
+
         try:
-            source = timm.create_model(pretrained=True, **settings)
+            # timm only logs what is not in a file.
+            with mock.patch.object(type(self.model), 'load_state_dict', load):
+                source = timm.create_model(pretrained=True, **settings)
         except Exception as error:  # Of timm, its hub or the network.
             raise ValueError(
                 f"timm cannot fetch the weights of '{name}' "
-                f'({type(error).__name__}: {error}); download them, or '
+                f"({type(error).__name__}: {' '.join(str(error).split())}); "
+                'download them, or '
                 'set `model.backbone.image.pretrained` to False') from error
         with naming_source(f"timm's weights of '{name}'"):
             check_finite(source.state_dict())
+            # A projection of the features may be the user's own.
+            lacking = [name for name in lacking if name.startswith('blocks.')]
+            if lacking:
+                raise ValueError(
+                    f'{len(lacking)} parts of the blocks are missing '
+                    f"({', '.join(lacking[:3])}); take a file of this model")
         self.model.load_state_dict(source.state_dict())
