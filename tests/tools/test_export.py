@@ -215,8 +215,10 @@ def test_onnx_files_that_name_others(exported, tmp_path):
     deployment.load_exported(str(path))
     weight = max(
         model.graph.initializer, key=lambda weight: len(weight.raw_data))
-    (tmp_path / 'data').write_bytes(weight.raw_data)
+    content = weight.raw_data
+    (tmp_path / 'data').write_bytes(content)
     for place in ('data', '../data', str(tmp_path / 'data'), '/etc/passwd'):
+        weight.raw_data = content
         onnx.external_data_helper.set_external_data(weight, place)
         weight.ClearField('raw_data')
         path.write_bytes(model.SerializeToString())

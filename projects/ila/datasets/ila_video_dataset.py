@@ -135,7 +135,8 @@ class ILAVideoDataset(VideoDataset):
     def get_cat_ids(self, idx: int) -> List[int]:
         """Get a video's labels, for MMEngine's ``ClassBalancedDataset``."""
         label = self.get_data_info(idx)['label']
-        return label if self.multi_class else [label]
+        # Several labels come as ones among zeros.
+        return label.nonzero()[:, 0].tolist() if self.multi_class else [label]
 
     @property
     def _on_disk(self) -> bool:
