@@ -56,6 +56,7 @@ def main() -> None:
     from projects.ila.engine.num_classes import check_num_classes
     from projects.ila.engine.work_dir import (check_unlocked,
                                               find_latest_checkpoint)
+    from projects.ila.utils import unwrap_model
     from projects.ila.utils.paramwise_keys import report_unmatched
     cfg = cli.load_config(args)
 
@@ -91,7 +92,7 @@ def main() -> None:
 
     runner = cli.build_runner(cfg)
     check_num_classes(cfg, runner, 'train', 'val')
-    report_unmatched(cfg.get('optim_wrapper'), runner.model)
+    report_unmatched(cfg.get('optim_wrapper'), unwrap_model(runner.model))
     with cli.exit_on_bad_start(runner):
         runner.train()
     del runner

@@ -114,6 +114,7 @@ def exit_on_bad_config(cfg: Config) -> Iterator[None]:
 class _BeginHook(Hook):
     """Notes that all is built, and that a batch has passed the model."""
     built = passed = False
+    priority = 'LOWEST'
 
     def before_train_epoch(self, runner: Runner) -> None:
         self.built = True
@@ -135,7 +136,7 @@ def exit_on_bad_start(runner: Runner) -> Iterator[None]:
     project has errors of its own. All others keep their traceback.
     """
     hook = _BeginHook()
-    runner.register_hook(hook, 'LOWEST')
+    runner.register_hook(hook)
     try:
         yield
     except Exception as error:

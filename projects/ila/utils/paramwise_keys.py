@@ -61,13 +61,14 @@ def find_wrong_keys(optim_wrapper: Any) -> Iterator[str]:
                        f"{' and '.join(_FACTORS)}")
 
 
-def report_unmatched(optim_wrapper: Any, model: nn.Module) -> None:
+def report_unmatched(optim_wrapper: Any, model: Any) -> None:
     """Log which parts of names in ``paramwise_cfg`` no parameter has.
 
+    Nothing is said of a model that is not built yet, as sharded ones are.
     They may be for other models that a config is the base of. Those that are
     nearly a part of this model are warned of.
     """
-    if not isinstance(optim_wrapper, dict):
+    if not isinstance(optim_wrapper, dict) or not isinstance(model, nn.Module):
         return
     cfg = optim_wrapper.get('paramwise_cfg') or dict()
     if _find_constructor(optim_wrapper) is not SwinOptimWrapperConstructor:
