@@ -88,6 +88,8 @@ def check_outputs(*paths: Optional[str], suffixes: Sequence[str] = ()) -> None:
         try:
             if os.path.isdir(path):
                 raise IsADirectoryError(errno.EISDIR, 'it is a folder')
+            if os.path.exists(path) and not os.path.isfile(path):
+                raise OSError(errno.EINVAL, 'it is no plain file')
             _try_to_write(path)
         except OSError as error:
             sys.exit(f"cannot write '{path}': {error.strerror}; choose "
@@ -104,6 +106,18 @@ def check_output_folder(folder: str) -> None:
     except OSError as error:
         sys.exit(f"cannot write to folder '{folder}': {error.strerror}; "
                  'choose another one or fix this')
+
+
+def check_work_dir(folder: str, config: str) -> None:
+    """Exit if a run cannot write to a folder, or would replace its config.
+
+    A run keeps a copy of its config, with all settings, under the same name.
+    """
+    copy = os.path.join(folder, os.path.basename(config))
+    if os.path.exists(copy) and os.path.samefile(copy, config):
+        sys.exit(f"'{folder}' is the folder of {config}, which the run's copy "
+                 'of it would replace; choose another folder with --work-dir')
+    check_output_folder(folder)
 
 
 def _try_to_write(path: str) -> None:

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from arguments import (add_config_arguments, add_launcher_arguments,
-                       check_file, check_output_folder, check_outputs)
+                       check_file, check_outputs, check_work_dir)
 
 
 def parse_args() -> argparse.Namespace:
@@ -46,8 +46,9 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     from projects.ila import cli
-    from projects.ila.apis import fit_config
+    from projects.ila.apis import read_weights
     from projects.ila.engine.num_classes import check_num_classes
+    from projects.ila.weights import adopt_stem
     cfg = cli.load_config(args)
     cfg = cli.merge_args(cli.load_mmaction_tool('test.py'), cfg, args)
     cfg.launcher = args.launcher
@@ -55,18 +56,19 @@ def main() -> None:
         cli.merge_options(cfg, args.cfg_options)
     default_work_dir = Path('work_dirs', Path(args.config).stem)
     cfg.work_dir = args.work_dir or cfg.get('work_dir', str(default_work_dir))
-    check_output_folder(cfg.work_dir)
+    check_work_dir(cfg.work_dir, args.config)
 
     for key in ('strategy', 'runner_type'):
         cfg.pop(key, None)  # A test shards nothing.
     cli.leave_out_averaging(cfg)
 
     with cli.exit_on_bad_input():
-        cfg.model = fit_config(cfg.model, args.checkpoint)
+        weights = read_weights(args.checkpoint)
+        cfg.model = adopt_stem(cfg.model, weights)
     runner = cli.build_runner(cfg)
     check_num_classes(cfg, runner, 'test')
     with cli.exit_on_bad_input():
-        cli.load_all_weights(runner, args.checkpoint)
+        cli.load_all_weights(runner, weights, args.checkpoint)
     with cli.exit_on_bad_start(runner), cli.keep_predictions(
             runner, args.dump):
         runner.test()

@@ -7,7 +7,8 @@ import os
 import sys
 from pathlib import Path
 
-from arguments import add_config_arguments, add_launcher_arguments, check_file
+from arguments import (add_config_arguments, add_launcher_arguments,
+                       check_file, check_work_dir)
 
 
 def parse_args() -> argparse.Namespace:
@@ -55,6 +56,8 @@ def main() -> None:
     from projects.ila.engine.num_classes import check_num_classes
     from projects.ila.engine.work_dir import (check_unlocked,
                                               find_latest_checkpoint)
+    from projects.ila.utils import unwrap_model
+    from projects.ila.utils.paramwise_keys import report_unmatched
     cfg = cli.load_config(args)
 
     if args.auto_scale_lr and 'auto_scale_lr' not in cfg:
@@ -75,10 +78,9 @@ def main() -> None:
         cfg.randomness.diff_rank_seed = True
     if args.deterministic:
         cfg.randomness.deterministic = True
-    try:
+    check_work_dir(cfg.work_dir, args.config)
+    with cli.exit_on_bad_input():
         check_unlocked(cfg.work_dir)
-    except BlockingIOError as error:
-        sys.exit(error.strerror)
     if 'runner_type' in cfg and cfg.get('resume') and not cfg.get('load_from'):
         # Such a runner loads before its hooks can find a checkpoint.
         with cli.exit_on_bad_input():
@@ -90,6 +92,7 @@ def main() -> None:
 
     runner = cli.build_runner(cfg)
     check_num_classes(cfg, runner, 'train', 'val')
+    report_unmatched(cfg.get('optim_wrapper'), unwrap_model(runner.model))
     with cli.exit_on_bad_start(runner):
         runner.train()
     del runner

@@ -1,29 +1,30 @@
 """What the command line tools share: loading configs, building runners."""
 import gc
-import re
 import runpy
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterator, Optional
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.evaluator import DumpResults
 from mmengine.fileio import dump
 from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
+from mmengine.runner.checkpoint import load_state_dict
 
 import mmaction
 from mmaction.registry import HOOKS, RUNNERS
 from .models.recognizers import ILARecognizer
-from .utils import unwrap_model
-from .utils.config_keys import check_keys, merge_options
-from .weights import check_all_weights
+from .utils import explaining_builds, is_explained, unwrap_model
+from .utils.config_keys import check_keys, merge_options, parse_options
+from .weights import convert_all_weights
+from .weights.names import StateDict
 
 
 def load_mmaction_tool(name: str) -> Dict[str, Any]:
@@ -39,25 +40,6 @@ def load_mmaction_tool(name: str) -> Dict[str, Any]:
             return runpy.run_path(str(folder / name))
     sys.exit(f'MMAction2 in {package} has no tools/{name}. Please install it '
              'again: pip install --force-reinstall --no-deps mmaction2')
-
-
-def parse_options(settings: Optional[List[str]]) -> Optional[Dict[str, Any]]:
-    """Parse the values of ``--cfg-options`` as MMEngine does.
-
-    Args:
-        settings (list[str], optional): As ``key=value``.
-
-    Returns:
-        dict, optional: Values by key; None without settings.
-    """
-    if settings is None:
-        return None
-    parser = ArgumentParser()
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
-    try:
-        return parser.parse_args(['--cfg-options', *settings]).cfg_options
-    except AssertionError as error:  # brackets
-        sys.exit(f'--cfg-options: {error}')
 
 
 def load_config(args: Namespace) -> Config:
@@ -105,26 +87,42 @@ def exit_on_bad_input() -> Iterator[None]:
     """Exit with an error's message alone, which says what to fix."""
     try:
         yield
+    except BlockingIOError as error:
+        sys.exit(error.strerror)
     except (OSError, ValueError) as error:
         sys.exit(str(error))
 
 
-def _exit_if_of_config(cfg: Config, error: Exception) -> None:
-    """Exit with an error that says what is wrong with a config."""
-    if isinstance(error, ValueError):
-        sys.exit(f'{cfg.filename}: {error}')
-    if isinstance(error, (AssertionError, KeyError, TypeError)) and re.search(
-            'unexpected keyword argument|has no argument|required positional|'
-            ' registry|probability', str(error)):
-        sys.exit(f'{cfg.filename}: {error.args[0]}')
+@contextmanager
+def exit_on_bad_config(cfg: Config) -> Iterator[None]:
+    """Exit in one line if something cannot be built from a config.
+
+    With ``log_level='DEBUG'`` the error keeps its traceback.
+    """
+    try:
+        with explaining_builds():
+            yield
+    except (OSError, ValueError) as error:
+        if cfg.get('log_level') == 'DEBUG':
+            raise
+        hint = ''
+        if not is_explained(error.__cause__ or error):
+            hint = ". Add log_level='DEBUG' to see where"
+        sys.exit(f'{cfg.filename}: {error}{hint}')
 
 
 class _BeginHook(Hook):
-    """Notes that the data have passed through the model once."""
-    begun = False
+    """Notes that all is built, and that a batch has passed the model."""
+    built = passed = False
+    priority = 'LOWEST'
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        self.built = True
+
+    before_test_epoch = before_train_epoch
 
     def after_train_iter(self, runner: Runner, *args, **kwargs) -> None:
-        self.begun = True
+        self.passed = True
 
     after_test_iter = after_train_iter
 
@@ -133,23 +131,20 @@ class _BeginHook(Hook):
 def exit_on_bad_start(runner: Runner) -> Iterator[None]:
     """Exit with an error's message alone if a run does not begin.
 
-    Until its first batch is through, its config is read, the files that this
-    names, and the sizes of the input meet those of the model. Later errors are
-    not expected, and keep their traceback.
+    Until its first epoch what the config names is built and read. In the first
+    batch the sizes of the input meet those of the model, for which this
+    project has errors of its own. All others keep their traceback.
     """
     hook = _BeginHook()
     runner.register_hook(hook)
     try:
         yield
     except Exception as error:
-        if hook.begun:
+        if hook.passed or hook.built and not is_explained(error):
             raise
-        if isinstance(error, BlockingIOError):
-            sys.exit(error.strerror)
-        if isinstance(error, (FileNotFoundError, ValueError)):
-            sys.exit(str(error))
-        _exit_if_of_config(runner.cfg, error)
-        raise
+        with exit_on_bad_input() if is_explained(
+                error) else exit_on_bad_config(runner.cfg):
+            raise
 
 
 @contextmanager
@@ -190,14 +185,11 @@ def build_runner(cfg: Config) -> Runner:
         prepare_for_strategy(cfg)
     if get_device() == 'cpu':
         prepare_for_cpu(cfg)
-    try:
+    with exit_on_bad_config(cfg):
         if 'runner_type' in cfg:
             runner = RUNNERS.build(cfg)
         else:
             runner = Runner.from_cfg(cfg)
-    except Exception as error:
-        _exit_if_of_config(cfg, error)
-        raise
     for hook in runner.hooks:
         # MMEngine takes any argument and fails when the first one is saved.
         if isinstance(hook, CheckpointHook) and hook.args:
@@ -224,17 +216,26 @@ def leave_out_averaging(cfg: Config) -> None:
     ]
 
 
-def load_all_weights(runner: Runner, path: str) -> None:
-    """Load a checkpoint, and make an ILA model ready for inference.
+def load_all_weights(runner: Runner, weights: StateDict, path: str) -> None:
+    """Load weights, and make an ILA model ready for inference.
+
+    Args:
+        runner (Runner): The runner, which loads no others then.
+        weights (dict[str, Tensor]): The weights.
+        path (str): Their file.
 
     Raises:
-        ValueError: It does not hold exactly the weights of an ILA model.
+        ValueError: They are not exactly those of an ILA model.
     """
-    checkpoint = runner.load_checkpoint(path)
     model = unwrap_model(runner.model)
-    if isinstance(model, ILARecognizer):
-        check_all_weights(model, checkpoint, path)
+    is_own = isinstance(model, ILARecognizer)
+    if is_own:
+        weights = convert_all_weights(model, weights, path)
+    load_state_dict(model, weights, logger=runner.logger)
+    if is_own:
         model.switch_to_deploy()
+    runner._has_loaded = True
+    runner.logger.info(f'Load checkpoint from {path}')
 
 
 def prepare_for_strategy(cfg: Config) -> None:

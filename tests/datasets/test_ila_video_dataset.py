@@ -144,6 +144,8 @@ def test_encodings_of_annotations(folder):
     ('x.mp4 1', {}, FileNotFoundError, ('x.mp4', 'list.txt')),
     ('x.mp4 1', dict(data_prefix=dict(video='nowhere')), FileNotFoundError,
      ("'nowhere'", '`data_prefix`')),
+    ('a b.mp4 1', dict(data_prefix=dict(img='videos')), ValueError,
+     ("data_prefix must be dict(video='...')", "{'img': 'videos'}")),
 ])
 def test_bad_annotations(folder, text, kwargs, error, words):
     with pytest.raises(error) as caught:
@@ -350,3 +352,17 @@ def test_tests_never_skip(folder):
         dataset[3]
     with pytest.raises(ValueError, match="'raise' or 'skip', got 'ignore'"):
         damaged(folder, on_error='ignore')
+
+
+@pytest.mark.parametrize('labels, multi_class, expected', [
+    (['0', '0', '0', '1'], False, [0, 1, 2, 3, 3]),
+    (['0', '0 1', '0', '0'], True, [0, 1, 1, 2, 3]),
+])
+def test_rare_classes_are_repeated(folder, labels, multi_class, expected):
+    """Those of a class of share f come ceil(sqrt(0.5 / f)) times."""
+    text = ''.join(f'a b.mp4 {label}\n' for label in labels)
+    dataset = build(folder, text, multi_class=multi_class)
+    balanced = DATASETS.build(
+        dict(
+            type='ClassBalancedDataset', dataset=dataset, oversample_thr=0.5))
+    assert balanced.repeat_indices == expected

@@ -50,3 +50,11 @@ def test_lines_without_path_or_label(line):
         else:
             with pytest.raises(ValueError, match='is not a path and'):
                 split_line(line, ' ', multi_class, None)
+
+
+@pytest.mark.parametrize('delimiter, other', [(' ', '\t'), (' ', ','),
+                                              (',', ' ')])
+def test_other_delimiters_are_named(delimiter, other):
+    with pytest.raises(ValueError) as caught:
+        split_line(f'a.mp4{other}1', delimiter, False, None)
+    assert f'set `delimiter={other!r}` for the dataset' in str(caught.value)

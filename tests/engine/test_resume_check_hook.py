@@ -1,3 +1,4 @@
+import re
 from itertools import count
 
 import pytest
@@ -39,6 +40,8 @@ def train(folder,
           lr=0.1,
           end=2,
           epochs=1,
+          hooks=(),
+          seed=0,
           **kwargs):
     """Train; give the learning rate of the last iteration and the log."""
     cfg = Config(
@@ -55,7 +58,8 @@ def train(folder,
             param_scheduler=[
                 dict(type='ConstantLR', factor=0.5, end=end, by_epoch=True)
             ],
-            custom_hooks=[dict(type='ResumeCheckHook')],
+            custom_hooks=[*hooks, dict(type='ResumeCheckHook')],
+            randomness=dict(seed=seed),
             default_scope='mmaction',
             experiment_name=f'{folder.name}_{next(NUMBERS)}',
             **kwargs))
@@ -79,6 +83,21 @@ def test_differences_are_named(tmp_path):
         assert line in log
     # What it says of the learning rate and its schedule is what happens.
     assert rate == pytest.approx(0.1)
+
+
+def test_seed_and_hooks_are_compared(tmp_path):
+    """Hooks by their types, wherever they stand."""
+    train(tmp_path, hooks=[dict(type='EMAHook', momentum=0.1)])
+    hooks = [dict(type='SyncBuffersHook'), dict(type='EMAHook', momentum=0.2)]
+    _, log = train(tmp_path, hooks=hooks, seed=1, epochs=2, resume=True)
+    said = re.search('begun with:\n(.*?)\nTo train', log, re.S)[1]
+    assert [line.strip() for line in said.splitlines()] == [
+        'train_cfg.max_epochs: 1 before, 2 now; the latter holds',
+        'custom_hooks.EMAHook.momentum: 0.1 before, 0.2 now; the latter holds',
+        'randomness.seed: 0 before, 1 now; the former holds',
+        "custom_hooks.SyncBuffersHook.type: not set before, "
+        "'SyncBuffersHook' now; the latter holds"
+    ]
 
 
 def test_nothing_is_said_of_the_same_run(tmp_path):

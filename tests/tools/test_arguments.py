@@ -8,7 +8,7 @@ from importlib.abc import MetaPathFinder
 from unittest import mock
 
 import pytest
-from arguments import check_output_folder, check_outputs
+from arguments import check_output_folder, check_outputs, check_work_dir
 from commands import ROOT
 from modules import load_module
 
@@ -31,9 +31,11 @@ def test_outputs_that_can_be_written(tmp_path):
 def test_outputs_that_cannot_be_written(tmp_path, monkeypatch):
     file = tmp_path / 'file'
     file.touch()
+    os.mkfifo(tmp_path / 'pipe.csv')
     for path, words in ((tmp_path, 'it is a folder'), (file / 'a.csv',
                                                        'File exists'),
                         (tmp_path / ('a' * 300), 'File name too long'),
+                        (tmp_path / 'pipe.csv', 'it is no plain file'),
                         ('/proc/a.csv', 'No such file')):
         with pytest.raises(
                 SystemExit, match=f"cannot write '{path}'.*{words}"):
@@ -51,6 +53,18 @@ def test_outputs_that_cannot_be_written(tmp_path, monkeypatch):
     monkeypatch.setattr('builtins.open', fail)
     with pytest.raises(SystemExit, match='Read-only file system'):
         check_outputs(str(tmp_path / 'a.csv'))
+
+
+def test_config_is_not_replaced_by_its_copy(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'c.py').touch()
+    for folder in ('', '.', 'runs/..', str(tmp_path)):
+        os.makedirs('runs', exist_ok=True)
+        with pytest.raises(SystemExit, match="is the folder of c.py"):
+            check_work_dir(folder, 'c.py')
+    check_work_dir('runs/c', 'c.py')
+    (tmp_path / 'runs/c/c.py').touch()  # That of an earlier run.
+    check_work_dir('runs/c', 'c.py')
 
 
 HEAVY = ('mmaction', 'mmengine', 'mmpretrain', 'numpy', 'torch')

@@ -1,11 +1,14 @@
 """Keys that nothing reads are refused, those of the docs are not."""
+import logging
 from argparse import Namespace
 
 import pytest
+import torch
 from commands import ROOT
 from mmengine.config import Config
 
 from projects.ila import cli
+from projects.ila.utils import paramwise_keys
 
 CONFIG = ROOT / 'configs/ila_vitb16_k400.py'
 
@@ -57,9 +60,36 @@ def test_impossible_settings(option, words):
         load(option)
 
 
+@pytest.mark.parametrize('option, words', [
+    ('model=3', '`model` must be a dict, got 3'),
+    ('model.backbone=3', '`model.backbone` must be a dict, got 3'),
+    ('model.type=3', '`model.type` must be the name of a class, got 3'),
+    ('model.neck=mit', "`model.neck` must be a dict, got 'mit'"),
+    ('model.cls_head.num_classes=x', "num_classes` must be a number, got 'x'"),
+    ('custom_hooks=3', '`custom_hooks` must be a list, got 3'),
+    ('train_cfg.max_epochs=x', "`train_cfg.max_epochs` must be a number"),
+    ('work_dir=3', '`work_dir` must be a text, got 3'),
+    ('val_evaluator.type=AccMetrik', "did you mean 'AccMetric'"),
+    ('model.type=Q', "there is no 'Q'; fix its name"),
+    ('optim_wrapper.paramwise_cfg.bias.lr_mul=2', "'lr_mul' for 'bias'"),
+])
+def test_values_that_cannot_be(option, words):
+    with pytest.raises(SystemExit) as caught:
+        load(option)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize('value', ['{a:1,b:2}', 'dict(a=1)'])
+def test_dicts_are_set_by_their_keys(value):
+    with pytest.raises(SystemExit, match='model.backbone.arch.KEY=VALUE'):
+        load(f'model.backbone.arch={value}')
+
+
 def test_known_settings():
-    load('model.bf16=True', 'model.compile.backend=eager',
-         'model.backbone.with_cp=True', 'model.backbone.temporal.target=first',
+    load('model.bf16=True', 'model.backbone.drop_path_rate=0',
+         'model.cls_head.class_names=[a,b]', 'default_hooks.logger=None',
+         'model.compile.backend=eager', 'model.backbone.with_cp=True',
+         'model.backbone.temporal.target=first',
          'model.test_cfg.max_testing_views=12', 'model.neck=None',
          'optim_wrapper.clip_grad.max_norm=1',
          'optim_wrapper.optimizer.amsgrad=1', 'load_from=a.pth', 'work_dir=a',
@@ -111,6 +141,15 @@ def test_settings_are_parsed_as_mmengine_does():
     ("custom_hooks=[dict(type='EMAHok')]",
      "`custom_hooks.0.type`: there is no 'EMAHok'; did you mean 'EMAHook'"),
     ("env_cfg=dict(cudnn_benchmrk=True)", "'cudnn_benchmark'"),
+    ("default_hooks=dict(checkpont=dict(type='CheckpointHook'))",
+     "`default_hooks` has no key 'checkpont'; did you mean 'checkpoint'"),
+    ("optim_wrapper=dict(constructor='DefaultOptimWrapperConstructor', "
+     "paramwise_cfg=dict(_delete_=True, custom_key=dict(a=dict())))",
+     "'custom_key'; did you mean 'custom_keys'"),
+    ("optim_wrapper=dict(paramwise_cfg=dict(custom_keys=dict(a=dict())))",
+     "has no key 'a' for 'custom_keys'; it takes lr_mult and decay_mult"),
+    ("optim_wrapper=dict(paramwise_cfg=dict(norm_decay_mult=0.))",
+     "must have a dict of lr_mult and decay_mult for 'norm_decay_mult'"),
 ])
 def test_keys_within_files(tmp_path, text, words):
     config = tmp_path / 'config.py'
@@ -119,3 +158,30 @@ def test_keys_within_files(tmp_path, text, words):
         load(config=config)
     assert words in str(caught.value)
     load(config=config, allow=True)
+
+
+@pytest.mark.parametrize('constructor', ['SwinOptimWrapperConstructor', None])
+def test_names_that_no_parameter_has(monkeypatch, constructor):
+    model = torch.nn.ModuleDict(
+        dict(temporal=torch.nn.Linear(1, 1), neck=torch.nn.Linear(1, 1)))
+    keys = {'.temporal.': {}, '.temporl.': {}, '.other.': {}, 'base.neck': {}}
+    cfg = dict(constructor=constructor, paramwise_cfg=keys)
+    if constructor is None:
+        cfg = dict(paramwise_cfg=dict(custom_keys=keys))
+    logged = []
+    monkeypatch.setattr(
+        paramwise_keys, 'print_log',
+        lambda text, level, **kwargs: logged.append((level, text)))
+    paramwise_keys.report_unmatched(cfg, model)
+    assert logged == [
+        (logging.WARNING, '`optim_wrapper.paramwise_cfg`: no parameter of the '
+         "model has in its name: '.temporl.', '.other.'. For '.temporl.', did "
+         "you mean 'temporal'?")
+    ]
+    del keys['.temporl.']
+    paramwise_keys.report_unmatched(cfg, model)
+    level, text = logged[-1]
+    assert level == logging.INFO and text.endswith("name: '.other.'")
+    del keys['.other.']
+    paramwise_keys.report_unmatched(cfg, model)
+    assert len(logged) == 2

@@ -195,6 +195,37 @@ def test_onnx_file_alone(exported):
     assert len(content) < 1e6 and bytes(ROOT) not in content
 
 
+@needs_onnx
+@with_onnx
+def test_onnx_files_that_name_others(exported, tmp_path):
+    """No other file is read, wherever it is; nor is wrong metadata used."""
+    import onnx
+    _, folder = exported
+    model = onnx.load(folder / 'a.onnx')
+    path = tmp_path / 'a.onnx'
+    text = model.metadata_props[0].value
+    for wrong in ('[]', '{}',
+                  text.replace('"num_frames": 4', '"num_frames": "4"')):
+        model.metadata_props[0].value = wrong
+        onnx.save(model, path)
+        with pytest.raises(ValueError, match="a.onnx' cannot be read"):
+            deployment.load_exported(str(path))
+    model.metadata_props[0].value = text
+    onnx.save(model, path)
+    deployment.load_exported(str(path))
+    weight = max(
+        model.graph.initializer, key=lambda weight: len(weight.raw_data))
+    content = weight.raw_data
+    (tmp_path / 'data').write_bytes(content)
+    for place in ('data', '../data', str(tmp_path / 'data'), '/etc/passwd'):
+        weight.raw_data = content
+        onnx.external_data_helper.set_external_data(weight, place)
+        weight.ClearField('raw_data')
+        path.write_bytes(model.SerializeToString())
+        with pytest.raises(ValueError, match="a.onnx' .*names other files"):
+            deployment.load_exported(str(path))
+
+
 def test_program_alone(exported):
     """What a user sees who has nothing but PyTorch."""
     model, folder = exported
@@ -318,7 +349,7 @@ def test_missing_packages_are_named(tiny, monkeypatch):
             tiny / 'b.onnx')
     assert not (tiny / 'b.onnx').exists()
     (tiny / 'c.onnx').touch()
-    with pytest.raises(SystemExit, match='need onnxruntime; run: pip install'):
+    with pytest.raises(SystemExit, match='need onnx onnxruntime; run: pip'):
         run(evaluate, tiny / 'TokenAlignment_text.py', tiny / 'c.onnx')
 
 

@@ -293,7 +293,7 @@ def test_tools_refuse_other_numbers_of_classes(load_tool, toy_config, tmp_path,
                                                monkeypatch, tool, split):
     monkeypatch.syspath_prepend(str(tmp_path))
     checkpoint = tmp_path / 'a.pth'
-    checkpoint.touch()
+    torch.save(dict(a=torch.zeros(1)), checkpoint)
 
     class Runner(Recorder):
         model = torch.nn.Module()

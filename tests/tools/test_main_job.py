@@ -13,6 +13,7 @@ from videos import write_video
 
 from mmaction.registry import MODELS
 from projects.ila.apis import ila_to_released
+from projects.ila.weights import checkpoint as checkpoint_files
 from projects.ila.weights import convert_clip
 
 CONFIG = f'''
@@ -183,8 +184,15 @@ def test_training_starts_from_a_torchscript_archive(folder):
     assert 'Traceback' not in result.stdout + result.stderr
 
 
-def test_released_checkpoint_is_tested_as_it_is(folder):
-    """It gives what its conversion gives."""
+def test_released_checkpoint_is_tested_as_it_is(folder, monkeypatch):
+    """It gives what its conversion gives, and is read once."""
+    read, load = [], checkpoint_files.load_data
+
+    def count(file, *args, **kwargs):
+        read.append(os.path.basename(file.name))
+        return load(file, *args, **kwargs)
+
+    monkeypatch.setattr(checkpoint_files, 'load_data', count)
     cfg = Config.fromfile(folder / 'ila_released.py')
     torch.manual_seed(0)
     model = MODELS.build(cfg.model)
@@ -200,6 +208,7 @@ def test_released_checkpoint_is_tested_as_it_is(folder):
         with open(folder / f'{name}.pkl', 'rb') as file:
             scores.append([entry['pred_score'] for entry in pickle.load(file)])
     assert all(map(torch.equal, *scores))
+    assert read[-2:] == ['own.pth', 'released.pth']
 
 
 def test_test_refuses_a_checkpoint_of_the_other_form(checkpoint):

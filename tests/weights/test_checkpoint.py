@@ -224,6 +224,15 @@ def test_failed_writing_leaves_the_old_file(tmp_path, name):
     assert path.read_text() == 'old'
 
 
+def test_writing_replaces_no_pipe(tmp_path):
+    path = tmp_path / 'a.pth'
+    os.mkfifo(path)
+    with pytest.raises(OSError, match='no plain file'):
+        write_checkpoint(str(path), dict(state_dict=dict(a=torch.ones(1))))
+    assert path.is_fifo()
+    assert os.listdir(tmp_path) == ['a.pth']
+
+
 def test_hash_depends_on_names_types_shapes_and_values():
     weights = dict(a=torch.ones(2, 3), b=torch.zeros(()))
     same = dict(b=torch.zeros(()), a=torch.ones(3, 2).t())

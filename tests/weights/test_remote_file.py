@@ -20,7 +20,7 @@ from mmengine.runner import CheckpointLoader, Runner
 from mmengine.runner import checkpoint as hub
 
 from mmaction.registry import MODELS
-from projects.ila.apis import ILAInferencer
+from projects.ila.apis import ILAInferencer, read_weights
 from projects.ila.apis.deployment import load_classifier
 from projects.ila.cli import load_all_weights
 from projects.ila.visualization.pictures import load_model
@@ -152,7 +152,7 @@ def build_runner(cfg, **kwargs):
 
 
 def load_for_test(cfg, address):
-    load_all_weights(build_runner(cfg), address)
+    load_all_weights(build_runner(cfg), read_weights(address), address)
 
 
 def start_from(cfg, address):

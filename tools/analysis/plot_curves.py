@@ -3,7 +3,9 @@ import argparse
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from arguments import check_outputs  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -29,6 +31,7 @@ def parse_args() -> argparse.Namespace:
         if not source.exists():
             sys.exit(f'{source} not found. Please check the path, which is '
                      f'taken from {Path.cwd()}')
+    check_outputs(str(args.output))
     return args
 
 
@@ -41,7 +44,6 @@ def main() -> None:
         keys = curves.choose_keys(runs, args.keys)
     figure = curves.draw_curves(runs, curves.label_runs(args.sources), keys)
     try:
-        args.output.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(args.output, format=args.output.suffix[1:] or 'png')
     except (OSError, ValueError) as error:
         sys.exit(f'cannot write the picture to {args.output}: {error}. Please '

@@ -10,7 +10,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from arguments import add_config_arguments  # noqa: E402
-from arguments import check_file, check_outputs  # noqa: E402
+from arguments import check_file, check_outputs, check_work_dir  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -29,12 +29,11 @@ def main() -> None:
     args = parse_args()
     from mmengine.runner import Runner
 
+    from projects.ila import cli
     from projects.ila.apis import exported
     from projects.ila.apis.deployment import load_exported
-    from projects.ila.cli import (exit_on_bad_input, keep_predictions,
-                                  load_overridden_config)
     from projects.ila.engine.num_classes import check_num_classes
-    cfg = load_overridden_config(args)
+    cfg = cli.load_overridden_config(args)
     if 'test_dataloader' not in cfg:
         sys.exit(f'{args.config} has no `test_dataloader`. Please take the '
                  'config that the checkpoint is tested with')
@@ -49,11 +48,14 @@ def main() -> None:
     work_dir = args.work_dir or cfg.get(
         'work_dir', str(Path('work_dirs',
                              Path(args.config).stem)))
-    with exit_on_bad_input():
+    check_work_dir(work_dir, args.config)
+    cli.leave_out_averaging(cfg)
+    with cli.exit_on_bad_input():
         run, meta = load_exported(args.file)
         exported.check_classes(cfg, meta)
         model = exported.ExportedRecognizer(run, meta['num_classes'],
                                             cfg.model.cls_head)
+    with cli.exit_on_bad_config(cfg):
         runner = Runner(
             model,
             work_dir,
@@ -66,9 +68,10 @@ def main() -> None:
             default_scope=cfg.get('default_scope', 'mmaction'),
             randomness=cfg.get('randomness', dict(seed=None)),
             cfg=cfg)
-        check_num_classes(cfg, runner, 'test')
-        with keep_predictions(runner, args.dump):
-            runner.test()
+    check_num_classes(cfg, runner, 'test')
+    with cli.exit_on_bad_start(runner), cli.keep_predictions(
+            runner, args.dump):
+        runner.test()
 
 
 if __name__ == '__main__':

@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 from ..models.images import ImageModel
+from ..utils import explaining_builds
 from ..weights import is_temporal
 from ..weights.released_names import KINETICS_CLASSES, SSV2_CLASSES
 
@@ -34,7 +35,7 @@ PARTS = ('patch embedding', 'blocks', 'alignment', 'neck', 'head')
 def build_without_data(model_cfg: dict) -> nn.Module:
     """Build a recognizer on the meta device, where nothing is computed."""
     # Blending is not for prediction and needs real numbers.
-    with torch.device('meta'):
+    with torch.device('meta'), explaining_builds():
         return MODELS.build({**model_cfg, 'data_preprocessor': None}).eval()
 
 

@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_flatten
 
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
-from ..utils import read_lines
+from ..utils import explaining_builds, read_lines
 
 AMP_WRAPPERS = ('AmpOptimWrapper', 'OptionalAmpOptimWrapper')
 
@@ -102,7 +102,7 @@ def training_memory(cfg: Config, gpus: int, batch: int) -> Dict[str, int]:
     """
     # Blending needs real numbers, and compiled blocks cannot be looked into.
     settings = {**cfg.model, 'data_preprocessor': None, 'compile': False}
-    with torch.device('meta'):
+    with torch.device('meta'), explaining_builds():
         model = MODELS.build(settings).train()
     weights = sum(x.nbytes for x in (*model.parameters(), *model.buffers()))
     trained = sum(x.nbytes for x in model.parameters() if x.requires_grad)

@@ -2,11 +2,11 @@ from .clip_reader import split_windows
 from .conversion import (ConversionReport, clip_to_ila, dinov2_to_timm,
                          ila_to_released, released_to_ila)
 from .inferencer import ILAInferencer, find_videos
-from .loading import fit_config, load_recognizer
+from .loading import load_recognizer, read_weights
 from .released import load_released, released_arrays
 
 __all__ = [
     'ConversionReport', 'ILAInferencer', 'clip_to_ila', 'dinov2_to_timm',
-    'find_videos', 'fit_config', 'ila_to_released', 'load_recognizer',
-    'load_released', 'released_arrays', 'released_to_ila', 'split_windows'
+    'find_videos', 'ila_to_released', 'load_recognizer', 'load_released',
+    'read_weights', 'released_arrays', 'released_to_ila', 'split_windows'
 ]

@@ -12,7 +12,7 @@ from mmaction.registry import MODELS
 from ..models.heads import ILATextHead
 from ..models.images import TimmImage
 from ..models.temporal import ReleasedAlignment
-from ..utils import naming_source
+from ..utils import explaining_builds, naming_source
 from ..weights import (adopt_stem, check_weights, convert_to_ila, find_weights,
                        hash_weights, is_clip, is_hugging_face_clip,
                        is_released, is_released_config, is_text_feature,
@@ -55,7 +55,8 @@ def _read(path: str) -> StateDict:
 
 
 def _build(model_cfg: ConfigDict) -> nn.Module:
-    return MODELS.build({**model_cfg, 'data_preprocessor': None}).eval()
+    with explaining_builds():
+        return MODELS.build({**model_cfg, 'data_preprocessor': None}).eval()
 
 
 def _check(model: nn.Module, weights: StateDict, path: str) -> None:

@@ -12,7 +12,7 @@ import warnings
 import zipfile
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import Callable, Iterator, Tuple
+from typing import Any, Callable, Iterator, Tuple
 
 import torch
 from mmengine.config import Config
@@ -205,13 +205,32 @@ def _load_program(path: str) -> Tuple[Callable[[Tensor], Tensor], str]:
     return program.module(), extra_files['ila']
 
 
+def _names_other_files(message: Any) -> bool:
+    """Whether a part of an ONNX model lies in another file."""
+    for field, value in message.ListFields():
+        if field.name == 'external_data':
+            return True
+        if field.type == field.TYPE_MESSAGE:
+            # Python's messages, and the containers of several of them.
+            parts = [value] if hasattr(value, 'ListFields') else value
+            if any(map(_names_other_files, parts)):
+                return True
+    return False
+
+
 def _load_onnx(path: str) -> Tuple[Callable[[Tensor], Tensor], str]:
+    import onnx
     import onnxruntime
+    with open(path, 'rb') as file:
+        content = file.read()
+    # Not all of ONNX Runtime's releases refuse any file of the machine.
+    if _names_other_files(onnx.load_model_from_string(content)):
+        raise ValueError('it names other files, which are not read')
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3  # Errors only.
     session = onnxruntime.InferenceSession(
-        path, options, providers=['CPUExecutionProvider'])
+        content, options, providers=['CPUExecutionProvider'])
 
     def run(clips: Tensor) -> Tensor:
         logits, = session.run(['logits'], {'clips': clips.numpy()})
@@ -242,11 +261,16 @@ def load_exported(path: str) -> Tuple[Callable[[Tensor], Tensor], dict]:
     load = _load_program
     # While it is written, its name has another ending.
     if not path.endswith('.pt2') and not zipfile.is_zipfile(path):
-        check_packages('onnxruntime')
+        check_packages('onnx', 'onnxruntime')
         load = _load_onnx
     try:
         function, text = load(path)
         meta = json.loads(text)
+        shape = 3, meta['num_frames'], meta['img_size'], meta['img_size']
+        if not all(
+                isinstance(number, int)
+                for number in (*shape, meta['num_classes'])):
+            raise ValueError('its metadata are no numbers')
     except UnsafeProgramError as error:
         raise ValueError(f"exported file '{path}' {error}; take one that "
                          'tools/deployment/export.py wrote') from None
@@ -256,7 +280,6 @@ def load_exported(path: str) -> Tuple[Callable[[Tensor], Tensor], dict]:
             f"exported file '{path}' cannot be read: it is truncated, "
             'damaged or not from tools/deployment/export.py; export the model '
             f'again ({reason})') from None
-    shape = 3, meta['num_frames'], meta['img_size'], meta['img_size']
 
     @torch.no_grad()
     def run(clips: Tensor) -> Tensor:

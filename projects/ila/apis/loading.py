@@ -8,9 +8,8 @@ from torch import nn
 
 from mmaction.registry import MODELS
 from mmaction.utils import get_str_type
-from ..utils import check_device, naming_source
-from ..weights import (adopt_stem, check_all_weights, find_weights,
-                       is_released_config)
+from ..utils import check_device, explaining_builds, naming_source
+from ..weights import adopt_stem, convert_all_weights, find_weights
 from ..weights.names import StateDict
 
 
@@ -24,17 +23,6 @@ def find_config(name: str) -> Config:
             return Config.fromfile(path)
     raise ValueError(f"'{name}' is neither a config file nor the name of "
                      "one of this project's; fix its path")
-
-
-def fit_config(model_cfg: ConfigDict, path: str) -> ConfigDict:
-    """Take what a released checkpoint decides into the config of its model.
-
-    Only that of ``ReleasedAlignment`` is read, see :func:`adopt_stem`; a
-    ValueError if it cannot be.
-    """
-    if not is_released_config(model_cfg):
-        return model_cfg
-    return adopt_stem(model_cfg, _read(path))
 
 
 def load_recognizer(model_cfg: ConfigDict,
@@ -66,11 +54,13 @@ def load_recognizer(model_cfg: ConfigDict,
     model_cfg = ConfigDict(model_cfg, **settings)
     if path is None:
         warnings.warn('the weights are random, and so are predictions')
-        model = MODELS.build(model_cfg)
+        with explaining_builds():
+            model = MODELS.build(model_cfg)
     else:
-        weights = _read(path)
-        model = MODELS.build(adopt_stem(model_cfg, weights))
-        check_all_weights(model, weights, path)
+        weights = read_weights(path)
+        with explaining_builds():
+            model = MODELS.build(adopt_stem(model_cfg, weights))
+        weights = convert_all_weights(model, weights, path)
         with naming_source(path):
             model.load_state_dict(weights, strict=False)
     model.eval().to(device)
@@ -79,6 +69,7 @@ def load_recognizer(model_cfg: ConfigDict,
     return model
 
 
-def _read(path: str) -> StateDict:
+def read_weights(path: str) -> StateDict:
+    """Read the weights of a checkpoint; see :func:`load_recognizer`."""
     checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
     return find_weights(checkpoint, path)

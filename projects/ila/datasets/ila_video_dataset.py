@@ -132,6 +132,12 @@ class ILAVideoDataset(VideoDataset):
             filename=osp.join(self.data_prefix['video'], path),
             label=labels if self.multi_class else labels[0])
 
+    def get_cat_ids(self, idx: int) -> List[int]:
+        """Get a video's labels, for MMEngine's ``ClassBalancedDataset``."""
+        label = self.get_data_info(idx)['label']
+        # Several labels come as ones among zeros.
+        return label.nonzero()[:, 0].tolist() if self.multi_class else [label]
+
     @property
     def _on_disk(self) -> bool:
         return all(

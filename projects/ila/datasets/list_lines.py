@@ -3,6 +3,7 @@ import re
 from typing import Callable, List, Tuple
 
 _INTEGER = re.compile('[+-]?[0-9]+')
+_OTHER_DELIMITER = re.compile(r'([\t,;| ])[+-]?[0-9]+\s*$')
 # `.mp4` and `.3gp`, but not the end of `take 1.5`.
 _ENDING = re.compile(r'\.\w*[^\W\d_]\w*$')
 
@@ -34,9 +35,12 @@ def split_line(line: str, delimiter: str, multi_class: bool,
         readings.append((path, labels))
     if not readings:
         several = ', or several,' if multi_class else ''
+        other = _OTHER_DELIMITER.search(line)
+        hint = f', or set `delimiter={other[1]!r}` for the dataset' \
+            if other and other[1] != delimiter else ''
         raise ValueError(f"'{line}' is not a path and an integer label"
                          f"{several} with '{delimiter}' between them; fix "
-                         'that line')
+                         f'that line{hint}')
     if len(readings) == 1:
         return readings[0]
     whole = [reading for reading in readings if _ENDING.search(reading[0])]

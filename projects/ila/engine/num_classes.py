@@ -33,7 +33,9 @@ def check_num_classes(cfg: Config, runner: Runner, *splits: str) -> None:
     for split in splits:
         set_num_classes(
             getattr(runner, f'_{split}_dataloader', None), num_classes)
-        dataset = (cfg.get(f'{split}_dataloader') or {}).get('dataset', {})
+        dataset = (cfg.get(f'{split}_dataloader') or {}).get('dataset')
+        if not isinstance(dataset, dict):
+            continue  # It cannot be built.
         if dataset.get('num_classes', num_classes) != num_classes:
             sys.exit(f'`{split}_dataloader.dataset.num_classes` is '
                      f'{dataset.num_classes}, but `model.cls_head` has '

@@ -1,3 +1,4 @@
+import errno
 import os
 from contextlib import contextmanager
 from typing import Iterator, Union
@@ -12,7 +13,12 @@ def replacing(path: str) -> Iterator[str]:
     Yields:
         str: Where to write. It becomes ``path`` at the end, unless an error
         is raised: then it is removed.
+
+    Raises:
+        OSError: ``path`` is a device or a pipe, which would be replaced too.
     """
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise OSError(errno.EINVAL, 'it is no plain file', path)
     partial = f'{path}.partial'
     try:
         yield partial

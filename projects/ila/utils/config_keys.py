@@ -1,21 +1,21 @@
 """Finding keys of a config that nothing reads."""
 import inspect
+import re
 import sys
+from argparse import ArgumentParser
 from difflib import get_close_matches
-from typing import Any, Iterator, List, Optional, Set, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Set, Tuple
 
-import mmengine.registry
-import torch
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 from mmengine.optim import OptimWrapper
-from mmengine.registry import Registry
 from mmengine.runner import (EpochBasedTrainLoop, FlexibleRunner,
                              IterBasedTrainLoop, LogProcessor, Runner,
                              TestLoop, ValLoop)
-from mmengine.utils import get_object_from_string
 from torch.utils.data import DataLoader
 
-from mmaction import registry
+from .config_arguments import (find_class, find_hints, find_mismatch,
+                               list_arguments, list_registries)
+from .paramwise_keys import find_wrong_keys
 
 # What makes a key likely to be another one with a mistake.
 SIMILAR = 0.8
@@ -40,79 +40,13 @@ RENAMED = dict(
     image_backbone='image')
 # Dicts that MMEngine reads itself.
 PLAIN = dict(
+    default_hooks={
+        'runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler',
+        'checkpoint', 'sync_buffers', 'visualization'
+    },
     auto_scale_lr={'enable', 'base_batch_size'},
     env_cfg={'cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'})
 ANYWHERE = {'type', '_scope_', '_delete_', 'priority', 'convert_to_iter_based'}
-
-
-def _find_class(kind: Any) -> Optional[Any]:
-    """Find what a config's ``type`` stands for."""
-    if not isinstance(kind, str):
-        return kind
-    for candidate in _list_registries():
-        # `get` would look for a package of that name in each of them.
-        for place in (candidate, candidate.parent):
-            if place is not None and kind in place.module_dict:
-                return place.module_dict[kind]
-    for candidate in _list_registries():
-        try:
-            found = candidate.get(kind)
-        except ImportError:  # Of a scope that it takes for a package.
-            continue
-        if found is not None:
-            return found
-    return None
-
-
-def _list_registries() -> List[Registry]:
-    return [
-        candidate for candidate in (*vars(registry).values(),
-                                    mmengine.registry.STRATEGIES)
-        if isinstance(candidate, Registry)
-    ]
-
-
-def _list_arguments(kind: Any) -> Tuple[Set[str], bool]:
-    """List what a class or function takes.
-
-    Returns:
-        tuple: Names of arguments, also those that it hands on to base classes
-        or to what its ``hands_on`` lists, and whether it takes others as well.
-    """
-    if not inspect.isclass(kind):
-        signature = inspect.signature(kind)
-        names, others = _split(signature)
-        made = signature.return_annotation
-        if not others or not inspect.isclass(made):
-            return names, others
-        handed_on, others = _list_arguments(made)
-        return names | handed_on, others
-    names, others = set(), False
-    for other in getattr(kind, 'hands_on', ()):
-        if isinstance(other, str):
-            other = get_object_from_string(other)
-        names |= _list_arguments(other)[0]
-    for base in kind.__mro__:
-        if base in (object, torch.nn.Module):
-            return names, base is object and others
-        if '__init__' in vars(base):
-            own, others = _split(inspect.signature(base.__init__))
-            names |= own
-            if not others:
-                break
-    return names, others
-
-
-def _split(signature: inspect.Signature) -> Tuple[Set[str], bool]:
-    parameters = signature.parameters.values()
-    names = {
-        parameter.name
-        for parameter in parameters
-        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD,
-                              parameter.KEYWORD_ONLY)
-    }
-    return names, any(parameter.kind is parameter.VAR_KEYWORD
-                      for parameter in parameters)
 
 
 def _list_known(path: str, node: dict) -> Tuple[Set[str], bool]:
@@ -144,13 +78,13 @@ def _list_known(path: str, node: dict) -> Tuple[Set[str], bool]:
     elif path == 'randomness':
         kinds = [Runner.set_randomness]
     elif path in PLAIN:
-        return PLAIN[path], False
+        return PLAIN[path], path == 'default_hooks'
     known, open_ended = set(more), False
     for kind in kinds:
-        found = None if kind is None else _find_class(kind)
+        found = None if kind is None else find_class(kind)
         if found is None:  # A plain dict, or a type that is found wrong later.
             return set(), True
-        names, others = _list_arguments(found)
+        names, others = list_arguments(found)
         known |= names
         open_ended |= others
     return known | ANYWHERE, open_ended
@@ -214,18 +148,25 @@ def _find_unknown(path: str, node: Any) -> Iterator[str]:
     if not isinstance(node, dict):
         return
     kind = node.get('type')
-    if isinstance(kind, str) and _find_class(kind) is None:
+    if isinstance(kind, str) and find_class(kind) is None:
         names = {
             name
-            for candidate in _list_registries()
+            for candidate in list_registries()
             for name in candidate.module_dict
         }
-        nearest = get_close_matches(kind, sorted(names), 1, 0)
-        yield (f"`{path}.type`: there is no '{kind}'; did you mean "
-               f"'{nearest[0]}'?")
+        nearest = get_close_matches(kind, sorted(names), 1)
+        fix = f"did you mean '{nearest[0]}'?" if nearest else 'fix its name'
+        yield f"`{path}.type`: there is no '{kind}'; {fix}"
+        return
+    if not (kind is None or isinstance(kind, str) or callable(kind)):
+        yield f'`{path}.type` must be the name of a class, got {kind!r}'
         return
     known, open_ended = _list_known(path, node)
+    hints = find_hints(find_class(kind)) if kind else dict()
     for key, part in node.items():
+        expected = find_mismatch(part, hints.get(key, Any))
+        if expected:
+            yield f'`{path}.{key}` must be {expected}, got {part!r}'
         nearest = get_close_matches(key, sorted(known), 1, SIMILAR)
         if key not in known and nearest:
             yield (f"`{path}` has no key '{key}'; did you mean "
@@ -234,6 +175,19 @@ def _find_unknown(path: str, node: Any) -> Iterator[str]:
             yield (f"`{path}` has no key '{key}'; remove it, or replace an "
                    'inherited dict with `_delete_=True`')
         yield from _find_unknown(f'{path}.{key}', part)
+
+
+def _find_all_unknown(cfg: Config, top_level: Set[str]) -> List[str]:
+    """Say what is wrong with all that a runner reads."""
+    problems, hints = [], find_hints(Runner)
+    for key in filter(top_level.__contains__, cfg):
+        value = cfg._cfg_dict[key]
+        expected = find_mismatch(value, hints.get(key, Any))
+        if expected:
+            problems.append(f'`{key}` must be {expected}, got {value!r}')
+        problems += _find_unknown(key, value)
+    problems += find_wrong_keys(cfg._cfg_dict.get('optim_wrapper'))
+    return problems
 
 
 def check_keys(cfg: Config, options: Optional[dict]) -> None:
@@ -256,22 +210,49 @@ def check_keys(cfg: Config, options: Optional[dict]) -> None:
         if nearest and key not in top_level:
             problems.append(f"{cfg.filename}: nothing reads the key '{key}'; "
                             f"did you mean '{nearest[0]}'?")
-        if key in top_level:
-            problems += [
-                f'{cfg.filename}: {problem}'
-                for problem in _find_unknown(key, cfg._cfg_dict[key])
-            ]
+    of_file = _find_all_unknown(cfg, top_level)
+    problems += [f'{cfg.filename}: {problem}' for problem in of_file]
     if options:
         after = cfg.copy()
         merge_options(after, options)
-        for key in options:
-            problem = _find_problem(cfg._cfg_dict, after._cfg_dict, key,
-                                    top_level)
-            if problem:
-                problems.append(f'--cfg-options {problem}')
+        of_options = [
+            _find_problem(cfg._cfg_dict, after._cfg_dict, key, top_level)
+            for key in options
+        ]
+        of_options = [*filter(None, of_options)] or [
+            problem for problem in _find_all_unknown(after, top_level)
+            if problem not in of_file
+        ]
+        problems += [f'--cfg-options {problem}' for problem in of_options]
     if problems:
         sys.exit('\n'.join(problems) + '\nPlease correct the key, or add '
                  '--allow-new-keys if it is meant so')
+
+
+def parse_options(settings: Optional[List[str]]) -> Optional[Dict[str, Any]]:
+    """Parse the values of ``--cfg-options`` as MMEngine does.
+
+    Args:
+        settings (list[str], optional): As ``key=value``.
+
+    Returns:
+        dict, optional: Values by key; None without settings.
+    """
+    if settings is None:
+        return None
+    for setting in settings:
+        key, _, value = setting.partition('=')
+        if re.match(r'dict\(|\{.*\}$', value):
+            sys.exit(
+                f"--cfg-options '{key}': a dict cannot be given here; set "
+                f'its keys one by one, such as {key}.KEY=VALUE, or write '
+                'it into a config file')
+    parser = ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    try:
+        return parser.parse_args(['--cfg-options', *settings]).cfg_options
+    except AssertionError as error:  # brackets
+        sys.exit(f'--cfg-options: {error}')
 
 
 def merge_options(cfg: Config, options: dict) -> None:

@@ -2,7 +2,7 @@ from .check import check_weights
 from .checkpoint import (find_weights, hash_weights, read_checkpoint,
                          write_checkpoint)
 from .clip_names import convert_clip, is_hugging_face_clip
-from .conversion import (check_all_weights, convert_to_ila, is_clip,
+from .conversion import (convert_all_weights, convert_to_ila, is_clip,
                          prepare_weights)
 from .names import is_temporal, is_text_feature
 from .released_names import (convert_released, is_released, released_stem,
@@ -11,7 +11,7 @@ from .remote_file import local_copy
 from .sizes import adopt_stem, clip_sizes, is_released_config, released_sizes
 
 __all__ = [
-    'adopt_stem', 'check_all_weights', 'check_weights', 'clip_sizes',
+    'adopt_stem', 'check_weights', 'clip_sizes', 'convert_all_weights',
     'convert_clip', 'convert_released', 'convert_to_ila', 'find_weights',
     'hash_weights', 'is_clip', 'is_hugging_face_clip', 'is_released',
     'is_released_config', 'is_temporal', 'is_text_feature', 'local_copy',

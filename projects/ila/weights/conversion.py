@@ -5,7 +5,6 @@ from torch import nn
 
 from ..utils import naming_source
 from .check import check_weights
-from .checkpoint import find_weights
 from .clip_names import (convert_clip, convert_hugging_face_clip,
                          is_hugging_face_clip)
 from .names import StateDict
@@ -73,19 +72,22 @@ def prepare_weights(own: StateDict,
     return {name[len(part):]: value for name, value in weights.items()}
 
 
-def check_all_weights(model: nn.Module, checkpoint: dict, path: str) -> None:
-    """Refuse a checkpoint that does not hold exactly a model's weights.
+def convert_all_weights(model: nn.Module, weights: StateDict,
+                        path: str) -> StateDict:
+    """Rename weights, and refuse those that are not exactly a model's.
 
     Args:
         model (nn.Module): An ``ILARecognizer``.
-        checkpoint (dict): What the file holds, with the names of this
-            project, of the released ILA or of CLIP.
-        path (str): The file, for the error message.
+        weights (dict[str, Tensor]): See :func:`convert_to_ila`.
+        path (str): Their file, for the error message.
+
+    Returns:
+        dict[str, Tensor]: Names as in the model.
 
     Raises:
-        ValueError: See :func:`find_weights` and :func:`check_weights`.
+        ValueError: See :func:`check_weights`.
     """
-    weights = convert_to_ila(
-        find_weights(checkpoint, path), model.cls_head.num_classes)
+    weights = convert_to_ila(weights, model.cls_head.num_classes)
     with naming_source(path):
         check_weights(model.state_dict(), weights, partial=False)
+    return weights

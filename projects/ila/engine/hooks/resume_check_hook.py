@@ -9,13 +9,14 @@ from mmaction.registry import HOOKS
 
 # What of the config decides a training.
 COMPARED = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper',
-            'param_scheduler', 'auto_scale_lr')
+            'param_scheduler', 'auto_scale_lr', 'custom_hooks', 'randomness')
 # What of it only changes speed or memory.
 IGNORED = ('.num_workers', '.persistent_workers', '.pin_memory',
            '.prefetch_factor', '.with_cp', 'model.compile')
 # What the states of optimizer and schedulers bring with them.
 RESUMED = ('optim_wrapper.optimizer', 'optim_wrapper.paramwise_cfg',
-           'optim_wrapper.constructor', 'param_scheduler', 'auto_scale_lr')
+           'optim_wrapper.constructor', 'param_scheduler', 'auto_scale_lr',
+           'randomness.seed')
 
 
 @HOOKS.register_module()
@@ -130,6 +131,15 @@ def _flatten(cfg: dict) -> Dict[str, Any]:
         else:
             flat[name] = value
 
+    hooks = cfg.get('custom_hooks') or []
+    if all(isinstance(hook, dict) for hook in hooks):
+        # By their types, since places change with each of them.
+        cfg = {
+            **cfg, 'custom_hooks': {
+                hook.get('type'): hook
+                for hook in hooks
+            }
+        }
     for name in COMPARED:
         visit(name, cfg.get(name))
     return flat

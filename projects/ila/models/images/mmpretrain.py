@@ -102,6 +102,10 @@ class MMPretrainImage(ImageModel):
         self.num_prefix = 1 + num_registers
         self.embed_dims = self.out_channels = model.embed_dims
         self.num_heads = model.arch_settings['num_heads']
+        if self.embed_dims % self.num_heads:
+            raise ValueError(
+                f'embed_dims={self.embed_dims} cannot be shared by num_heads='
+                f'{self.num_heads}; fix `arch` of the image model')
         self.img_size = img_size
         self.patch_size = model.patch_embed.projection.kernel_size[0]
         self.arch_settings = dict(

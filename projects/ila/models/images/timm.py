@@ -1,10 +1,15 @@
-from typing import Optional, Tuple
+from typing import List, Optional, Tuple
+from unittest import mock
 
 import torch
 import torch.nn as nn
+from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
 from mmaction.registry import MODELS
+from ...utils import naming_source
+from ...weights import find_weights
+from ...weights.check import check_finite
 from .image_model import ImageModel
 
 
@@ -131,21 +136,58 @@ class TimmImage(ImageModel):
     def finish(self, tokens: Tensor) -> Tensor:
         return self.model.forward_head(self.model.norm(tokens))
 
+    def _read_overlay(self) -> dict:
+        """Read the file that the settings name as any other file of weights.
+
+        What timm reads depends on its release, and it does not notice damage.
+        Its ``.npz`` files, which it has names of its own for, are left to it.
+        """
+        overlay = dict(self.settings.get('pretrained_cfg_overlay') or {})
+        path = overlay.get('file') or overlay.get('url')
+        if not path or overlay.get('state_dict') or path.endswith('.npz'):
+            return self.settings
+        checkpoint = CheckpointLoader.load_checkpoint(path, 'cpu')
+        overlay['state_dict'] = find_weights(checkpoint, path)
+        # Another source would be preferred.
+        overlay['source'] = ''
+        return dict(self.settings, pretrained_cfg_overlay=overlay)
+
     def init_weights(self) -> None:
         """Take timm's weights if asked to; timm has initialised the model.
 
         Raises:
-            ValueError: The weights cannot be fetched.
+            FileNotFoundError: Their file does not exist.
+            ValueError: The weights cannot be fetched or read, hold more than
+                data, or NaN or infinite values.
         """
         if not self.pretrained:
             return
         import timm
+        settings = self._read_overlay()
+        name = self.settings['model_name']
+        lacking: List[str] = []
+
+        def load(module: nn.Module, *args, **kwargs) -> tuple:
+            result = nn.Module.load_state_dict(module, *args, **kwargs)
+            lacking.extend(result.missing_keys)
+            return result
+
         try:
-            source = timm.create_model(pretrained=True, **self.settings)
+            # timm only logs what is not in a file.
+            with mock.patch.object(type(self.model), 'load_state_dict', load):
+                source = timm.create_model(pretrained=True, **settings)
         except Exception as error:  # Of timm, its hub or the network.
             raise ValueError(
-                "timm cannot fetch the weights of "
-                f"'{self.settings['model_name']}' ({type(error).__name__}: "
-                f'{error}); download them, or '
+                f"timm cannot fetch the weights of '{name}' "
+                f"({type(error).__name__}: {' '.join(str(error).split())}); "
+                'download them, or '
                 'set `model.backbone.image.pretrained` to False') from error
+        with naming_source(f"timm's weights of '{name}'"):
+            check_finite(source.state_dict())
+            # A projection of the features may be the user's own.
+            lacking = [name for name in lacking if name.startswith('blocks.')]
+            if lacking:
+                raise ValueError(
+                    f'{len(lacking)} parts of the blocks are missing '
+                    f"({', '.join(lacking[:3])}); take a file of this model")
         self.model.load_state_dict(source.state_dict())

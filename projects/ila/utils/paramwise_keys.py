@@ -1,0 +1,93 @@
+"""Keys of ``optim_wrapper.paramwise_cfg`` that change nothing."""
+import logging
+import re
+from difflib import get_close_matches
+from typing import Any, Iterator
+
+from mmengine.logging import print_log
+from mmengine.optim import DefaultOptimWrapperConstructor
+from torch import nn
+
+from mmaction.engine.optimizers import SwinOptimWrapperConstructor
+from mmaction.registry import OPTIM_WRAPPER_CONSTRUCTORS
+
+_OF_DEFAULT = ('custom_keys', 'bias_lr_mult', 'bias_decay_mult',
+               'norm_decay_mult', 'dwconv_decay_mult', 'flat_decay_mult',
+               'dcn_offset_lr_mult', 'bypass_duplicate')
+_FACTORS = 'lr_mult', 'decay_mult'
+_PLACE = 'optim_wrapper.paramwise_cfg'
+SIMILAR = 0.85
+
+
+def _find_constructor(optim_wrapper: dict) -> Any:
+    kind = optim_wrapper.get('constructor', 'DefaultOptimWrapperConstructor')
+    if isinstance(kind, str):
+        return OPTIM_WRAPPER_CONSTRUCTORS.get(kind)
+    return kind
+
+
+def find_wrong_keys(optim_wrapper: Any) -> Iterator[str]:
+    """Say which keys the constructor of an optimizer wrapper does not take.
+
+    Those of MMEngine's default one and of ``SwinOptimWrapperConstructor`` are
+    known. The latter takes parts of parameters' names.
+    """
+    if not isinstance(optim_wrapper, dict):
+        return
+    cfg = optim_wrapper.get('paramwise_cfg')
+    kind = _find_constructor(optim_wrapper)
+    if not isinstance(cfg, dict):
+        return
+    by_name, place = dict(), _PLACE
+    if kind is DefaultOptimWrapperConstructor:
+        for key in cfg:
+            if key not in _OF_DEFAULT:
+                nearest = get_close_matches(key, _OF_DEFAULT, 1, 0)[0]
+                yield (f"`{place}` has no key '{key}'; did you mean "
+                       f"'{nearest}'? Parts of names go into `custom_keys`")
+        by_name, place = cfg.get('custom_keys', dict()), f'{place}.custom_keys'
+    elif kind is SwinOptimWrapperConstructor:
+        by_name = cfg
+    for key, factors in by_name.items():
+        if not isinstance(factors, dict):
+            yield (f"`{place}` must have a dict of {' and '.join(_FACTORS)} "
+                   f"for '{key}', got {factors!r}")
+            continue
+        for name in factors:
+            nearest = get_close_matches(name, _FACTORS, 1, SIMILAR)
+            # The default one hands others on to the optimizer.
+            if name not in _FACTORS and (nearest or by_name is cfg):
+                yield (f"`{place}` has no key '{name}' for '{key}'; it takes "
+                       f"{' and '.join(_FACTORS)}")
+
+
+def report_unmatched(optim_wrapper: Any, model: Any) -> None:
+    """Log which parts of names in ``paramwise_cfg`` no parameter has.
+
+    Nothing is said of a model that is not built yet, as sharded ones are.
+    They may be for other models that a config is the base of. Those that are
+    nearly a part of this model are warned of.
+    """
+    if not isinstance(optim_wrapper, dict) or not isinstance(model, nn.Module):
+        return
+    cfg = optim_wrapper.get('paramwise_cfg') or dict()
+    if _find_constructor(optim_wrapper) is not SwinOptimWrapperConstructor:
+        cfg = cfg.get('custom_keys', dict())
+    # As the constructor names them.
+    names = [f'base.{name}' for name, _ in model.named_parameters()]
+    unmatched = [key for key in cfg if not any(key in name for name in names)]
+    if not unmatched:
+        return
+    parts = {part for name in names for part in name.split('.')}
+    message, level = '', logging.INFO
+    for key in unmatched:
+        for part in filter(None, re.split(r'\.', key)):
+            nearest = get_close_matches(part, parts, 1, SIMILAR)
+            if part not in parts and nearest:
+                message += f". For '{key}', did you mean '{nearest[0]}'?"
+                level = logging.WARNING
+    print_log(
+        f'`{_PLACE}`: no parameter of the model has in its name: '
+        f"{', '.join(map(repr, unmatched))}{message}",
+        logger='current',
+        level=level)
