@@ -66,25 +66,6 @@ class PairDepthwiseSeparableConv(DepthwiseSeparableConvModule):
         return pointwise.activate(pointwise.norm(x.permute(0, 3, 1, 2)))
 
 
-def soft_argmax(logits: Tensor) -> Tensor:
-    """Get the mean position under heat maps, in grid units.
-
-    Args:
-        logits (Tensor): Logarithms of the heat maps, ``(..., H, W)``.
-
-    Returns:
-        Tensor: x and y, ``(..., 2)``: -1 and 1 are the centres of the
-        outermost patches.
-    """
-    # Half precision resolves a coordinate no better than a thousandth.
-    heat = logits.float().flatten(-2).softmax(-1).view(logits.shape)
-    height, width = logits.shape[-2:]
-    rows, columns = (
-        torch.linspace(-1, 1, side, device=logits.device)
-        if side > 1 else heat.new_zeros(1) for side in (height, width))
-    return torch.stack([heat.sum(-2) @ columns, heat.sum(-1) @ rows], dim=-1)
-
-
 class InteractivePointPredictor(BaseModule):
     """Predict the interactive points in both frames of a pair.
 
@@ -102,13 +83,6 @@ class InteractivePointPredictor(BaseModule):
         refine (bool): Whether each stack has another convolution, as in the
             released code.
         limit (float): Largest coordinate of a point, in grid units.
-        soft_argmax (bool): Whether a point is the mean position under a heat
-            map over the patches, instead of being computed from maxima over
-            all of them, which do not say where they were found. An addition
-            of this project; it has no ``limit``.
-        motion (bool): Whether to look at patches less their mean over the
-            frames of the video, so that only what moves is seen. An addition
-            of this project.
         num_points (int): Points in each frame.
         pairs (Pairs, optional): Defaults to neighbours.
     """
@@ -120,8 +94,6 @@ class InteractivePointPredictor(BaseModule):
                  hidden_channels: int = 128,
                  refine: bool = False,
                  limit: float = 0.75,
-                 soft_argmax: bool = False,
-                 motion: bool = False,
                  num_points: int = 1,
                  norm_cfg: dict = dict(type='BN'),
                  pairs: Optional[Pairs] = None) -> None:
@@ -141,8 +113,6 @@ class InteractivePointPredictor(BaseModule):
                              f'{norm_cfg}; fix '
                              '`model.backbone.temporal.predictor.norm_cfg`')
         self.limit = limit
-        self.soft_argmax = soft_argmax
-        self.motion = motion
         self.num_points = num_points
         self.pairs = pairs or Pairs()
         conv_cfg = dict(kernel_size=3, padding=1, bias=True, norm_cfg=norm_cfg)
@@ -162,7 +132,7 @@ class InteractivePointPredictor(BaseModule):
                 **conv_cfg)
         self.point = nn.Sequential(
             nn.Conv2d(hidden_channels, 64, 1, groups=2), nn.ReLU(),
-            nn.Conv2d(64, (2 if soft_argmax else 4) * num_points, 1, groups=2))
+            nn.Conv2d(64, 4 * num_points, 1, groups=2))
         self.to(memory_format=torch.channels_last)
 
     def forward(self, patches: Tensor) -> Tuple[Tensor, Tensor]:
@@ -176,18 +146,12 @@ class InteractivePointPredictor(BaseModule):
             ``(B, T - 1, 2, num_points, 2)``.
         """
         batch, frames = patches.shape[:2]
-        if self.motion:
-            patches = patches - patches.mean(1, keepdim=True)
         stem, *refinement = self.interaction
         interaction = stem(patches, self.pairs)
         for layer in refinement:
             interaction = layer(interaction)
-        if self.soft_argmax:
-            x = self.prediction(self.reduction(interaction))
-            points = soft_argmax(self.point(x))
-        else:
-            x = halve(self.reduction(interaction))
-            x = halve(self.prediction(x)).amax((2, 3), keepdim=True)
-            points = self.limit * self.point(x).tanh()
+        x = halve(self.reduction(interaction))
+        x = halve(self.prediction(x)).amax((2, 3), keepdim=True)
+        points = self.limit * self.point(x).tanh()
         shape = (2, 2) if self.num_points == 1 else (2, self.num_points, 2)
         return interaction, points.view(batch, frames - 1, *shape)

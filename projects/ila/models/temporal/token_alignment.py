@@ -1,6 +1,5 @@
 from typing import Optional
 
-import torch
 import torch.nn as nn
 from torch import Tensor
 
@@ -21,9 +20,6 @@ class TokenAlignment(TemporalModule):
             first. Their mean, which is all that the paper takes of them, is
             the same in either order of frames; the difference changes its
             sign. It is an addition of this project.
-        trajectory (bool): Whether class tokens get the frame's interactive
-            points and their displacements as well, through a linear layer
-            that is zero at first. It is an addition of this project.
         **alignment: Arguments of :class:`ImplicitAlignment`.
     """
     adds_token = True
@@ -33,31 +29,21 @@ class TokenAlignment(TemporalModule):
                  embed_dims: int,
                  num_heads: int,
                  difference: bool = False,
-                 trajectory: bool = False,
                  **alignment) -> None:
         super().__init__(embed_dims, num_heads)
         self.alignment = ImplicitAlignment(embed_dims, **alignment)
-        self.difference_fc = self.trajectory_fc = None
-        self.needs_class_token = difference or trajectory
+        self.difference_fc = None
+        self.needs_class_token = difference
         if difference:
             self.difference_fc = nn.Linear(embed_dims, embed_dims, bias=False)
-        if trajectory:
-            coordinates = 4 * self.alignment.predictor.num_points
-            self.trajectory_fc = nn.Linear(coordinates, embed_dims, bias=False)
 
     def init_weights(self) -> None:
         super().init_weights()
-        for layer in (self.difference_fc, self.trajectory_fc):
-            if layer is not None:
-                nn.init.zeros_(layer.weight)
+        if self.difference_fc is not None:
+            nn.init.zeros_(self.difference_fc.weight)
 
     def switch_to_deploy(self) -> None:
         self.alignment.switch_to_deploy()
-
-    def _difference(self, pairs: Tensor) -> Tensor:
-        """Later minus earlier frame, the mean over the pairs of a frame."""
-        difference = (pairs[:, :, 1] - pairs[:, :, 0])[:, :, None]
-        return self.alignment.pairs.merge(difference.expand_as(pairs))
 
     def forward(self,
                 patches: Tensor,
@@ -67,20 +53,14 @@ class TokenAlignment(TemporalModule):
         alignment = self.alignment
         _, points, masks = alignment(patches, disturb)
         pooled = alignment.pool(patches, masks)
-        additions = []
+        difference = None
         if self.difference_fc is not None:
-            additions.append(self.difference_fc(self._difference(pooled)))
-        if self.trajectory_fc is not None:
-            places = points.flatten(3).to(patches.dtype)
-            additions.append(
-                self.trajectory_fc(
-                    torch.cat([
-                        alignment.pairs.merge(places),
-                        self._difference(places)
-                    ],
-                              dim=-1)))
+            # Later minus earlier frame, the mean over the pairs of a frame.
+            pairs = (pooled[:, :, 1] - pooled[:, :, 0])[:, :, None]
+            difference = self.difference_fc(
+                alignment.pairs.merge(pairs.expand_as(pooled)))
         return TemporalChange(
             token=alignment.pairs.merge(pooled),
-            class_token=sum(additions) if additions else None,
+            class_token=difference,
             points=points,
             loss=alignment.loss(patches, masks, pooled) if with_loss else None)
