@@ -57,7 +57,7 @@ class ClipClassifier(nn.Module):
         """
         features = self.backbone(
             (clips - self.mean) / self.std, with_loss=False)
-        video, _ = self.neck(features.frames)
+        video, _ = self.neck(features.frames, points=features.frame_points)
         return self.cls_head((video, features.patches))
 
 

@@ -1,9 +1,10 @@
+from .heat_map import HeatMapPredictor
 from .implicit import ImplicitAlignment
 from .masks import pair_masks, soft_mask
 from .pairs import Pairs
 from .predictor import InteractivePointPredictor
 
 __all__ = [
-    'ImplicitAlignment', 'InteractivePointPredictor', 'Pairs', 'pair_masks',
-    'soft_mask'
+    'HeatMapPredictor', 'ImplicitAlignment', 'InteractivePointPredictor',
+    'Pairs', 'pair_masks', 'soft_mask'
 ]

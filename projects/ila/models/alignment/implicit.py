@@ -6,16 +6,17 @@ from mmcv.cnn import fuse_conv_bn
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from mmaction.registry import MODELS
 from .masks import pair_masks
 from .pairs import Pairs
-from .predictor import InteractivePointPredictor
 
 
 class ImplicitAlignment(BaseModule):
     """Align pairs of frames around interactive points.
 
     Args:
-        predictor (dict): Arguments of :class:`InteractivePointPredictor`.
+        predictor (dict): Arguments of :class:`InteractivePointPredictor` or,
+            with ``type='HeatMapPredictor'``, of :class:`HeatMapPredictor`.
         target (str): See :class:`Pairs`.
         num_points (int): Interactive points in each frame of a pair; see
             :func:`pair_masks`.
@@ -52,8 +53,12 @@ class ImplicitAlignment(BaseModule):
                 '`model.backbone.temporal.predictor`; `num_points` and '
                 '`target` of `model.backbone.temporal` decide on them')
         self.pairs = Pairs(target)
-        self.predictor = InteractivePointPredictor(
-            embed_dims, num_points=num_points, pairs=self.pairs, **predictor)
+        self.predictor = MODELS.build({
+            'type': 'InteractivePointPredictor',
+            **predictor, 'embed_dims': embed_dims,
+            'num_points': num_points,
+            'pairs': self.pairs
+        })
         self.motion_loss = motion_loss
         self.radius = radius
         self.slope = slope
@@ -86,6 +91,18 @@ class ImplicitAlignment(BaseModule):
             points.float(), patches.shape[2:4], self.radius, self.slope,
             self.disturbance * self.disturbance_scale if disturb else 0.)
         return interaction, points, masks.to(patches.dtype)
+
+    def frame_points(self, points: Tensor) -> Tensor:
+        """Average the points of each frame over the pairs it belongs to.
+
+        Args:
+            points (Tensor): See :meth:`forward`.
+
+        Returns:
+            Tensor: ``(B, T, num_points, 2)``.
+        """
+        merged = self.pairs.merge(points)
+        return merged.reshape(*merged.shape[:2], -1, 2)
 
     def pool(self, patches: Tensor, masks: Tensor) -> Tensor:
         """Average the aligned features of every pair over the patches.

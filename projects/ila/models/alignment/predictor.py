@@ -8,6 +8,7 @@ from mmcv.cnn import ConvModule, DepthwiseSeparableConvModule
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from mmaction.registry import MODELS
 from .pairs import Pairs
 
 
@@ -66,6 +67,7 @@ class PairDepthwiseSeparableConv(DepthwiseSeparableConvModule):
         return pointwise.activate(pointwise.norm(x.permute(0, 3, 1, 2)))
 
 
+@MODELS.register_module()
 class InteractivePointPredictor(BaseModule):
     """Predict the interactive points in both frames of a pair.
 

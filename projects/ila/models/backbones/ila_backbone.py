@@ -22,11 +22,14 @@ class ILAFeatures(NamedTuple):
             ``(layers, B, T - 1, 2, 2)``: per pair the earlier and the later
             frame, each x and y in grid units. The layers are the blocks in
             the backbone's ``temporal_layers``, in this order.
+        frame_points (Tensor, optional): Those of each frame, the mean over
+            its pairs, layer by layer: ``(B, T, layers * K, 2)``.
         align_loss (Tensor, optional): Alignment losses, ``(layers,)``.
     """
     frames: Tensor
     patches: Tensor
     points: Optional[Tensor]
+    frame_points: Optional[Tensor]
     align_loss: Optional[Tensor]
 
 
@@ -173,6 +176,11 @@ class ILABackbone(BaseModule):
             frames=self.image.finish(tokens).unflatten(0, videos),
             patches=patches.unflatten(0, videos),
             points=torch.stack(points) if points else None,
+            frame_points=torch.cat([
+                alignment.frame_points(found)
+                for alignment, found in zip(self.alignments, points)
+            ],
+                                   dim=2) if points else None,
             align_loss=torch.stack(losses) if points and with_loss else None)
 
     def _run(self, number: int, tokens: Tensor, grid: Tuple[int, int, int],

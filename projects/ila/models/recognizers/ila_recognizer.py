@@ -11,6 +11,7 @@ from mmaction.utils import OptSampleList
 from ...weights import prepare_weights
 from ..backbones.ila_backbone import ILABackbone, ILAFeatures
 from ..heads import ILATextHead
+from ..necks import TrajectoryTransformer
 from .blending import build_blending
 
 TEST_SETTINGS = {'batch_statistics', 'max_testing_views'}
@@ -111,10 +112,14 @@ class ILARecognizer(BaseRecognizer):
                 f'`model.test_cfg` has no {sorted(unknown)}; it takes '
                 f'{sorted(TEST_SETTINGS)}')
         channels = self.backbone.image.out_channels
-        sizes = [('cls_head.in_channels', self.cls_head.in_channels, channels)]
-        if self.with_neck:
-            sizes.insert(0,
-                         ('neck.embed_dims', self.neck.embed_dims, channels))
+        sizes = []
+        if self.with_neck and isinstance(self.neck, TrajectoryTransformer):
+            channels = self.neck.embed_dims
+            self._check_points()
+        elif self.with_neck:
+            sizes.append(('neck.embed_dims', self.neck.embed_dims, channels))
+        sizes.append(
+            ('cls_head.in_channels', self.cls_head.in_channels, channels))
         if isinstance(self.cls_head, ILATextHead):
             sizes.append(
                 ('cls_head.patch_channels', self.cls_head.patch_channels,
@@ -124,6 +129,17 @@ class ILARecognizer(BaseRecognizer):
                 raise ValueError(f'the backbone gives {expected} channels, '
                                  f'but `model.{key}` is {size}; set it to '
                                  f'{expected}')
+
+    def _check_points(self) -> None:
+        found = sum(alignment.predictor.num_points
+                    for alignment in self.backbone.alignments)
+        if found != self.neck.num_points:
+            raise ValueError(
+                f'the backbone finds {found} points in each frame, but '
+                f'`model.neck.num_points` is {self.neck.num_points}; set it '
+                f'to {found}' if found else
+                '`TrajectoryTransformer` needs a temporal module that finds '
+                'points; fix `model.backbone.temporal`')
 
     def _prepare_loaded_weights(self, state_dict: dict, prefix: str,
                                 local_metadata: dict, *args) -> None:
@@ -218,7 +234,8 @@ class ILARecognizer(BaseRecognizer):
         with precision, statistics:
             features = self.backbone(views, **kwargs)
             if self.with_neck:
-                video, _ = self.neck(features.frames)
+                video, _ = self.neck(
+                    features.frames, points=features.frame_points)
             else:
                 video = features.frames.mean(dim=1)
         patches = features.patches

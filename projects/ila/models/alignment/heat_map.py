@@ -1,0 +1,77 @@
+from typing import Optional, Tuple
+
+import torch
+import torch.nn as nn
+from mmengine.model import BaseModule
+from torch import Tensor
+
+from mmaction.registry import MODELS
+from .pairs import Pairs
+
+
+def soft_argmax(logits: Tensor) -> Tensor:
+    """Get the mean position under heat maps, in grid units.
+
+    Args:
+        logits (Tensor): Logarithms of the heat maps, ``(..., H, W)``.
+
+    Returns:
+        Tensor: x and y, ``(..., 2)``: -1 and 1 are the centres of the
+        outermost patches.
+    """
+    # Half precision resolves a coordinate no better than a thousandth.
+    heat = logits.float().flatten(-2).softmax(-1).view(logits.shape)
+    columns, rows = (
+        torch.linspace(-1, 1, side, device=logits.device)
+        if side > 1 else heat.new_zeros(1)
+        for side in (logits.shape[-1], logits.shape[-2]))
+    return torch.stack([heat.sum(-2) @ columns, heat.sum(-1) @ rows], dim=-1)
+
+
+@MODELS.register_module()
+class HeatMapPredictor(BaseModule):
+    """Find a frame's points by heat maps over its own patches.
+
+    The patches are compared with their mean over the frames of the video, so
+    that only what moves is seen. A point is the mean position under a heat
+    map, and moves with what it shows. The paper's predictor has to infer
+    places from maxima over all positions. It is an addition of this project.
+
+    Args:
+        embed_dims (int): Channels of the patch features.
+        channels (int): Channels that they are reduced to.
+        hidden_channels (int): Channels of the convolution that follows.
+        num_points (int): Points in each frame.
+        pairs (Pairs, optional): Defaults to neighbours.
+    """
+
+    def __init__(self,
+                 embed_dims: int,
+                 channels: int = 64,
+                 hidden_channels: int = 32,
+                 num_points: int = 1,
+                 pairs: Optional[Pairs] = None) -> None:
+        super().__init__()
+        self.num_points = num_points
+        self.pairs = pairs or Pairs()
+        self.reduction = nn.Linear(embed_dims, channels)
+        self.heat = nn.Sequential(
+            nn.Conv2d(channels, hidden_channels, 3, padding=1), nn.GELU(),
+            nn.Conv2d(hidden_channels, num_points, 1))
+
+    def forward(self, patches: Tensor) -> Tuple[None, Tensor]:
+        """Find the points of all pairs of patches ``(B, T, H, W, C)``.
+
+        Returns:
+            tuple[None, Tensor]: No interaction features, since frames are
+            looked at one by one, and points as those of
+            :class:`InteractivePointPredictor`.
+        """
+        moving = (patches - patches.mean(1, keepdim=True)).float()
+        scale = moving.square().mean((1, 2, 3, 4), keepdim=True).sqrt()
+        moving = (moving / (scale + 1e-6)).to(patches.dtype)
+        x = self.reduction(moving).flatten(0, 1).permute(0, 3, 1, 2)
+        points = soft_argmax(self.heat(x)).unflatten(0, patches.shape[:2])
+        if self.num_points == 1:
+            points = points.squeeze(2)
+        return None, torch.stack(self.pairs.split(points, points), dim=2)

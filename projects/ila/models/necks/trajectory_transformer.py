@@ -1,0 +1,82 @@
+from typing import Optional, Tuple
+
+import torch
+import torch.nn as nn
+from mmengine.model import BaseModule, ModuleList
+from mmengine.model.weight_init import trunc_normal_
+from mmpretrain.models.backbones.vision_transformer import \
+    TransformerEncoderLayer
+from torch import Tensor
+
+from mmaction.registry import MODELS
+from .multiframe_integration_transformer import resize_positions
+
+
+@MODELS.register_module()
+class TrajectoryTransformer(BaseModule):
+    """Light transformer over where the interactive points of frames are.
+
+    It sees nothing else of a video, so that the looks of people and rooms
+    cannot be learnt by heart. It is an addition of this project.
+
+    Args:
+        embed_dims (int): Channels of the video features.
+        num_points (int): Points in each frame, of all temporal layers.
+        num_frames (int): Frames of the position embedding; another number of
+            frames interpolates it.
+        jitter (float): Standard deviation of a random shift of a video's
+            points in training, in grid units, and of the logarithm of a
+            random scale.
+    """
+
+    def __init__(self,
+                 embed_dims: int = 128,
+                 num_points: int = 1,
+                 num_frames: int = 8,
+                 num_layers: int = 1,
+                 jitter: float = 0.25,
+                 drop_rate: float = 0.1,
+                 init_cfg: Optional[dict] = None) -> None:
+        super().__init__(init_cfg)
+        self.embed_dims = embed_dims
+        self.num_points = num_points
+        self.jitter = jitter
+        self.embedding = nn.Linear(4 * num_points, embed_dims)
+        self.pos_embed = nn.Parameter(torch.zeros(1, num_frames, embed_dims))
+        self.layers = ModuleList(
+            TransformerEncoderLayer(
+                embed_dims,
+                num_heads=max(embed_dims // 32, 1),
+                feedforward_channels=2 * embed_dims,
+                drop_rate=drop_rate) for _ in range(num_layers))
+
+    def init_weights(self) -> None:
+        super().init_weights()
+        trunc_normal_(self.pos_embed, std=0.02)
+
+    def _disturb(self, places: Tensor) -> Tensor:
+        """Shift and scale the points ``(B, T, K, 2)`` of each video alike."""
+        scale, shift = (
+            self.jitter *
+            torch.randn(len(places), 1, 1, 2, device=places.device)
+            for _ in range(2))
+        return places * scale.exp() + shift
+
+    def forward(self, x: Tensor, points: Tensor) -> Tuple[Tensor, dict]:
+        """Integrate interactive points ``(B, T, K, 2)``.
+
+        ``x``, the frames' features ``(B, T, E)``, are not looked at.
+
+        Returns:
+            tuple[Tensor, dict]: Video features ``(B, embed_dims)`` and no
+            losses, as MMAction2 expects of a neck.
+        """
+        if self.training:
+            points = self._disturb(points)
+        steps = points.diff(dim=1, append=points[:, -1:])
+        out = self.embedding(
+            torch.cat([points, 4 * steps], dim=-1).flatten(2).to(x.dtype))
+        out = out + resize_positions(self.pos_embed, points.shape[1])
+        for layer in self.layers:
+            out = layer(out)
+        return out.mean(dim=1), dict()
