@@ -57,7 +57,7 @@ class HeatMapPredictor(BaseModule):
         self.reduction = nn.Linear(embed_dims, channels)
         self.heat = nn.Sequential(
             nn.Conv2d(channels, hidden_channels, 3, padding=1), nn.GELU(),
-            nn.Conv2d(hidden_channels, num_points, 1))
+            nn.Conv2d(hidden_channels, num_points, 1, bias=False))
 
     def forward(self, patches: Tensor) -> Tuple[None, Tensor]:
         """Find the points of all pairs of patches ``(B, T, H, W, C)``.

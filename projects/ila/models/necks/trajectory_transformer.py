@@ -16,11 +16,14 @@ from .multiframe_integration_transformer import resize_positions
 class TrajectoryTransformer(BaseModule):
     """Light transformer over where the interactive points of frames are.
 
-    It sees nothing else of a video, so that the looks of people and rooms
-    cannot be learnt by heart. It is an addition of this project.
+    Without ``in_channels`` it sees nothing else of a video, so that the looks
+    of people and rooms cannot be learnt by heart. It is an addition of this
+    project.
 
     Args:
         embed_dims (int): Channels of the video features.
+        in_channels (int, optional): Channels of frame features that it sees
+            as well.
         num_points (int): Points in each frame, of all temporal layers.
         num_frames (int): Frames of the position embedding; another number of
             frames interpolates it.
@@ -31,6 +34,7 @@ class TrajectoryTransformer(BaseModule):
 
     def __init__(self,
                  embed_dims: int = 128,
+                 in_channels: Optional[int] = None,
                  num_points: int = 1,
                  num_frames: int = 8,
                  num_layers: int = 1,
@@ -41,7 +45,11 @@ class TrajectoryTransformer(BaseModule):
         self.embed_dims = embed_dims
         self.num_points = num_points
         self.jitter = jitter
+        self.in_channels = in_channels
         self.embedding = nn.Linear(4 * num_points, embed_dims)
+        self.frame_embedding = None
+        if in_channels is not None:
+            self.frame_embedding = nn.Linear(in_channels, embed_dims)
         self.pos_embed = nn.Parameter(torch.zeros(1, num_frames, embed_dims))
         self.layers = ModuleList(
             TransformerEncoderLayer(
@@ -63,9 +71,11 @@ class TrajectoryTransformer(BaseModule):
         return places * scale.exp() + shift
 
     def forward(self, x: Tensor, points: Tensor) -> Tuple[Tensor, dict]:
-        """Integrate interactive points ``(B, T, K, 2)``.
+        """Integrate frame features and interactive points.
 
-        ``x``, the frames' features ``(B, T, E)``, are not looked at.
+        Args:
+            x (Tensor): ``(B, T, in_channels)``.
+            points (Tensor): ``(B, T, num_points, 2)``.
 
         Returns:
             tuple[Tensor, dict]: Video features ``(B, embed_dims)`` and no
@@ -76,6 +86,8 @@ class TrajectoryTransformer(BaseModule):
         steps = points.diff(dim=1, append=points[:, -1:])
         out = self.embedding(
             torch.cat([points, 4 * steps], dim=-1).flatten(2).to(x.dtype))
+        if self.frame_embedding is not None:
+            out = out + self.frame_embedding(x)
         out = out + resize_positions(self.pos_embed, points.shape[1])
         for layer in self.layers:
             out = layer(out)

@@ -114,8 +114,11 @@ class ILARecognizer(BaseRecognizer):
         channels = self.backbone.image.out_channels
         sizes = []
         if self.with_neck and isinstance(self.neck, TrajectoryTransformer):
-            channels = self.neck.embed_dims
             self._check_points()
+            if self.neck.in_channels is not None:
+                sizes.append(
+                    ('neck.in_channels', self.neck.in_channels, channels))
+            channels = self.neck.embed_dims
         elif self.with_neck:
             sizes.append(('neck.embed_dims', self.neck.embed_dims, channels))
         sizes.append(
