@@ -1,6 +1,6 @@
 """The commands of the documents, with a small model.
 
-Those of data, the tutorial and benchmarks have tests of their own.
+Those of data, gestures, the tutorial and benchmarks have their own tests.
 """
 import re
 import shutil
@@ -23,8 +23,9 @@ from projects.ila.apis import ila_to_released
 PAGES = ('docs/training.md', 'README.md', 'docs/inference.md',
          'docs/checkpoints.md', 'docs/comparisons.md', 'docs/images.md',
          'docs/tour.md', 'CONTRIBUTING.md')
-# By test_docs_data.py, test_docs_tutorial.py and test_benchmarks.py.
-OTHER_PAGES = ('docs/data.md', 'docs/tutorial.md', 'benchmarks/README.md')
+# By other test_docs_*.py and test_benchmarks.py.
+OTHER_PAGES = ('docs/data.md', 'docs/gestures.md', 'docs/tutorial.md',
+               'benchmarks/README.md')
 CHECKPOINT = 'trained.pth'
 # In this order, in the small model's folder.
 REPLACED = {

@@ -1,20 +1,12 @@
 """DINOv2's weights, from Hugging Face's names and from ONNX, for timm."""
-import numpy as np
-import onnx
 import pytest
 import timm
 import torch
 import torch.nn.functional as F
-from onnx import TensorProto, helper, numpy_helper
+from dinov2 import save_onnx, to_hugging_face
 
 from projects.ila.weights.dinov2_names import convert_dinov2
 from projects.ila.weights.onnx_file import is_onnx, read_onnx
-
-LINEAR = {
-    'attn.proj': 'attention.output.dense',
-    'mlp.fc1': 'mlp.fc1',
-    'mlp.fc2': 'mlp.fc2'
-}
 
 
 @pytest.fixture(scope='module')
@@ -35,67 +27,7 @@ def own():
 
 @pytest.fixture(scope='module')
 def theirs(own):
-    """The same weights with Hugging Face's names."""
-    weights = {
-        'embeddings.cls_token':
-        own['cls_token'],
-        'embeddings.position_embeddings':
-        own['pos_embed'],
-        'embeddings.patch_embeddings.projection.weight':
-        own['patch_embed.proj.weight'],
-        'embeddings.patch_embeddings.projection.bias':
-        own['patch_embed.proj.bias'],
-        'layernorm.weight':
-        own['norm.weight'],
-        'layernorm.bias':
-        own['norm.bias'],
-    }
-    for number in range(2):
-        layer, block = f'encoder.layer.{number}.', f'blocks.{number}.'
-        for scale in (1, 2):
-            weights[f'{layer}layer_scale{scale}.lambda1'] = own[
-                f'{block}ls{scale}.gamma']
-        for kind in ('weight', 'bias'):
-            for norm in ('norm1', 'norm2'):
-                weights[f'{layer}{norm}.{kind}'] = own[f'{block}{norm}.{kind}']
-            for ours, name in LINEAR.items():
-                weights[f'{layer}{name}.{kind}'] = own[f'{block}{ours}.{kind}']
-            for part, value in zip(('query', 'key', 'value'),
-                                   own[f'{block}attn.qkv.{kind}'].chunk(3)):
-                weights[f'{layer}attention.attention.{part}.{kind}'] = value
-    return weights
-
-
-def save_onnx(weights, path, external=False):
-    """Save weights as an export does: linear ones transposed and unnamed."""
-    tensors, nodes = {}, []
-    for name, value in weights.items():
-        if 'position_embeddings' in name:
-            tensors['onnx::Concat_1'] = value[:, :1]
-            tensors['onnx::Reshape_2'] = value[:, 1:]
-        elif value.dim() == 2:
-            number = len(tensors)
-            tensors[f'onnx::MatMul_{number}'] = value.t()
-            # The product may be the first or the second summand.
-            terms = [f'product{number}', name[:-len('weight')] + 'bias']
-            nodes += [
-                helper.make_node('MatMul', ['x', f'onnx::MatMul_{number}'],
-                                 [f'product{number}']),
-                helper.make_node('Add', terms[::number % 2 or -1],
-                                 [f'sum{number}'])
-            ]
-        else:
-            tensors[name] = value
-    initializers = [
-        numpy_helper.from_array(np.ascontiguousarray(value), name)
-        for name, value in tensors.items()
-    ]
-    if external:
-        onnx.external_data_helper.set_external_data(initializers[0],
-                                                    '../other')
-    inputs = [helper.make_tensor_value_info('x', TensorProto.FLOAT, None)]
-    graph = helper.make_graph(nodes, 'vit', inputs, [], initializers)
-    path.write_bytes(helper.make_model(graph).SerializeToString())
+    return to_hugging_face(own, 2)
 
 
 def assert_same(converted, own):
@@ -145,6 +77,7 @@ def test_other_files_are_refused(tmp_path, theirs):
     (tmp_path / 'b.onnx').write_bytes(b'\x08\x07\xff\xff')
     with pytest.raises(ValueError, match=r'b\.onnx.*cannot be read'):
         read_onnx(tmp_path / 'b.onnx')
-    del theirs['embeddings.position_embeddings']
+    positions = 'embeddings.position_embeddings'
+    lacking = {name: theirs[name] for name in theirs if name != positions}
     with pytest.raises(ValueError, match='position embeddings were not'):
-        convert_dinov2(theirs)
+        convert_dinov2(lacking)

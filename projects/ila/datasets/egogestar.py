@@ -33,7 +33,7 @@ RECORDERS = dict(
     'square 13 15; star 13 15; tick 13 15; carret 13 15; del 13 15')
 
 
-def _parse_clips(text: str) -> List[str]:
+def list_clips(text: str) -> List[str]:
     """List names such as ``'up_2'`` of ``'up 2 16-18; down 3'``."""
     clips = []
     for part in text.split('; '):
@@ -67,7 +67,7 @@ def make_lists(folder: str) -> Dict[str, str]:
         if name and name[1] in labels:
             lines[name[0]] = f'{path.name} {labels[name[1]]}\n'
     recorders = {
-        recorder: _parse_clips(clips)
+        recorder: list_clips(clips)
         for recorder, clips in RECORDERS.items()
     }
     known = [clip for clips in recorders.values() for clip in clips]

