@@ -5,6 +5,7 @@ import open_clip
 import pytest
 import torch
 from archives import clip_of, hugging_face_of, save_torchscript
+from mmengine import fileio
 from mmengine.config import Config, ConfigDict
 from mmengine.fileio import BaseStorageBackend
 from mmengine.fileio.backends import registry_utils
@@ -439,6 +440,8 @@ def test_files_in_other_storages(tmp_path, monkeypatch):
         def get_text(self, path):
             raise NotImplementedError
 
+    # MMEngine keeps those that it made.
+    monkeypatch.setattr(fileio.io, 'backend_instances', {})
     monkeypatch.setitem(registry_utils.prefix_to_backends, 's3', Storage)
     name = 'ssv2_tiny_t4_s0'
     torch.save(dict(model=load_reference(name)[1]), tmp_path / 'a.pth')

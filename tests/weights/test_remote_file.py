@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import pytest
 import torch
+from mmengine import fileio
 from mmengine.config import Config
 from mmengine.fileio import BaseStorageBackend
 from mmengine.fileio.backends import registry_utils
@@ -79,6 +80,8 @@ def names(served, monkeypatch):
         def get_text(self, path):
             raise NotImplementedError
 
+    # MMEngine keeps those that it made.
+    monkeypatch.setattr(fileio.io, 'backend_instances', {})
     for prefix in ('s3', 'petrel'):
         monkeypatch.setitem(registry_utils.prefix_to_backends, prefix, Storage)
 
