@@ -4,6 +4,7 @@ Weights and videos are not stored: each is drawn from a generator that is
 seeded by its name or shape.
 """
 import json
+import math
 import zlib
 from pathlib import Path
 
@@ -37,6 +38,16 @@ def draw_weight(name: str, shape: list, seed: int) -> torch.Tensor:
     ):
         if name.endswith(endings):
             return torch.from_numpy(value().astype(np.float32))
+
+
+def number_weights(name: str) -> dict:
+    """Number the entries of a reference's weights, which is quick."""
+    info = json.loads((DATA / f'{name}.json').read_text())
+    return {
+        key:
+        index + torch.arange(math.prod(shape), dtype=torch.int32).view(shape)
+        for index, (key, shape) in enumerate(info['state_dict'].items())
+    }
 
 
 def load_reference(name: str) -> tuple:
