@@ -50,8 +50,9 @@ def test_training_memory():
 
 def test_training_speed():
     lines = run('training_speed.py', '--batch', '1', '--size', '64',
-                '--blocks', '2', '--rounds', '1').splitlines()
-    assert sum(line.startswith('| ILA ') for line in lines) == 8
+                '--blocks', '1', '--rounds', '1', '--forms',
+                'token').splitlines()
+    assert sum(line.startswith('| ILA token') for line in lines) == 4
 
 
 def test_scaling(tmp_path):
