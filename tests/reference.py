@@ -3,6 +3,7 @@
 Weights and videos are not stored: each is drawn from a generator that is
 seeded by its name or shape.
 """
+import gc
 import json
 import math
 import zlib
@@ -57,6 +58,8 @@ def load_reference(name: str) -> tuple:
         tuple: Its description, state dict, videos ``(B, T, 3, H, W)`` and
         expected arrays.
     """
+    if 'tiny' not in name:
+        gc.collect()  # Frees the models of full size before this one.
     info = json.loads((DATA / f'{name}.json').read_text())
     seed = info['seed']
     state_dict = {
