@@ -171,8 +171,7 @@ class CountingBackend:
 def test_compiles_one_graph_for_training_and_one_for_inference(temporal, bf16):
     torch._dynamo.reset()
     backend = CountingBackend()
-    model = build_one_block(
-        temporal, bf16=bf16, compile=dict(backend=backend))
+    model = build_one_block(temporal, bf16=bf16, compile=dict(backend=backend))
     plain = build_one_block(temporal, bf16=bf16)
     # On a CPU PyTorch convolves fewer than 16 pairs of frames in another way.
     for batch in (8, 6, 9):
