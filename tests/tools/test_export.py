@@ -215,7 +215,6 @@ def test_onnx_file_alone(exported):
 
 
 @needs_onnx
-@with_onnx
 def test_onnx_files_that_name_others(exported, tmp_path):
     """No other file is read, wherever it is; nor is wrong metadata used."""
     import onnx

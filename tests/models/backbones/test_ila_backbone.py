@@ -2,7 +2,7 @@
 import pytest
 import torch
 from image_models import (ALIGNMENTS, COMPARISONS, IMAGES, OTHERS, RELEASED,
-                          WITHOUT_CLASS_TOKEN, build, with_images)
+                          TOKEN, WITHOUT_CLASS_TOKEN, build, with_images)
 from mmengine.runner import load_checkpoint
 from torch import nn
 
@@ -138,8 +138,9 @@ class Frames(nn.Module):
 @with_images
 @torch.no_grad()
 def test_exports(image):
-    """As tests/tools/test_export.py has it for the alignments."""
-    model = build(image, NEIGHBOURS, depth=1).requires_grad_(False)
+    """As tests/tools/test_export.py has it for CLIP with the alignments."""
+    temporal = TOKEN if image == 'timm_dinov2' else NEIGHBOURS
+    model = build(image, temporal, depth=1).requires_grad_(False)
     model.switch_to_deploy()
     program = torch.export.export(
         Frames(model), (torch.randn(2, 3, 4, 32, 32), ),
