@@ -107,6 +107,7 @@ def plot(results: dict, path: str) -> None:
                 ax.set_ylabel(unit)
     plots[0, 0].legend()
     figure.savefig(path, dpi=100)
+    plt.close(figure)
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 import pytest
 import torch
-from commands import ROOT
+from commands import ROOT, once
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from modules import load_module
@@ -84,18 +84,6 @@ def predict(model, clips):
     with torch.no_grad():
         sample, = model.test_step(data)
     return sample.pred_score
-
-
-def once(function):
-    """Call a function once and return the same again."""
-    results = []
-
-    def call(*args, **kwargs):
-        if not results:
-            results.append(function(*args, **kwargs))
-        return results[0]
-
-    return call
 
 
 def export_model(folder, form, head):
@@ -336,7 +324,7 @@ def test_test_gives_the_figures_of_the_checkpoint(tiny, capfd):
      '`model.backbone.temporal`'),
     ('b.pt2', ['--cfg-options', 'model.backbone.arch.feedforward_channels=96'
                ], r"a.pth: the weights' .* is \(.*fix `arch`"),
-    ('b.pt2', ['--cfg-options', 'model.type=Recognizer2D'
+    ('b.pt2', ['--cfg-options', 'model.type=Recognizer2D', '--allow-new-keys'
                ], "`model.type` of the config is 'Recognizer2D', not 'ILA"),
     ('b.pt2', ['--cfg-options', 'model.neck=None'],
      'TokenAlignment_text.py: only a `model.neck` says .* cannot be exported$'
