@@ -27,7 +27,9 @@ mmcv:
 		$(BIN)/python -m pip install --no-deps -r requirements/mminstall.txt
 
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile tests
+# In alphabetical order, which has no long file at its end.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile \
+		--no-loadscope-reorder tests
 
 demo: $(STAMP)
 	$(BIN)/python tools/demo.py

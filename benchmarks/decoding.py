@@ -23,7 +23,7 @@ from torch import Tensor
 
 import projects.ila  # noqa: F401
 from mmaction.datasets.transforms import DecordDecode
-from mmaction.registry import MODELS, TRANSFORMS
+from mmaction.registry import MODELS
 
 init_default_scope('mmaction')
 CONFIG = Path(__file__).resolve().parents[1] / 'configs/ila_vitb16_k400.py'
@@ -31,7 +31,6 @@ CODECS = dict(libx264='H.264', mpeg4='MPEG-4')
 PLAIN = 'MMAction2, decord'
 
 
-@TRANSFORMS.register_module(force=True)
 class TorchCodecInit(BaseTransform):
     """Open a video with torchcodec."""
 
@@ -44,7 +43,6 @@ class TorchCodecInit(BaseTransform):
         return results
 
 
-@TRANSFORMS.register_module(force=True)
 class TorchCodecDecode(DecordDecode):
     """Decode with torchcodec."""
 
@@ -85,22 +83,23 @@ def build_chains() -> dict:
     preprocessor = MODELS.build(
         dict(cfg.model.data_preprocessor, blending=None))
     decoders = {
-        PLAIN: 'Decord',
-        'SafeDecord': 'SafeDecord',
-        'SafePyAV': 'SafePyAV'
+        PLAIN: ('DecordInit', 'DecordDecode'),
+        'SafeDecord': ('SafeDecordInit', 'SafeDecordDecode'),
+        'SafePyAV': ('SafePyAVInit', 'SafePyAVDecode')
     }
     if find_spec('torchcodec'):
-        decoders['torchcodec'] = 'TorchCodec'
+        decoders['torchcodec'] = (TorchCodecInit, TorchCodecDecode)
 
     def run(pipeline: Compose, path: str) -> Tensor:
         sample = pipeline(dict(filename=path, start_index=0, modality='RGB'))
         return preprocessor(pseudo_collate([sample]))['inputs']
 
     chains = dict()
-    for name, decoder in decoders.items():
+    for name, (opener, decoder) in decoders.items():
+        steps = dict(SafePyAVInit=opener, SafePyAVDecode=decoder)
         pipeline = [dict(step) for step in cfg.test_pipeline]
         for step in pipeline:
-            step['type'] = step['type'].replace('SafePyAV', decoder)
+            step['type'] = steps.get(step['type'], step['type'])
         chains[name] = partial(run, Compose(pipeline))
     return chains
 

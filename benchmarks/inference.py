@@ -5,7 +5,8 @@ from functools import partial
 from typing import Callable, Dict
 
 import torch
-from models import build_ila, build_others, classify_with, make_straightforward
+from models import (add_blocks_argument, build_ila, build_others,
+                    classify_with, describe_model, make_straightforward)
 from timing import describe_machine, measure, print_table
 from torch import Tensor
 
@@ -21,24 +22,25 @@ def check_equal(name: str, own: Tensor, other: Tensor,
     print(f'{name}: the logits differ by {error:.1e} of the largest')
 
 
-def build_functions(frames: int, video: Tensor,
+def build_functions(frames: int, video: Tensor, blocks: int,
                     compiled: bool) -> Dict[str, Callable]:
     """Build what is compared, and check that ILA's versions agree."""
     functions = {
         name: partial(model.eval().to(video.device), video)
-        for name, model in build_others(frames).items()
+        for name, model in build_others(frames, video.shape[-1],
+                                        blocks).items()
     }
     versions = {'': {}, ', bf16': dict(bf16=True)}
     if compiled:
         versions[', compiled'] = dict(compile=True)
         versions[', bf16, compiled'] = dict(bf16=True, compile=True)
     for form in ('token', 'released'):
-        plain = build_ila(form, frames).eval().to(video.device)
+        plain = build_ila(form, frames, blocks=blocks).eval().to(video.device)
         weights = plain.state_dict()
         straightforward = partial(
             classify_with(make_straightforward(plain)), video)
         for version, settings in versions.items():
-            model = build_ila(form, frames, recognizer=settings)
+            model = build_ila(form, frames, settings, blocks)
             model.load_state_dict(weights)
             model.eval().to(video.device).backbone.switch_to_deploy()
             name = f'ILA {form}{version}'
@@ -54,6 +56,7 @@ def main() -> None:
     parser.add_argument('--frames', type=int, default=8)
     parser.add_argument('--size', type=int, default=224)
     parser.add_argument('--batch', type=int, default=1)
+    add_blocks_argument(parser)
     parser.add_argument('--rounds', type=int, default=15)
     parser.add_argument('--compile', action='store_true')
     args = parser.parse_args()
@@ -61,10 +64,13 @@ def main() -> None:
     video = torch.randn(args.batch, 3, args.frames, args.size, args.size)
     if torch.cuda.is_available():
         video = video.cuda()
-    print(f'{describe_machine()}\nViT-B/16, {args.batch} x {args.frames} x '
-          f'{args.size} x {args.size}, {args.rounds} interleaved rounds')
+    print(
+        f'{describe_machine()}\n{describe_model(args.blocks)}, {args.batch} x '
+        f'{args.frames} x {args.size} x {args.size}, {args.rounds} interleaved '
+        'rounds')
     with torch.inference_mode():
-        functions = build_functions(args.frames, video, args.compile)
+        functions = build_functions(args.frames, video, args.blocks,
+                                    args.compile)
         print_table(measure(functions, args.rounds), BASE)
 
 

@@ -1,4 +1,5 @@
 """The models that are compared."""
+from argparse import ArgumentParser
 from importlib.util import find_spec
 from typing import Callable, Dict
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 import projects.ila  # noqa: F401
 from mmaction.registry import MODELS
 from projects.ila.models.alignment import ImplicitAlignment
+from projects.ila.models.images import CLIPImage
 from projects.ila.models.temporal import (ReleasedAlignment, TemporalChange,
                                           TokenAlignment)
 
@@ -23,9 +25,24 @@ TIMESFORMER = ('mmaction::recognition/timesformer/'
                'timesformer_divST_8xb8-8x32x1-15e_kinetics400-rgb.py')
 
 
+def add_blocks_argument(parser: ArgumentParser) -> None:
+    """Add ``--blocks``, with which a benchmark can be tried quickly."""
+    parser.add_argument(
+        '--blocks',
+        type=int,
+        default=12,
+        help='of every model; ViT-B/16 has 12, fewer try a benchmark quickly')
+
+
+def describe_model(blocks: int) -> str:
+    """Name the image model."""
+    return 'ViT-B/16' + f' of {blocks} blocks' * (blocks != 12)
+
+
 def build_ila(form: str,
               frames: int = 8,
               recognizer: dict = dict(),
+              blocks: int = 12,
               **backbone) -> nn.Module:
     """Build ILA-B/16 with its multi-frame transformer and a linear head.
 
@@ -33,6 +50,7 @@ def build_ila(form: str,
         form (str): ``'token'`` or ``'released'``.
         frames (int): Number of frames.
         recognizer (dict): Arguments of the recognizer.
+        blocks (int): Number of blocks.
         **backbone: Arguments of the backbone.
     """
     return MODELS.build(
@@ -40,7 +58,9 @@ def build_ila(form: str,
             type='ILARecognizer',
             backbone={
                 'type': 'ILAVisionTransformer',
-                'arch': 'clip-b/16',
+                'arch': {
+                    **CLIPImage.arch_zoo['clip-b/16'], 'num_layers': blocks
+                },
                 'temporal': dict(type=FORMS[form].__base__.__name__),
                 **backbone
             },
@@ -59,10 +79,14 @@ QUICK_GELU = dict(type='mmpretrain.QuickGELU')
 class PlainCLIP(nn.Module):
     """CLIP's ViT-B/16 on every frame, averaged: no time at all."""
 
-    def __init__(self, act_cfg: dict) -> None:
+    def __init__(self, act_cfg: dict, blocks: int = 12) -> None:
         super().__init__()
         self.backbone = VisionTransformer(
-            arch='base',
+            arch=dict(
+                embed_dims=768,
+                num_layers=blocks,
+                num_heads=12,
+                feedforward_channels=3072),
             img_size=224,
             patch_size=16,
             pre_norm=True,
@@ -81,15 +105,10 @@ class PlainCLIP(nn.Module):
 class MMAction2Model(nn.Module):
     """A recognizer of MMAction2's zoo, without its weights."""
 
-    def __init__(self, config: str, frames: int) -> None:
+    def __init__(self, config: str, **backbone) -> None:
         super().__init__()
         cfg = get_config(config).model
-        for key in ('pretrained', 'clip_pretrained'):
-            if key in cfg.backbone:
-                cfg.backbone[key] = None
-        for key in ('t_size', 'num_frames'):
-            if key in cfg.backbone:
-                cfg.backbone[key] = frames
+        cfg.backbone.update(pretrained=None, **backbone)
         cfg.pop('data_preprocessor')
         self.model = MODELS.build(cfg)
 
@@ -101,11 +120,16 @@ class MMAction2Model(nn.Module):
 class XCLIP(nn.Module):
     """Hugging Face's X-CLIP-B/16, up to its video features."""
 
-    def __init__(self, frames: int) -> None:
+    def __init__(self, frames: int, size: int, blocks: int) -> None:
         super().__init__()
         from transformers import XCLIPConfig, XCLIPModel
         self.model = XCLIPModel(
-            XCLIPConfig(vision_config=dict(patch_size=16, num_frames=frames)))
+            XCLIPConfig(
+                vision_config=dict(
+                    patch_size=16,
+                    num_frames=frames,
+                    image_size=size,
+                    num_hidden_layers=blocks)))
 
     def forward(self, video: Tensor) -> Tensor:
         """Encode ``(B, 3, T, H, W)``."""
@@ -231,18 +255,36 @@ def classify_with(model: nn.Module) -> Callable[[Tensor], Tensor]:
     return classify
 
 
-def build_others(frames: int = 8) -> Dict[str, nn.Module]:
+def build_others(frames: int = 8,
+                 size: int = 224,
+                 blocks: int = 12) -> Dict[str, nn.Module]:
     """Build the models of others that ILA is compared with.
 
     Hugging Face's X-CLIP is among them where ``transformers`` is installed.
     """
+    chosen = [*range(blocks)][-4:]
     models = {
-        'plain CLIP ViT': PlainCLIP(QUICK_GELU),
+        'plain CLIP ViT':
+        PlainCLIP(QUICK_GELU, blocks),
         # What the same folding as in ILA's blocks would bring.
-        'plain CLIP ViT, SiLU': PlainCLIP(dict(type='SiLU')),
-        'UniFormerV2 (MMAction2)': MMAction2Model(UNIFORMER, frames),
-        'TimeSformer (MMAction2)': MMAction2Model(TIMESFORMER, frames),
+        'plain CLIP ViT, SiLU':
+        PlainCLIP(dict(type='SiLU'), blocks),
+        'UniFormerV2 (MMAction2)':
+        MMAction2Model(
+            UNIFORMER,
+            clip_pretrained=False,
+            t_size=frames,
+            input_resolution=size,
+            layers=blocks,
+            return_list=chosen,
+            n_layers=len(chosen)),
+        'TimeSformer (MMAction2)':
+        MMAction2Model(
+            TIMESFORMER,
+            num_frames=frames,
+            img_size=size,
+            num_transformer_layers=blocks),
     }
     if find_spec('transformers'):
-        models['X-CLIP (transformers)'] = XCLIP(frames)
+        models['X-CLIP (transformers)'] = XCLIP(frames, size, blocks)
     return models

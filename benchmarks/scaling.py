@@ -10,7 +10,8 @@ from typing import Callable, Dict, Tuple
 
 import matplotlib
 import torch
-from models import QUICK_GELU, PlainCLIP, build_ila, classify_with
+from models import (QUICK_GELU, PlainCLIP, add_blocks_argument, build_ila,
+                    classify_with, describe_model)
 from timing import describe_machine
 from torch import Tensor
 
@@ -52,12 +53,14 @@ class PeakMemory:
         raise RuntimeError(f'/proc/self/status has no {name}')
 
 
-def build_functions() -> Dict[str, Callable[[Tensor], Tensor]]:
+def build_functions(blocks: int) -> Dict[str, Callable[[Tensor], Tensor]]:
     """Build the models, as functions of a video."""
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    functions = {'plain CLIP ViT': PlainCLIP(QUICK_GELU).to(device).eval()}
+    functions = {
+        'plain CLIP ViT': PlainCLIP(QUICK_GELU, blocks).to(device).eval()
+    }
     for form in ('token', 'released'):
-        model = build_ila(form).to(device).eval()
+        model = build_ila(form, blocks=blocks).to(device).eval()
         model.backbone.switch_to_deploy()
         functions[f'ILA {form}'] = classify_with(model)
     return functions
@@ -104,6 +107,7 @@ def plot(results: dict, path: str) -> None:
                 ax.set_ylabel(unit)
     plots[0, 0].legend()
     figure.savefig(path, dpi=100)
+    plt.close(figure)
 
 
 def main() -> None:
@@ -112,16 +116,18 @@ def main() -> None:
     parser.add_argument(
         '--largest', type=int, default=4, help='how many values of each axis')
     parser.add_argument('--size', type=int, default=224)
+    add_blocks_argument(parser)
     parser.add_argument('--output', default='scaling.png')
     args = parser.parse_args()
     open(args.output, 'ab').close()  # Fail now rather than at the end.
     base = dict(frames=8, size=args.size, batch=1)
-    print(f'{describe_machine()}\nViT-B/16, inference in float32, ' +
-          ', '.join(f'{key} {value}' for key, value in base.items()) +
+    print(f'{describe_machine()}\n{describe_model(args.blocks)}, inference in '
+          'float32, ' + ', '.join(f'{key} {value}'
+                                  for key, value in base.items()) +
           f' unless varied, best of {args.rounds}')
     print('| | | value | seconds | MiB |')
     print('|---|---|---|---|---|')
-    functions = build_functions()
+    functions = build_functions(args.blocks)
     results = dict()
     with torch.inference_mode():
         for axis, values in AXES.items():

@@ -18,14 +18,18 @@ from training_step import RECIPES, build_training_step
 BATCHES = (1, 3)
 
 
-def run_step(form: str, recipe: str, frozen: bool, batch: int) -> int:
+def run_step(form: str,
+             recipe: str,
+             frozen: bool,
+             batch: int,
+             blocks: int = 12) -> int:
     """Train one step.
 
     Returns:
         int: The highest memory in bytes, of the GPU if there is one.
     """
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    build_training_step(form, recipe, frozen, batch, device)()
+    build_training_step(form, recipe, frozen, batch, device, blocks=blocks)()
     if device == 'cuda':
         return torch.cuda.max_memory_allocated()
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -3,6 +3,7 @@ import argparse
 import sys
 
 import torch
+from models import add_blocks_argument, describe_model
 from timing import describe_machine, measure, print_table
 from training_step import RECIPES, build_training_step
 
@@ -13,16 +14,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--batch', type=int, default=2)
     parser.add_argument('--size', type=int, default=224)
+    add_blocks_argument(parser)
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--forms', nargs='+', default=['token', 'released'])
     args = parser.parse_args()
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    print(f'{describe_machine()}\nViT-B/16, {args.batch} x 8 x {args.size} x '
-          f'{args.size}, {args.rounds} interleaved rounds')
+    sizes = args.size, args.blocks
+    print(
+        f'{describe_machine()}\n{describe_model(args.blocks)}, {args.batch} x '
+        f'8 x {args.size} x {args.size}, {args.rounds} interleaved rounds')
 
     steps = {
-        PLAIN:
-        build_training_step('plain', '', False, args.batch, device, args.size)
+        PLAIN: build_training_step('plain', '', False, args.batch, device,
+                                   *sizes)
     }
     for form in args.forms:
         expected = None
@@ -30,7 +34,7 @@ def main() -> None:
             torch.manual_seed(0)
             name = f'ILA {form}, {recipe}'
             steps[name] = build_training_step(form, recipe, False, args.batch,
-                                              device, args.size)
+                                              device, *sizes)
             torch.manual_seed(1)  # For the dropout.
             loss = steps[name]().item()
             expected = expected or loss

@@ -20,7 +20,8 @@ def build_training_step(form: str,
                         frozen: bool,
                         batch: int,
                         device: str,
-                        size: int = 224) -> Callable[[], Tensor]:
+                        size: int = 224,
+                        blocks: int = 12) -> Callable[[], Tensor]:
     """Build one training step of ViT-B/16 on clips of 8 frames.
 
     Args:
@@ -31,17 +32,22 @@ def build_training_step(form: str,
         batch (int): Number of clips.
         device (str): Where to train.
         size (int): Height and width in pixels.
+        blocks (int): Number of blocks.
 
     Returns:
         Callable: Runs forward and backward pass and returns the loss.
     """
     video = torch.randn(batch, 3, 8, size, size, device=device)
     if form == 'plain':
-        model = PlainCLIP(QUICK_GELU)
+        model = PlainCLIP(QUICK_GELU, blocks)
     else:
         straightforward, recognizer, backbone = RECIPES[recipe]
         model = build_ila(
-            form, recognizer=recognizer, freeze_image=frozen, **backbone)
+            form,
+            blocks=blocks,
+            recognizer=recognizer,
+            freeze_image=frozen,
+            **backbone)
         if straightforward:
             make_straightforward(model)
     model.to(device).train()

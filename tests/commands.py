@@ -10,7 +10,7 @@ import signal
 import sys
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Iterator, List, NamedTuple, Tuple, Union
+from typing import Callable, Iterator, List, NamedTuple, Tuple, Union
 from unittest import mock
 
 import numpy as np
@@ -114,3 +114,15 @@ def run_command(command: str) -> Tuple[Union[int, str, None], str]:
         words += sorted(glob.glob(word)) or [word]
     code, out, _ = _run(words)
     return code, out
+
+
+def once(function: Callable) -> Callable:
+    """Call a function once and return the same again, as tracing is slow."""
+    results = []
+
+    def call(*args, **kwargs):
+        if not results:
+            results.append(function(*args, **kwargs))
+        return results[0]
+
+    return call

@@ -2,9 +2,11 @@
 
 They are forks of one process that has imported everything.
 """
+import gc
 import os
 import runpy
 import socket
+import subprocess
 import sys
 import tempfile
 import time
@@ -19,6 +21,7 @@ from commands import ROOT, Result
 _CONTEXT = get_context('forkserver')
 _CONTEXT.set_forkserver_preload(['projects.ila'])
 _TIMEOUT = 500
+_subprocess_run = subprocess.run
 
 
 def free_port() -> str:
@@ -30,6 +33,7 @@ def free_port() -> str:
 
 def _start(function: Callable, arguments: tuple, folder: Path, log: str,
            environment: dict) -> None:
+    gc.freeze()  # Each dataset of MMEngine collects garbage.
     for number, suffix in ((1, 'out'), (2, 'err')):
         os.dup2(os.open(f'{log}.{suffix}', os.O_CREAT | os.O_WRONLY), number)
     os.environ.update(environment, OMP_NUM_THREADS='1', DS_ACCELERATOR='cpu')
@@ -81,15 +85,34 @@ def _run_tool(tool: str, *arguments: str) -> None:
     runpy.run_path(str(ROOT / tool), run_name='__main__')
 
 
+def run_python(command: list,
+               check: bool = False,
+               stdout: object = None,
+               **kwargs: object) -> subprocess.CompletedProcess:
+    """Stand in for ``subprocess.run`` where a tool runs other tools."""
+    if command[0] != sys.executable:
+        return _subprocess_run(command, check=check, stdout=stdout, **kwargs)
+    result = run_forked(_run_tool, *map(str, command[1:]), folder=Path.cwd())
+    if hasattr(stdout, 'write'):
+        stdout.write(result.stdout + result.stderr)
+    assert not check or result.returncode == 0, result.stderr[-3000:]
+    return subprocess.CompletedProcess(command, result.returncode)
+
+
+def _dist_run(folder: Path, processes: int, *command: object) -> Result:
+    return run_forked(
+        _run_tool, *map(str, command), folder=folder, processes=processes)
+
+
 def dist_train(folder: Path, config: str, processes: int, *arguments:
                str) -> Result:
     """Run ``tools/train.py`` in a folder, with CPU processes."""
-    return run_forked(
-        _run_tool,
-        'tools/train.py',
-        config,
-        '--launcher',
-        'pytorch',
-        *arguments,
-        folder=folder,
-        processes=processes)
+    return _dist_run(folder, processes, 'tools/train.py', config, '--launcher',
+                     'pytorch', *arguments)
+
+
+def dist_test(folder: Path, config: str, checkpoint: Path, processes: int,
+              *arguments: str) -> Result:
+    """Run ``tools/test.py`` in a folder, with CPU processes."""
+    return _dist_run(folder, processes, 'tools/test.py', config, checkpoint,
+                     '--launcher', 'pytorch', *arguments)

@@ -3,7 +3,9 @@
 Weights and videos are not stored: each is drawn from a generator that is
 seeded by its name or shape.
 """
+import gc
 import json
+import math
 import zlib
 from pathlib import Path
 
@@ -39,6 +41,16 @@ def draw_weight(name: str, shape: list, seed: int) -> torch.Tensor:
             return torch.from_numpy(value().astype(np.float32))
 
 
+def number_weights(name: str) -> dict:
+    """Number the entries of a reference's weights, which is quick."""
+    info = json.loads((DATA / f'{name}.json').read_text())
+    return {
+        key:
+        index + torch.arange(math.prod(shape), dtype=torch.int32).view(shape)
+        for index, (key, shape) in enumerate(info['state_dict'].items())
+    }
+
+
 def load_reference(name: str) -> tuple:
     """Load one reference.
 
@@ -46,6 +58,8 @@ def load_reference(name: str) -> tuple:
         tuple: Its description, state dict, videos ``(B, T, 3, H, W)`` and
         expected arrays.
     """
+    if 'tiny' not in name:
+        gc.collect()  # Frees the models of full size before this one.
     info = json.loads((DATA / f'{name}.json').read_text())
     seed = info['seed']
     state_dict = {

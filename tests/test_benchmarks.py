@@ -3,19 +3,29 @@ import itertools
 import json
 import math
 import shlex
+import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
 from commands import ROOT, run_tool
+from launch import run_python
 from mmengine.config import Config
 from modules import load_module
+from tiny import draw_weights
 
 from mmaction.registry import MODELS
 from projects.ila.datasets.motion import make_dataset, render_states
+from projects.ila.models.images import CLIPImage
 
 BENCHMARKS = ROOT / 'benchmarks'
+
+
+@pytest.fixture
+def forked_tools(monkeypatch):
+    """Let benchmarks run tools without importing everything again."""
+    monkeypatch.setattr(subprocess, 'run', run_python)
 
 
 def run(name, *arguments):
@@ -25,7 +35,8 @@ def run(name, *arguments):
 
 
 def test_inference():
-    lines = run('inference.py', '--frames', '2', '--rounds', '1').splitlines()
+    lines = run('inference.py', '--frames', '2', '--size', '64', '--blocks',
+                '2', '--rounds', '1').splitlines()
     rows = [line.split('|')[1:3] for line in lines if line.startswith('| ')]
     assert rows[1][0].strip() == 'plain CLIP ViT'
     assert float(rows[1][1]) == 1
@@ -33,20 +44,21 @@ def test_inference():
 
 
 def test_training_memory():
-    step = '["token", "recomputed", true, 1]'
+    step = '["token", "recomputed", true, 1, 2]'
     assert int(run('training_memory.py', '--step', step)) > 2**28
 
 
 def test_training_speed():
     lines = run('training_speed.py', '--batch', '1', '--size', '64',
-                '--rounds', '1', '--forms', 'token').splitlines()
+                '--blocks', '1', '--rounds', '1', '--forms',
+                'token').splitlines()
     assert sum(line.startswith('| ILA token') for line in lines) == 4
 
 
 def test_scaling(tmp_path):
     picture = tmp_path / 'scaling.png'
-    lines = run('scaling.py', '--rounds', '1', '--size', '64', '--largest',
-                '1', '--output', picture).splitlines()
+    lines = run('scaling.py', '--rounds', '1', '--size', '64', '--blocks', '2',
+                '--largest', '1', '--output', picture).splitlines()
     assert sum(line.startswith('| ILA') for line in lines) == 6
     assert picture.stat().st_size > 10000
 
@@ -72,6 +84,10 @@ def test_ablation_prints_commands_for_any_config(monkeypatch, capsys, config):
     for command in commands:
         words = shlex.split(command)
         model_cfg = tool.load_variant(words[2], words[4:]).model
+        model_cfg.backbone.arch = dict(
+            CLIPImage.arch_zoo['clip-b/16'], num_layers=2)
+        if model_cfg.cls_head.type == 'ILATextHead':
+            model_cfg.cls_head.text_encoder = dict(layers=1)
         counts.add(
             (str(sorted(model_cfg.backbone.items())), str(model_cfg.neck),
              model_cfg.get('align_loss_weight', 1)))
@@ -82,7 +98,7 @@ def test_ablation_prints_commands_for_any_config(monkeypatch, capsys, config):
     assert len(counts) == len(commands) - 1
 
 
-def test_ablation(tmp_path):
+def test_ablation(tmp_path, forked_tools):
     """One variant, trained and drawn, and not trained again."""
     arguments = ('ablation.py', '--groups', 'modules', '--only', 'none',
                  '--levels', '3', '--seeds', '0', '1', '--train', '24',
@@ -116,7 +132,7 @@ def test_ablation(tmp_path):
 
 
 @pytest.mark.parametrize('kind', ['eva02', 'dinov2'])
-def test_ablation_of_another_image_model(tmp_path, kind):
+def test_ablation_of_another_image_model(tmp_path, forked_tools, kind):
     """Without learning, the image model stays as it was trained."""
     name = f'ila_motion_{kind}'
     lines = run('ablation.py', '--config',
@@ -176,7 +192,7 @@ model = dict(backbone=dict(temporal=dict(num_points={len(points)})))
     ]
 
 
-def test_precision(tmp_path):
+def test_precision(tmp_path, forked_tools):
     config, checkpoint = tmp_path / 'config.py', tmp_path / 'weights.pth'
     config.write_text(f"""
 _base_ = ['{ROOT}/configs/ila_motion.py']
@@ -185,10 +201,12 @@ test_dataloader = dict(dataset=dict(
     data_prefix=dict(video='{tmp_path}/data/videos')))
 """)
     make_dataset(tmp_path / 'data', 10, 10, seed=0, num_frames=8, size=64)
-    torch.manual_seed(0)
-    model = MODELS.build(Config.fromfile(config).model)
+    model = draw_weights(MODELS.build(Config.fromfile(config).model))
     torch.save(dict(state_dict=model.state_dict()), checkpoint)
     lines = run('precision.py', config, checkpoint, '--versions',
-                'float32').splitlines()
-    assert [line for line in lines if line.startswith('| float32')
-            ][0].endswith('| 10 of 10 | 0.0e+00 |')
+                'bf16').splitlines()
+    single, half = (line for line in lines if ' of 10 |' in line)
+    assert single.startswith('| float32 |')
+    assert single.endswith('| 10 of 10 | 0.0e+00 |')
+    assert half.startswith('| bf16 |') and '| 10 of 10 |' in half
+    assert not half.endswith('| 0.0e+00 |')

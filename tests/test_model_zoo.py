@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from commands import run_tool
 from mmengine.config import Config
 from modelindex.load_model_index import load  # What `mim search` uses.
 
@@ -72,12 +73,8 @@ def test_readme_has_the_same_numbers(models):
 
 @pytest.mark.parametrize('name', ['ila_vitb32_k400', 'ila_vitb16_32f_ssv2'])
 def test_numbers_are_counted(models, name):
-    result = subprocess.run([
-        sys.executable, ROOT / 'tools/analysis/get_flops.py',
-        ROOT / f'configs/{name}.py'
-    ],
-                            capture_output=True,
-                            text=True)
+    result = run_tool('tools/analysis/get_flops.py',
+                      ROOT / f'configs/{name}.py')
     total, = re.findall('^total(.*)$', result.stdout, re.MULTILINE)
     data = [
         models[model].metadata.data for model in (name, f'{name}_released')

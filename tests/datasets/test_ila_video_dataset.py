@@ -363,6 +363,5 @@ def test_rare_classes_are_repeated(folder, labels, multi_class, expected):
     text = ''.join(f'a b.mp4 {label}\n' for label in labels)
     dataset = build(folder, text, multi_class=multi_class)
     balanced = DATASETS.build(
-        dict(
-            type='ClassBalancedDataset', dataset=dataset, oversample_thr=0.5))
+        dict(type='ClassBalancedDataset', dataset=dataset, oversample_thr=0.5))
     assert balanced.repeat_indices == expected

@@ -2,7 +2,6 @@ import re
 import resource
 import runpy
 import signal
-import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import decord
 import numpy as np
 import pytest
+from commands import run_tool
 
 from mmaction.datasets import VideoDataset
 from projects.ila.datasets.motion import (CLASSES, classes, dataset,
@@ -212,15 +212,11 @@ def test_full_disk_leaves_no_broken_video(tmp_path):
 
 
 def test_command_line(videos, tmp_path, monkeypatch):
-    command = [
-        sys.executable,
-        str(TOOL), 'motion', '--train', '30', '--val', '10', '--seed', '5',
-        '--frames', '8', '--workers', '1'
-    ]
-    subprocess.run([*command, '--size', '32'], cwd=tmp_path, check=True)
-    assert read_tree(tmp_path / 'motion') == read_tree(videos)
-
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, 'argv', [*command[1:], '--size', '34'])
-    with pytest.raises(SystemExit, match='size=32 instead of 34'):
-        runpy.run_path(str(TOOL), run_name='__main__')
+    command = [
+        TOOL, 'motion', '--train', '30', '--val', '10', '--seed', '5',
+        '--frames', '8', '--workers', '1', '--size'
+    ]
+    assert run_tool(*command, '32').returncode == 0
+    assert read_tree(tmp_path / 'motion') == read_tree(videos)
+    assert 'size=32 instead of 34' in run_tool(*command, '34').stderr

@@ -234,7 +234,8 @@ def test_single_decoded_frames_tell_nothing(tmp_path, level):
         _write_whole(path, render_video(label, (9, index), 8, size, level),
                      tmp_path / 'part.mp4')
         frames.append(
-            decord.VideoReader(str(path)).get_batch(positions).asnumpy())
+            decord.VideoReader(str(path),
+                               num_threads=1).get_batch(positions).asnumpy())
     wave = np.exp(2j * np.pi * np.arange(size) / size)
     one_hot = np.eye(num_classes)[labels]
     half = count // 2

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from launch import free_port
+from launch import dist_test, free_port
 from modules import load_module
 
 from projects.ila import cli
@@ -111,7 +111,8 @@ def make_recorder(path):
 
 @pytest.mark.skipif(
     torch.cuda.is_available(), reason='two processes need two GPUs')
-def test_dist_train_and_dist_test_on_cpu(toy_config, tmp_path, monkeypatch):
+def test_distributed_training_and_test_on_cpu(toy_config, tmp_path,
+                                              monkeypatch):
     port = free_port()
     environment = dict(
         PYTHON=sys.executable,
@@ -129,8 +130,10 @@ def test_dist_train_and_dist_test_on_cpu(toy_config, tmp_path, monkeypatch):
     weight = torch.load(checkpoint, weights_only=False)['state_dict']['weight']
     assert weight.item() == -(0 + 1 + 2 + 3) / 4
 
-    tested = launch('dist_test.sh', 'toy_config.py', checkpoint, 2, '--dump',
-                    'predictions.pkl', **environment)
+    # That dist_test.sh calls torchrun in the same way is tested below.
+    monkeypatch.syspath_prepend(str(tmp_path))
+    tested = dist_test(tmp_path, 'toy_config.py', checkpoint, 2, '--dump',
+                       'predictions.pkl')
     assert tested.returncode == 0, tested.stderr
     predictions = pickle.loads((tmp_path / 'predictions.pkl').read_bytes())
     assert predictions == [dict(x=x, out=-1.5 * x) for x in range(4)]

@@ -28,8 +28,10 @@ model = dict(
             num_heads=1,
             feedforward_channels=64,
             patch_size=32,
-            out_channels=512)),
-    cls_head=dict(patch_channels=64, text_encoder=dict(layers=1)))
+            out_channels=64)),
+    neck=dict(embed_dims=64),
+    cls_head=dict(
+        in_channels=64, patch_channels=64, text_encoder=dict(layers=1)))
 train_cfg = dict(max_epochs=1)
 train_dataloader = dict(num_workers=1)
 val_dataloader = dict(num_workers=1)
@@ -156,16 +158,15 @@ def test_training_starts_from_a_torchscript_archive(folder):
                                   [1]).items()
     }
     save_torchscript(clip, folder / 'ViT.pt')
-    result = run_tool(
-        'tools/train.py', 'ila_token.py', '--cfg-options', 'load_from=ViT.pt',
-        'model.backbone.arch.num_layers=3',
-        'model.backbone.arch.embed_dims=128',
-        'model.backbone.arch.feedforward_channels=512',
-        'model.backbone.arch.num_heads=2', 'model.backbone.arch.patch_size=16',
-        'model.backbone.arch.out_channels=64', 'model.neck.embed_dims=64',
-        'model.cls_head.in_channels=64', 'model.cls_head.patch_channels=128',
-        'model.cls_head.text_encoder.layers=2', 'work_dir=from_clip',
-        'optim_wrapper.optimizer.lr=0.')
+    result = run_tool('tools/train.py', 'ila_token.py', '--cfg-options',
+                      'load_from=ViT.pt', 'model.backbone.arch.num_layers=3',
+                      'model.backbone.arch.embed_dims=128',
+                      'model.backbone.arch.feedforward_channels=512',
+                      'model.backbone.arch.num_heads=2',
+                      'model.backbone.arch.patch_size=16',
+                      'model.cls_head.patch_channels=128',
+                      'model.cls_head.text_encoder.layers=2',
+                      'work_dir=from_clip', 'optim_wrapper.optimizer.lr=0.')
     assert result.returncode == 0, result.stderr[-3000:]
     weights = torch.load(
         folder / 'from_clip/epoch_1.pth', weights_only=True)['state_dict']

@@ -21,6 +21,24 @@ GIB = 2**30
 tool = load_module(TOOL)
 
 
+@pytest.fixture(scope='module', autouse=True)
+def memories():
+    """Find the memory of equal models and batches once."""
+    found = {}
+    training_memory = planning.training_memory
+
+    def find(cfg, gpus, batch):
+        key = repr((cfg.model, cfg.optim_wrapper.get('type'),
+                    cfg.get('custom_hooks'), gpus, batch))
+        if key not in found:
+            found[key] = training_memory(cfg, gpus, batch)
+        return dict(found[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(planning, 'training_memory', find)
+        yield
+
+
 def clip_memory(optim_wrapper='OptimWrapper', **backbone):
     """MiB of one clip alone and of each further one.
 

@@ -237,7 +237,8 @@ def test_compiled_model(draw, folder, monkeypatch):
     ('token.pth a.mp4 --out-dir a.mp4', "write to folder 'a.mp4': .* another"),
     ('token.pth a.mp4 --cfg-options val_dataloader=None',
      'no `val_dataloader`.*--view'),
-    ('token.pth a.mp4 --cfg-options model.type=Recognizer3D',
+    ('token.pth a.mp4 --allow-new-keys --cfg-options '
+     'model.type=Recognizer3D',
      "`model.type` of the config is 'Recognizer3D'"),
     ('token.pth a.mp4 --cfg-options val_pipeline.3.scale=(36,36) '
      'val_dataloader.dataset.pipeline.3.scale=(36,36)',

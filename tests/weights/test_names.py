@@ -1,7 +1,7 @@
 import pytest
 import torch
 from archives import clip_of, hugging_face_of
-from reference import NAMES, load_reference
+from reference import NAMES, load_reference, number_weights
 
 from projects.ila.weights import (convert_clip, convert_released,
                                   convert_to_ila, revert_released)
@@ -9,7 +9,7 @@ from projects.ila.weights import (convert_clip, convert_released,
 
 @pytest.mark.parametrize('name', NAMES)
 def test_released_names_and_shapes_come_back(name):
-    released = load_reference(name)[1]
+    released = number_weights(name)
     converted = convert_released(released)
     assert all(
         key.startswith(('backbone.', 'neck.', 'cls_head.'))

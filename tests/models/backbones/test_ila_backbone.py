@@ -2,12 +2,14 @@
 import pytest
 import torch
 from image_models import (ALIGNMENTS, COMPARISONS, IMAGES, OTHERS, RELEASED,
-                          WITHOUT_CLASS_TOKEN, build, with_images)
+                          TOKEN, WITHOUT_CLASS_TOKEN, build, with_images)
 from mmengine.runner import load_checkpoint
 from torch import nn
 
 from mmaction.registry import MODELS
 
+# It adds a token with few operations.
+NEIGHBOURS = COMPARISONS + 'NeighbourAverage'
 with_alignments = pytest.mark.parametrize('temporal', ALIGNMENTS)
 
 with_all = pytest.mark.parametrize('image, temporal', [
@@ -116,7 +118,7 @@ def test_deployed_model_gives_the_same_with_less(image, temporal):
 def test_compiles_into_one_graph(image):
     """As the recognizer's test has it for all modules and trainings."""
     torch.compiler.reset()  # It compiles no more than eight models.
-    model = build(image, depth=1)
+    model = build(image, NEIGHBOURS, depth=1)
     compiled = torch.compile(model, backend='eager', fullgraph=True)
     video = torch.randn(2, 3, 4, 32, 32)
     for own, other in zip(compiled(video), model(video)):
@@ -136,7 +138,9 @@ class Frames(nn.Module):
 @with_images
 @torch.no_grad()
 def test_exports(image):
-    model = build(image, depth=1).requires_grad_(False)
+    """As tests/tools/test_export.py has it for CLIP with the alignments."""
+    temporal = TOKEN if image == 'timm_dinov2' else NEIGHBOURS
+    model = build(image, temporal, depth=1).requires_grad_(False)
     model.switch_to_deploy()
     program = torch.export.export(
         Frames(model), (torch.randn(2, 3, 4, 32, 32), ),
