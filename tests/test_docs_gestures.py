@@ -9,6 +9,7 @@ import timm
 from commands import ROOT, find_commands, run_command
 from dinov2 import save_onnx, to_hugging_face
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 from videos import write_video
 
 from mmaction.registry import MODELS
@@ -72,7 +73,8 @@ def outputs(tmp_path_factory):
                     outputs[path.name] = path.read_text()
                     path.write_text(''.join(
                         path.read_text().splitlines(True)[:2]))
-        outputs['model'] = MODELS.build(Config.fromfile(CONFIG).model)
+        with DefaultScope.overwrite_default_scope('mmaction'):
+            outputs['model'] = MODELS.build(Config.fromfile(CONFIG).model)
         outputs['model'].init_weights()
         outputs['weights'] = model.state_dict()
     return outputs

