@@ -27,8 +27,11 @@ TRANSFORMER = dict(
 TOKEN = dict(type='TokenAlignment')
 ADDITIONS = dict(TOKEN, difference=True, motion_loss=True)
 HEAT_MAP = dict(
-    TOKEN, motion_loss=True, predictor=dict(type='HeatMapPredictor'))
-TRAJECTORIES = dict(type='TrajectoryTransformer', embed_dims=128)
+    TOKEN,
+    num_points=4,
+    motion_loss=True,
+    predictor=dict(type='HeatMapPredictor'))
+TRAJECTORIES = dict(type='TrajectoryTransformer', embed_dims=128, num_points=4)
 # Temporal module, neck and weight of the alignment loss.
 VARIANTS = {
     'none, frames averaged': (None, None, 0),

