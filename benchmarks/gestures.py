@@ -22,11 +22,10 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from projects.ila.analysis import complexity  # noqa: E402
+from projects.ila.datasets.egogestar import FOLDS  # noqa: E402
 from projects.ila.utils import read_lines, replacing  # noqa: E402
 
 init_default_scope('mmaction')
-FOLDS = ('MV', 'X', 'T', 'N')
-
 BASELINE = 'ridge, 16 x 16 grey pixels less their median'
 
 

@@ -31,6 +31,8 @@ RECORDERS = dict(
     'square 6 11; star 7 11; tick 5 11; carret 7 11; del 2 11',
     N='up 13 15; down 13 15; left 13 15; right 13 15; circlecc 18 20; '
     'square 13 15; star 13 15; tick 13 15; carret 13 15; del 13 15')
+# Recorders that are left out of a training together.
+FOLDS = 'MV', 'X', 'T', 'N'
 
 
 def list_clips(text: str) -> List[str]:
@@ -83,7 +85,7 @@ def make_lists(folder: str) -> Dict[str, str]:
                        for clip in recorders[name])
 
     lists = dict(train=join('MVX'), val=join('TN'))
-    for fold in ('MV', 'X', 'T', 'N'):
+    for fold in FOLDS:
         lists[f'train_without_{fold}'] = join(''.join({*recorders} - {*fold}))
         lists[f'val_{fold}'] = join(fold)
     lists['other'] = ''.join(line for clip, line in lines.items()
