@@ -27,8 +27,9 @@ mmcv:
 		$(BIN)/python -m pip install --no-deps -r requirements/mminstall.txt
 
 test: $(STAMP)
-# In alphabetical order, which has no long file at its end.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile \
+# One worker more than there are processors, as some tests wait.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest \
+		-n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist loadfile \
 		--no-loadscope-reorder tests
 
 demo: $(STAMP)

@@ -9,11 +9,9 @@ from mmengine.registry import DefaultScope
 import projects.ila  # noqa: F401
 
 TESTS = Path(__file__).parent
+LIBC = ctypes.CDLL(None)
 sys.path[:0] = [str(TESTS), str(TESTS.parent / 'tools')]
 
-# glibc would keep what full-size models free: mallopt(M_MMAP_THRESHOLD, 1 MiB).
-if sys.platform == 'linux' and hasattr(ctypes.CDLL(None), 'mallopt'):
-    ctypes.CDLL(None).mallopt(-3, 2**20)
 # Every dataset of MMEngine collects garbage, which takes 0.4 s among all that
 # was imported and longer with every file of tests.
 gc.freeze()
@@ -25,6 +23,8 @@ def no_garbage():
     yield
     gc.collect()
     gc.freeze()
+    if hasattr(LIBC, 'malloc_trim'):  # glibc keeps what models free.
+        LIBC.malloc_trim(0)
 
 
 @pytest.fixture(autouse=True)
@@ -32,3 +32,8 @@ def mmaction_scope():
     """Resolve components in MMAction2's registries, as its Runner does."""
     with DefaultScope.overwrite_default_scope('mmaction'):
         yield
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the files that take longest, which leaves no long one last."""
+    items.sort(key=lambda item: 'tools' not in item.path.parts)

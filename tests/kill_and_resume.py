@@ -17,10 +17,13 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / 'tools'))
 
 import train  # noqa: E402
+from mmengine.config import config as mmengine_config  # noqa: E402
 
 from projects.ila.utils import atomic_file  # noqa: E402
 
-KILLS_PER_RUN = 6
+KILLS_PER_RUN = 5
+# A training formats its config several times, for half a second each.
+mmengine_config.FormatCode = lambda text, **_: (text, True)
 
 
 def die_while_writing(number: int, half: bool) -> None:
@@ -85,11 +88,28 @@ def finish(process: int) -> bool:
     return False
 
 
+def count_steps(work_dir: str) -> int:
+    """Count the iterations that were logged, also those that were lost."""
+    return Path(f'{work_dir}.log').read_text().count(' - Epoch(')
+
+
+def kill_after(process: int, work_dir: str, steps: int, delay: float) -> bool:
+    """Kill a training once it has logged so many iterations.
+
+    Returns:
+        bool: Whether it had not ended before.
+    """
+    while count_steps(work_dir) < steps and not os.waitid(
+            os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+        time.sleep(0.002)
+    time.sleep(delay)
+    os.kill(process, signal.SIGKILL)
+    return finish(process)
+
+
 def main(config: str, folder: str, runs: int) -> None:
     gc.freeze()  # Each dataset of MMEngine collects garbage.
-    begin = time.time()
     finish(start(config, f'{folder}/uninterrupted'))
-    duration = time.time() - begin
     rng = random.Random(0)
     kills = []
     for run in range(runs):
@@ -100,17 +120,11 @@ def main(config: str, folder: str, runs: int) -> None:
                 sys.exit('it should have been killed while writing')
             kills.append('writing')
         for _ in range(KILLS_PER_RUN):
+            steps = count_steps(work_dir)
             process = start(config, work_dir)
-            delay = rng.uniform(0, 0.7 * duration)
-            deadline = time.time() + delay
-            while time.time() < deadline:
-                if os.waitid(os.P_PID, process,
-                             os.WEXITED | os.WNOHANG | os.WNOWAIT):
-                    break
-                time.sleep(0.01)
-            os.kill(process, signal.SIGKILL)
-            if finish(process):
-                kills.append(f'{delay:.2f} s')
+            if kill_after(process, work_dir, steps + rng.randint(1, 8),
+                          rng.uniform(0, 0.03)):
+                kills.append(count_steps(work_dir) - steps)
         finish(start(config, work_dir))
     print(json.dumps(kills))
 

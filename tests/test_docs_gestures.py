@@ -132,7 +132,7 @@ def test_config_takes_the_image_weights(outputs):
 
 
 def test_comparison(outputs):
-    """Two variants, trained on six clips of the others and not again."""
+    """A variant, trained on six clips of the others and not again."""
     command = [
         'benchmarks/gestures.py', '--only', 'ILA trajectories', '--seeds', '0',
         '1', '--epochs', '1', '--copies', '1'

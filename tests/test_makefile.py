@@ -104,7 +104,8 @@ def test_install_is_repeated_only_after_changes(project):
 
 
 @pytest.mark.parametrize('target, command', [
-    ('test', '-m pytest -n auto --dist loadfile --no-loadscope-reorder tests'),
+    ('test', f'-m pytest -n {os.cpu_count() + 1} --dist loadfile '
+     '--no-loadscope-reorder tests'),
     ('demo', 'tools/demo.py'),
 ])
 def test_targets_install_first(project, target, command):

@@ -225,7 +225,7 @@ def test_motion_is_not_aliased_in_eight_frames(level):
 @pytest.mark.parametrize('level', [0, 3])
 def test_single_decoded_frames_tell_nothing(tmp_path, level):
     """No frame's statistics nor a linear probe on it give the class away."""
-    count, size, num_classes = 1000, 32, len(classes(level))
+    count, size, num_classes = 600, 32, len(classes(level))
     labels = np.arange(count) % num_classes
     positions = [0, 3, 7]
     frames = []
