@@ -80,27 +80,33 @@ def test_dist_train_with_two_processes(checkpoint):
     assert trained.item() == 1
 
 
-def test_test_dumps_averaged_views(checkpoint, folder):
+@pytest.fixture(scope='module')
+def predictions(checkpoint):
+    """What ``tools/test.py`` dumps."""
     result = run_tool('tools/test.py', 'ila_token.py', checkpoint, '--dump',
                       'out.pkl')
     assert result.returncode == 0, result.stderr[-3000:]
-    with open(folder / 'out.pkl', 'rb') as file:
-        results = pickle.load(file)
-    assert [int(entry['gt_label']) for entry in results] == [3, 399]
-    for entry in results:
+    with open('out.pkl', 'rb') as file:
+        return pickle.load(file)
+
+
+def test_test_dumps_averaged_views(predictions):
+    assert [int(entry['gt_label']) for entry in predictions] == [3, 399]
+    for entry in predictions:
         assert entry['pred_score'].shape == (400, )
         torch.testing.assert_close(entry['pred_score'].sum(), torch.tensor(1.))
 
 
-def test_other_decoder_and_compiled_bf16_predict_the_same(checkpoint, folder):
+def test_other_decoder_and_compiled_bf16_predict_the_same(
+        checkpoint, predictions):
     result = run_tool(
         'tools/test.py', 'ila_token.py', checkpoint, '--dump', 'fast.pkl',
         '--cfg-options', 'model.bf16=True', 'model.compile.backend=eager',
         'test_dataloader.dataset.pipeline.0.type=SafeDecordInit',
         'test_dataloader.dataset.pipeline.2.type=SafeDecordDecode')
     assert result.returncode == 0, result.stderr[-3000:]
-    with open('out.pkl', 'rb') as out, open('fast.pkl', 'rb') as fast:
-        for expected, entry in zip(pickle.load(out), pickle.load(fast)):
+    with open('fast.pkl', 'rb') as file:
+        for expected, entry in zip(predictions, pickle.load(file)):
             torch.testing.assert_close(
                 entry['pred_score'],
                 expected['pred_score'],
@@ -117,14 +123,14 @@ def test_training_goes_on_compiled_and_in_bf16(checkpoint, folder):
     assert (checkpoint.parent / 'epoch_2.pth').is_file()
 
 
-def test_checkpoint_needs_no_text_tower(checkpoint, folder):
+def test_checkpoint_needs_no_text_tower(checkpoint, predictions):
     """It holds the text features, and the predictions are the same."""
     result = run_tool('tools/test.py', 'ila_token.py', checkpoint, '--dump',
                       'small.pkl', '--cfg-options',
                       'model.cls_head.text_encoder=None')
     assert result.returncode == 0, result.stderr[-3000:]
-    with open('out.pkl', 'rb') as out, open('small.pkl', 'rb') as small:
-        for expected, entry in zip(pickle.load(out), pickle.load(small)):
+    with open('small.pkl', 'rb') as file:
+        for expected, entry in zip(predictions, pickle.load(file)):
             torch.testing.assert_close(entry['pred_score'],
                                        expected['pred_score'])
 
