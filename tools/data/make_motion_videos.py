@@ -35,10 +35,12 @@ def parse_args() -> argparse.Namespace:
         help='number of frames of a video; default: 24, at level 3 32')
     parser.add_argument(
         '--level',
-        type=int,
+        type=lambda text: int(text) if text.isdigit() else text,
+        choices=[0, 1, 2, 3, 'figures'],
         default=0,
         help='0 plain, 1 with distractors, 2 with camera motion too, 3 with '
-        'two motions whose order is the class; default: %(default)s')
+        'two motions whose order is the class, or figures that a small shape '
+        'draws; default: %(default)s')
     parser.add_argument(
         '--workers',
         type=int,

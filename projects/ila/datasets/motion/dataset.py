@@ -42,7 +42,7 @@ def _write_whole(path: Path, frames: np.ndarray, part: Path) -> None:
     os.replace(part, path)
 
 
-def _label(seed: int, split: str, index: int, level: int) -> int:
+def _label(seed: int, split: str, index: int, level: Union[int, str]) -> int:
     """Label of a video: classes are shuffled within consecutive blocks."""
     count = len(classes(level))
     block, place = divmod(index, count)
@@ -57,7 +57,8 @@ def _name(split: str, index: int) -> str:
 
 
 def _write_batch(videos: Sequence[Tuple[str, int]], folder: Path, part: Path,
-                 seed: int, num_frames: int, size: int, level: int) -> int:
+                 seed: int, num_frames: int, size: int,
+                 level: Union[int, str]) -> int:
     """Write some videos, given as (split, index); return how many."""
     for split, index in videos:
         frames = render_video(
@@ -135,7 +136,7 @@ def make_dataset(root: Union[str, Path],
                  num_frames: Optional[int] = None,
                  size: int = 112,
                  workers: int = 2,
-                 level: int = 0) -> None:
+                 level: Union[int, str] = 0) -> None:
     """Generate training and held-out videos for MMAction2's ``VideoDataset``.
 
     The folder then holds ``videos/{train,val}/*.mp4``, the annotation files
@@ -156,7 +157,8 @@ def make_dataset(root: Union[str, Path],
             level 3 to 32.
         size (int): Height and width in pixels.
         workers (int): Number of processes.
-        level (int): From 0 to 3, see ``rendering.py``.
+        level (int | str): From 0 to 3, or ``'figures'``, see
+            ``rendering.py``.
 
     Raises:
         ValueError: An argument is out of its range.

@@ -12,9 +12,11 @@ index  quantity      one period
 ====== ============= ==================================================
 """
 from itertools import permutations
-from typing import Optional, Tuple
+from typing import Optional, Tuple, Union
 
 import numpy as np
+
+from .figures import FIGURES
 
 CLASSES = (
     'moving left',
@@ -53,8 +55,13 @@ def check_range(name: str,
         raise ValueError(f'{name} must be {bounds}, got {value}')
 
 
-def classes(level: int = 0) -> Tuple[str, ...]:
+def classes(level: Union[int, str] = 0) -> Tuple[str, ...]:
     """Names of a level's classes; a ValueError if there is no such level."""
+    if level == 'figures':
+        return FIGURES
+    if isinstance(level, str):
+        raise ValueError("level must be a number from 0 to 3 or 'figures', "
+                         f"got '{level}'")
     check_range('level', level, 0, 3)
     if level < 3:
         return CLASSES
@@ -62,9 +69,9 @@ def classes(level: int = 0) -> Tuple[str, ...]:
                  for first, second in _ORDERS)
 
 
-def default_frames(level: int) -> int:
+def default_frames(level: Union[int, str]) -> int:
     """Number of frames of a level's videos: 24, and 32 for two motions."""
-    return 24 if level < 3 else 32
+    return 32 if level == 3 else 24
 
 
 def _path(label: int, steps: np.ndarray, num_frames: int, amount: float,

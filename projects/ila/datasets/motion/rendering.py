@@ -14,6 +14,8 @@ level  name           what it adds
 3      order          one motion in the first half, another in the second
 ====== ============== =================================================
 
+Another kind of videos is called ``'figures'``, see ``figures.py``.
+
 The target is the largest shape and the one on top. Its class is its motion
 relative to the frame, at every level. A distractor's motion is any of the
 level's classes; from level 2 on the camera's is added to it.
@@ -43,6 +45,7 @@ from typing import Optional, Sequence, Tuple, Union
 import cv2
 import numpy as np
 
+from .figures import draw_path
 from .motions import check_range, classes, default_frames, displacement
 
 _RING_RATIO = 8  # of the sizes of neighbouring rings
@@ -57,8 +60,10 @@ _COOL = ((20, 220), (90, 255))
 
 _JITTER = 1  # pixels
 
-# Radii of target and distractors, of the frame's side.
+# Radii of the target, also of one that draws figures, and of distractors, of
+# the frame's side.
 _TARGET = (0.32, 0.40)
+_FINGER = (0.08, 0.11)
 _DISTRACTOR = (0.12, 0.18)
 _NUM_DISTRACTORS = 2
 # Least and greatest travel of the camera over a clip, in frame sides.
@@ -186,7 +191,7 @@ def render_states(label: int,
                   seed: Union[int, Sequence[int]],
                   num_frames: Optional[int] = None,
                   size: int = 112,
-                  level: int = 0) -> Tuple[np.ndarray, np.ndarray]:
+                  level: Union[int, str] = 0) -> Tuple[np.ndarray, np.ndarray]:
     """Render one video; a pure function of its arguments.
 
     Args:
@@ -197,7 +202,8 @@ def render_states(label: int,
         num_frames (int, optional): Number of frames, T. Defaults to 24, at
             level 3 to 32.
         size (int): Height and width in pixels, S.
-        level (int): From 0 to 3, see the module's docstring.
+        level (int | str): From 0 to 3, or ``'figures'``, see the module's
+            docstring.
 
     Returns:
         tuple[np.ndarray, np.ndarray]: The video, (T, S, S, 3), uint8, RGB,
@@ -214,7 +220,8 @@ def render_states(label: int,
     rng = np.random.default_rng(seed)
     # The draws must not depend on the label: see the module's docstring.
     background = _background(rng, size + 2 * _JITTER)
-    target = _Look(rng, _TARGET[0] * size, _TARGET[1] * size)
+    low, high = _FINGER if level == 'figures' else _TARGET
+    target = _Look(rng, low * size, high * size)
     start = rng.random(4)
     amount, phase = rng.random(2)
     jitter = rng.integers(-_JITTER, _JITTER + 1, (num_frames, 2))
@@ -224,18 +231,22 @@ def render_states(label: int,
 
     # Drawn last: what is above is the same at every level.
     distractors = []
-    for _ in range(_NUM_DISTRACTORS if level >= 1 else 0):
+    for _ in range(_NUM_DISTRACTORS if level in (1, 2, 3) else 0):
         look = _Look(rng, _DISTRACTOR[0] * size, _DISTRACTOR[1] * size)
         path = displacement(
             rng.integers(count), num_frames, *rng.random(2), level)
         distractors.append((look, rng.random(4) + path))
-    shifts = jitter + (size * _pan(rng, num_frames) if level >= 2 else 0)
+    shifts = jitter + (size * _pan(rng, num_frames) if level in (2, 3) else 0)
 
     frames = _moved(background, shifts, size)
     for look, states in distractors:
         states[:, :2] += shifts / size
         look.paint(frames, states % 1)
-    states = start + displacement(label, num_frames, amount, phase, level)
+    if level == 'figures':
+        states = np.tile(start, (num_frames, 1))
+        states[:, :2] = draw_path(label, num_frames, rng)
+    else:
+        states = start + displacement(label, num_frames, amount, phase, level)
     states[:, :2] += jitter / size
     states %= 1
     target.paint(frames, states)
