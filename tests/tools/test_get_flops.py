@@ -132,6 +132,19 @@ def test_comparisons_equal_closed_form(name):
     assert re.search(rf'^blocks +{blocks / 1e9:.3f} ', out, re.M)
 
 
+def test_heat_maps_equal_closed_form():
+    """Which the released form cannot have."""
+    config = ROOT / 'configs/ila_figures.py'
+    model = complexity.build_without_data(Config.fromfile(config).model)
+    macs, _ = complexity.count(model, 8, (64, 64))
+    maps = 8 * 64 * (64 * 64 + 9 * 64 * 32 + 32)
+    assert macs['alignment'] == maps + 7 * 2 * 64 * 64  # and masked means
+    rows, result = get_flops('configs/ila_figures.py')
+    assert rows['alignment'][0] == pytest.approx(
+        macs['alignment'] / 1e9, abs=5e-4)
+    assert 'ReleasedAlignment' not in result.stdout
+
+
 def test_without_neck_the_shape_must_be_given():
     command = [
         TOOL, ROOT / 'configs/ila_motion.py', '--cfg-options',

@@ -34,7 +34,9 @@ def main() -> None:
                  'say the number of frames. Please give --shape')
     temporal = cfg.model.backbone.get('temporal') or dict(type='none')
     kinds = (temporal['type'], )
-    if kinds[0] in ALIGNMENTS and not temporal.get('difference'):
+    own_settings = temporal.get('difference') or 'type' in temporal.get(
+        'predictor', {})
+    if kinds[0] in ALIGNMENTS and not own_settings:
         kinds = ALIGNMENTS
 
     columns = []

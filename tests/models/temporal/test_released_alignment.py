@@ -69,3 +69,8 @@ def test_predictor_takes_other_widths():
         'temporal_conv.weight': (6, 6, 3, 1),
         'temporal_fc.weight': (32, 6),
     }
+
+
+def test_other_predictor_is_refused():
+    with pytest.raises(ValueError, match='remove .*predictor.type'):
+        ReleasedAlignment(8, 1, predictor=dict(type='HeatMapPredictor'))

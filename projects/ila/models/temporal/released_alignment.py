@@ -39,6 +39,11 @@ class ReleasedAlignment(TemporalModule):
                 'ReleasedAlignment has no `difference`; leave '
                 '`model.backbone.temporal.difference` out, or take '
                 "`model.backbone.temporal.type='TokenAlignment'`")
+        if 'type' in predictor:
+            raise ValueError(
+                'ReleasedAlignment needs the features of the released '
+                'predictor; remove `model.backbone.temporal.predictor.type`, '
+                "or take `model.backbone.temporal.type='TokenAlignment'`")
         super().__init__(embed_dims, num_heads)
         predictor = {**self.predictor_cfg, **predictor}
         self.message_fc = nn.Linear(embed_dims, embed_dims)
