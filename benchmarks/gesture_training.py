@@ -2,7 +2,7 @@
 import copy
 import math
 import time
-from typing import List
+from typing import List, Optional
 
 import torch
 import torch.nn.functional as F
@@ -131,8 +131,18 @@ def make_model_cfg(cfg: Config, name: str, whole: bool = False) -> ConfigDict:
     return model
 
 
+def choose(labels: Tensor, clips_per_class: Optional[int]) -> Tensor:
+    """Draw a mask of at most so many clips of each class; all with None."""
+    order = torch.randperm(len(labels))
+    chosen = torch.zeros(len(labels), dtype=torch.bool)
+    for label in labels.unique():
+        own = order[labels[order] == label]
+        chosen[own[:clips_per_class]] = True
+    return chosen
+
+
 def train(cfg: Config, name: str, tokens: Tensor, labels: Tensor, test: Tensor,
-          seed: int, epochs: int) -> dict:
+          seed: int, epochs: int, clips_per_class: Optional[int]) -> dict:
     """Train a variant on all clips but those of ``test``, and predict them."""
     torch.manual_seed(seed)
     model = MODELS.build(make_model_cfg(cfg, name))
@@ -152,6 +162,7 @@ def train(cfg: Config, name: str, tokens: Tensor, labels: Tensor, test: Tensor,
 
     order = torch.arange(tokens.shape[2])
     others = (~test).nonzero()[:, 0]
+    others = others[choose(labels[others], clips_per_class)]
     optimizer = build_optim_wrapper(model, cfg.optim_wrapper)
     steps = epochs * math.ceil(len(others) / batch_size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -171,8 +182,8 @@ def train(cfg: Config, name: str, tokens: Tensor, labels: Tensor, test: Tensor,
     indices = test.nonzero()[:, 0]
     whole = torch.zeros_like(indices)
     with torch.no_grad():
-        predicted, shuffled = (
+        scores, shuffled = (
             run(indices, whole, frames,
-                mode='tensor')['logits'].argmax(1).tolist()
+                mode='tensor')['logits'].softmax(1).tolist()
             for frames in (order, torch.randperm(len(order))))
-    return dict(predicted=predicted, shuffled=shuffled, seconds=seconds)
+    return dict(scores=scores, shuffled=shuffled, seconds=seconds)
