@@ -40,8 +40,7 @@ model = dict(
         dropout_ratio=0.3,
         init_std=0.1,
         label_smooth_eps=0.1),
-    # The loss draws points away from the hand where it looks like no other
-    # frame's: with it the accuracy was 6 points lower.
+    # With the loss the accuracy is the same.
     align_loss_weight=0.,
     data_preprocessor=dict(
         type='ActionDataPreprocessor',

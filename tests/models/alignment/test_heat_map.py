@@ -41,17 +41,20 @@ def test_points_are_those_of_the_frames(target, numbers, num_points):
     torch.manual_seed(0)
     alignment = ImplicitAlignment(
         8, dict(type='HeatMapPredictor'), target=target, num_points=num_points)
+    predictor = alignment.predictor
+    predictor.energy.copy_(torch.rand(num_points))
     video = torch.randn(4, 5, 6, 8)
-    interaction, points = alignment.predictor(video[None])
+    interaction, points = predictor(video[None])
     assert interaction is None
     moving = video - sum(video) / 4
     moving = moving / (moving**2).mean().sqrt()
-    predictor = alignment.predictor
-    frames = [
-        soft_argmax(
-            predictor.heat(predictor.reduction(frame).permute(2, 0, 1)[None]))
-        for frame in moving
-    ]
+    frames = []
+    for frame in moving:
+        heat = predictor.heat(
+            predictor.reduction(frame).permute(2, 0, 1)[None])
+        for own, weight in zip(heat[0], predictor.energy):
+            own += weight * (frame**2).sum(-1) / 8
+        frames.append(soft_argmax(heat))
     for pair, found in zip(numbers, points[0]):
         for number, point in zip(pair, found):
             torch.testing.assert_close(
@@ -76,6 +79,23 @@ def test_points_move_with_what_moves():
     shift = torch.tensor([3., 2.]) * 2 / 15
     torch.testing.assert_close(
         moved - points, shift.expand(1, 3, 2, 2), rtol=0, atol=0.01)
+
+
+@torch.no_grad()
+def test_points_begin_where_most_changes():
+    torch.manual_seed(0)
+    patches = torch.randn(16, 16, 8).repeat(1, 4, 1, 1, 1)
+    places = torch.tensor([[2, 3], [5, 9], [8, 4], [13, 12]])
+    for frame, (row, column) in zip(patches[0], places):
+        frame[row, column] += 3 * torch.randn(8)
+    _, points = HeatMapPredictor(8, num_points=2)(patches)
+    found = (points.flip(-1) + 1) * 15 / 2  # Rows and columns.
+    for frame in range(3):
+        torch.testing.assert_close(
+            found[0, frame, 0],
+            places[frame].float().expand(2, 2),
+            rtol=0,
+            atol=0.5)
 
 
 def test_still_videos_have_points():

@@ -34,8 +34,9 @@ class HeatMapPredictor(BaseModule):
 
     The patches are compared with their mean over the frames of the video, so
     that only what moves is seen. A point is the mean position under a heat
-    map, and moves with what it shows. The paper's predictor has to infer
-    places from maxima over all positions. It is an addition of this project.
+    map, and moves with what it shows; before training it is where most
+    changes. The paper's predictor has to infer places from maxima over all
+    positions. It is an addition of this project.
 
     Args:
         embed_dims (int): Channels of the patch features.
@@ -58,6 +59,8 @@ class HeatMapPredictor(BaseModule):
         self.heat = nn.Sequential(
             nn.Conv2d(channels, hidden_channels, 3, padding=1), nn.GELU(),
             nn.Conv2d(hidden_channels, num_points, 1, bias=False))
+        # How much heat comes from the square of what moves.
+        self.energy = nn.Parameter(torch.ones(num_points))
 
     def forward(self, patches: Tensor) -> Tuple[None, Tensor]:
         """Find the points of all pairs of patches ``(B, T, H, W, C)``.
@@ -69,9 +72,11 @@ class HeatMapPredictor(BaseModule):
         """
         moving = (patches - patches.mean(1, keepdim=True)).float()
         scale = moving.square().mean((1, 2, 3, 4), keepdim=True).sqrt()
-        moving = (moving / (scale + 1e-6)).to(patches.dtype)
-        x = self.reduction(moving).flatten(0, 1).permute(0, 3, 1, 2)
-        points = soft_argmax(self.heat(x)).unflatten(0, patches.shape[:2])
+        moving = (moving / (scale + 1e-6)).flatten(0, 1)
+        energy = moving.square().mean(-1).unsqueeze(1)
+        x = self.reduction(moving.to(patches.dtype)).permute(0, 3, 1, 2)
+        heat = self.heat(x) + self.energy[:, None, None] * energy
+        points = soft_argmax(heat).unflatten(0, patches.shape[:2])
         if self.num_points == 1:
             points = points.squeeze(2)
         return None, torch.stack(self.pairs.split(points, points), dim=2)
