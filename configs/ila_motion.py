@@ -21,7 +21,7 @@ model = dict(
             patch_size=8,
             out_channels=64),
         img_size=crop_size,
-        # Without CLIP's weights TokenAlignment learns too slowly for a demo.
+        # Without CLIP's weights TokenAlignment learns these videos slowly.
         temporal=dict(
             type='ReleasedAlignment',
             predictor=dict(channels=64, hidden_channels=32))),

@@ -9,8 +9,8 @@ from typing import Sequence
 
 from arguments import ROOT, setting
 
-CONFIG = 'configs/ila_motion.py'
-SHUFFLED_CONFIG = 'configs/ila_motion_shuffled.py'
+CONFIG = 'configs/ila_figures.py'
+SHUFFLED_CONFIG = 'configs/ila_figures_shuffled.py'
 
 
 def run(*command: str) -> None:
@@ -36,7 +36,7 @@ def check_dump(path: Path, ann_file: Path) -> Sequence[float]:
     import numpy as np
 
     from mmaction.evaluation import top_k_accuracy
-    from projects.ila.datasets.motion import CLASSES
+    from projects.ila.datasets.motion import classes
     from projects.ila.utils import read_lines
     labels = [int(line.split()[-1]) for line in read_lines(ann_file)]
     with open(path, 'rb') as file:
@@ -44,9 +44,10 @@ def check_dump(path: Path, ann_file: Path) -> Sequence[float]:
     if [int(result['gt_label']) for result in results] != labels:
         sys.exit(f'{path}: the labels are not those of {ann_file}')
     scores = np.stack([result['pred_score'].numpy() for result in results])
-    if scores.shape != (len(labels), len(CLASSES)):
-        sys.exit(f'{path}: the scores are {scores.shape}, not '
-                 f'{(len(labels), len(CLASSES))}; were views averaged?')
+    shape = len(labels), len(classes('figures'))
+    if scores.shape != shape:
+        sys.exit(f'{path}: the scores are {scores.shape}, not {shape}; were '
+                 'views averaged?')
     if not np.allclose(scores.sum(1), 1, atol=1e-4):
         sys.exit(f'{path}: the scores of a video do not add up to 1')
     return top_k_accuracy(scores, labels, (1, 5))
@@ -76,7 +77,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--train',
         type=int,
-        default=6000,
+        default=3000,
         help='number of training videos; default: %(default)s')
     parser.add_argument(
         '--val',
@@ -96,7 +97,7 @@ def main() -> None:
     args = parse_args()
     from mmengine.config import Config
 
-    from projects.ila.datasets.motion import CLASSES, make_dataset
+    from projects.ila.datasets.motion import classes, make_dataset
     cfg = Config.fromfile(ROOT / CONFIG)
     data, work_dir = ROOT / cfg.data_root, ROOT / cfg.work_dir
     start = time.time()
@@ -115,8 +116,9 @@ def main() -> None:
     picture = work_dir / 'alignment.png'
     draw(checkpoint, picture)
 
-    chance = 100 / len(CLASSES)
-    print(f'\n{args.val} held-out videos, {len(CLASSES)} classes'
+    count = len(classes(cfg.data_settings.level))
+    chance = 100 / count
+    print(f'\n{args.val} held-out videos, {count} classes'
           f"\n{'':28}{'top-1':>8}{'top-5':>8}"
           f"\n{'ILA, several views':28}{100 * accuracies[0][0]:7.1f}%"
           f'{100 * accuracies[0][1]:7.1f}%'

@@ -1,4 +1,4 @@
-_base_ = ['ila_motion.py']
+_base_ = ['ila_figures.py']
 
 # The same frames in random order: what is left without the motion?
 test_pipeline = sum([[dict(type='ShuffleFrames'), step]
