@@ -21,7 +21,7 @@ from mmengine.config import config as mmengine_config  # noqa: E402
 
 from projects.ila.utils import atomic_file  # noqa: E402
 
-KILLS_PER_RUN = 5
+KILLS_PER_RUN = 7
 # A training formats its config several times, for half a second each.
 mmengine_config.FormatCode = lambda text, **_: (text, True)
 
