@@ -19,12 +19,14 @@ def run(*command: str) -> None:
     subprocess.run([sys.executable, *command], check=True, cwd=ROOT)
 
 
-def check_dump(path: Path, ann_file: Path) -> Sequence[float]:
+def check_dump(path: Path, ann_file: Path,
+               num_classes: int) -> Sequence[float]:
     """Check the predictions of ``tools/test.py --dump``.
 
     Args:
         path (Path): The dump.
         ann_file (Path): Annotation file of the tested videos.
+        num_classes (int): Number of classes.
 
     Returns:
         Sequence[float]: Top-1 and top-5 accuracy.
@@ -36,7 +38,6 @@ def check_dump(path: Path, ann_file: Path) -> Sequence[float]:
     import numpy as np
 
     from mmaction.evaluation import top_k_accuracy
-    from projects.ila.datasets.motion import classes
     from projects.ila.utils import read_lines
     labels = [int(line.split()[-1]) for line in read_lines(ann_file)]
     with open(path, 'rb') as file:
@@ -44,7 +45,7 @@ def check_dump(path: Path, ann_file: Path) -> Sequence[float]:
     if [int(result['gt_label']) for result in results] != labels:
         sys.exit(f'{path}: the labels are not those of {ann_file}')
     scores = np.stack([result['pred_score'].numpy() for result in results])
-    shape = len(labels), len(classes('figures'))
+    shape = len(labels), num_classes
     if scores.shape != shape:
         sys.exit(f'{path}: the scores are {scores.shape}, not {shape}; were '
                  'views averaged?')
@@ -100,6 +101,7 @@ def main() -> None:
     from projects.ila.datasets.motion import classes, make_dataset
     cfg = Config.fromfile(ROOT / CONFIG)
     data, work_dir = ROOT / cfg.data_root, ROOT / cfg.work_dir
+    count = len(classes(cfg.data_settings.level))
     start = time.time()
     make_dataset(data, args.train, args.val, **cfg.data_settings)
     options = ['--cfg-options', *args.cfg_options] if args.cfg_options else []
@@ -111,12 +113,11 @@ def main() -> None:
         dump = work_dir / f'{Path(config).stem}.pkl'
         run('tools/test.py', config, str(checkpoint.relative_to(ROOT)),
             '--dump', str(dump.relative_to(ROOT)))
-        accuracies.append(check_dump(dump, data / 'val.txt'))
+        accuracies.append(check_dump(dump, data / 'val.txt', count))
     run('tools/analysis/get_flops.py', CONFIG)
     picture = work_dir / 'alignment.png'
     draw(checkpoint, picture)
 
-    count = len(classes(cfg.data_settings.level))
     chance = 100 / count
     print(f'\n{args.val} held-out videos, {count} classes'
           f"\n{'':28}{'top-1':>8}{'top-5':>8}"
