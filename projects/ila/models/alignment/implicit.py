@@ -7,6 +7,7 @@ from mmengine.model import BaseModule
 from torch import Tensor
 
 from mmaction.registry import MODELS
+from ...ops import has_kernels, pair_pool, pair_tokens
 from .masks import pair_masks
 from .pairs import Pairs
 
@@ -92,6 +93,25 @@ class ImplicitAlignment(BaseModule):
             self.disturbance * self.disturbance_scale if disturb else 0.)
         return interaction, points, masks.to(patches.dtype)
 
+    def token(self, patches: Tensor) -> Tuple[Tensor, Tensor]:
+        """Average the aligned features of frames, for inference.
+
+        Args:
+            patches (Tensor): ``(B, T, H, W, C)``.
+
+        Returns:
+            tuple[Tensor, Tensor]: Means over a frame's patches and pairs,
+            ``(B, T, C)``, and points, see :meth:`forward`.
+        """
+        if has_kernels(patches) and self.pairs.target == 'neighbour':
+            _, points = self.predictor(patches)
+            token = pair_tokens(patches, points.float(), self.radius,
+                                self.slope)
+        else:
+            _, points, masks = self(patches, disturb=False)
+            token = self.pairs.merge(self.pool(patches, masks))
+        return token, points
+
     def frame_points(self, points: Tensor) -> Tensor:
         """Average the points of each frame over the pairs it belongs to.
 
@@ -114,6 +134,8 @@ class ImplicitAlignment(BaseModule):
         Returns:
             Tensor: ``(B, T - 1, 2, C)``.
         """
+        if has_kernels(patches) and self.pairs.target == 'neighbour':
+            return pair_pool(patches, masks)
         weights = masks.flatten(3) / masks[0, 0, 0].numel()
         features = patches.flatten(2, 3)
         pooled = [

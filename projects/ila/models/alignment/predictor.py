@@ -9,12 +9,23 @@ from mmengine.model import BaseModule
 from torch import Tensor
 
 from mmaction.registry import MODELS
+from ...ops import (compute_dtype, has_kernels, pair_depthwise_conv,
+                    pair_points)
 from .pairs import Pairs
 
 
 def halve(x: Tensor) -> Tensor:
     """Max-pool ``(N, C, H, W)`` by two; a side of one patch is kept."""
     return F.max_pool2d(x, [min(2, side) for side in x.shape[-2:]])
+
+
+def is_folded(layer: ConvModule) -> bool:
+    """Whether the layer's normalisation was folded into its convolution."""
+    return isinstance(layer.norm, nn.Identity)
+
+
+def infers_in_half(x: Tensor) -> bool:
+    return not torch.is_grad_enabled() and compute_dtype(x).itemsize == 2
 
 
 class PairConv(ConvModule):
@@ -40,6 +51,19 @@ class PairDepthwiseSeparableConv(DepthwiseSeparableConvModule):
 
     def forward(self, patches: Tensor, pairs: Pairs) -> Tensor:
         depthwise, pointwise = self.depthwise_conv, self.pointwise_conv
+        if has_kernels(patches) and pairs.target == 'neighbour':
+            infers = is_folded(depthwise) and not torch.is_grad_enabled()
+            x = pair_depthwise_conv(
+                patches,
+                depthwise.conv.weight,
+                depthwise.conv.bias,
+                relu=infers)
+            if not infers:
+                x = depthwise.activate(depthwise.norm(x))
+            x = F.linear(
+                x.permute(0, 2, 3, 1), pointwise.conv.weight.flatten(1),
+                pointwise.conv.bias).permute(0, 3, 1, 2)
+            return pointwise.activate(pointwise.norm(x))
         # Taking the pairs apart first would copy the frames of a batch.
         frames = patches.flatten(0, 1).permute(0, 3, 1, 2)
         halves = [
@@ -54,7 +78,7 @@ class PairDepthwiseSeparableConv(DepthwiseSeparableConvModule):
                 for half in (earlier, later))
             return pairs.split(earlier, later)
 
-        if not isinstance(depthwise.norm, nn.Identity):
+        if not is_folded(depthwise):
             # The normalisation is over the channels of both.
             x = torch.cat(split(*halves), dim=-1).flatten(0, 1)
             x = depthwise.norm(x.permute(0, 3, 1, 2))
@@ -152,8 +176,13 @@ class InteractivePointPredictor(BaseModule):
         interaction = stem(patches, self.pairs)
         for layer in refinement:
             interaction = layer(interaction)
-        x = halve(self.reduction(interaction))
-        x = halve(self.prediction(x)).amax((2, 3), keepdim=True)
-        points = self.limit * self.point(x).tanh()
+        x = self.reduction(interaction)
+        if (has_kernels(x) and is_folded(self.prediction)
+                and infers_in_half(x)):
+            points = pair_points(x, self.prediction.conv, self.point[0],
+                                 self.point[2], self.limit)
+        else:
+            x = halve(self.prediction(halve(x))).amax((2, 3), keepdim=True)
+            points = self.limit * self.point(x).tanh()
         shape = (2, 2) if self.num_points == 1 else (2, self.num_points, 2)
         return interaction, points.view(batch, frames - 1, *shape)

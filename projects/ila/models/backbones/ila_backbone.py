@@ -171,6 +171,7 @@ class ILABackbone(BaseModule):
                 losses.append(loss)
 
         videos = len(x), grid[0]
+        tokens = tokens[:, :self._count_tokens(grid)]
         patches = tokens[:, self.image.num_prefix:]
         return ILAFeatures(
             frames=self.image.finish(tokens).unflatten(0, videos),
@@ -185,16 +186,22 @@ class ILABackbone(BaseModule):
 
     def _run(self, number: int, tokens: Tensor, grid: Tuple[int, int, int],
              positions, *args) -> tuple:
-        """Get the tokens after a block, and its points and alignment loss."""
+        """Get the tokens after a block, and its points and alignment loss.
+
+        A token that was added is left for the next block to replace.
+        """
+        length = self._count_tokens(grid)
         if number not in self.temporal_layers:
-            return self.image.run(number, tokens, positions), None, None
-        change = self.temporal[str(number)](*self.image.split(tokens, grid),
-                                            *args)
-        tokens = change.apply(tokens, self.image.num_prefix)
+            tokens = self.image.run(number, tokens[:, :length], positions)
+            return tokens, None, None
+        change = self.temporal[str(number)](
+            *self.image.split(tokens[:, :length], grid), *args)
+        tokens = change.apply(tokens, self.image.num_prefix, length)
         tokens = self.image.run(number, tokens, positions)
-        if change.token is not None:
-            tokens = tokens[:, :-1]
         return tokens, change.points, change.loss
+
+    def _count_tokens(self, grid: Tuple[int, int, int]) -> int:
+        return self.image.num_prefix + grid[1] * grid[2]
 
     def _patch_grid(self, x: Tensor) -> Tuple[int, int, int]:
         frames, height, width = x.shape[2:]

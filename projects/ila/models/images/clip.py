@@ -5,7 +5,7 @@ from torch import Tensor
 
 from mmaction.registry import MODELS
 from .mmpretrain import MMPretrainImage
-from .quick_gelu import fold_quick_gelu
+from .quick_gelu import ScaledLinear, use_quick_gelu
 
 
 @MODELS.register_module()
@@ -57,9 +57,10 @@ class CLIPImage(MMPretrainImage):
                 patch_size=arch['patch_size'],
                 pre_norm=True,
                 norm_cfg=dict(type='LN', eps=1e-5),
-                drop_path_rate=drop_path_rate,
-                layer_cfgs=dict(act_cfg=dict(type='mmaction.LeanQuickGELU'))),
+                drop_path_rate=drop_path_rate),
             img_size=img_size)
+        for block in self.blocks:
+            use_quick_gelu(block.ffn)
         self.out_channels = arch['out_channels']
         self.proj = nn.Linear(self.embed_dims, self.out_channels, bias=False)
 
@@ -67,5 +68,6 @@ class CLIPImage(MMPretrainImage):
         return self.proj(super().finish(tokens))
 
     def switch_to_deploy(self) -> None:
-        for block in self.blocks:
-            fold_quick_gelu(block.ffn)
+        for module in self.blocks.modules():
+            if isinstance(module, ScaledLinear):
+                module.fold()

@@ -49,11 +49,13 @@ class ImageModel(BaseModule):
         """Take patches ``(B, T, H, W, C)`` and class tokens ``(B, T, C)``, if
         there are any, out of tokens ``(B * T, L, C)`` of a grid T, H, W."""
         frames = tokens.unflatten(0, (-1, grid[0]))
-        patches = frames[:, :, self.num_prefix:].unflatten(2, grid[1:])
+        sizes = self.num_prefix, frames.shape[2] - self.num_prefix
+        prefix, patches = frames.split(sizes, dim=2)
+        patches = patches.unflatten(2, grid[1:])
         if not self.has_class_token:
             return patches, None
         # A view would keep all tokens in memory for the backward pass.
-        return patches, frames[:, :, 0].contiguous()
+        return patches, prefix[:, :, 0].contiguous()
 
     def run(self, number: int, tokens: Tensor, positions: Any) -> Tensor:
         """Run a block; a token after the patches has no position."""

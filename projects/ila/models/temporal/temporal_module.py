@@ -7,6 +7,13 @@ from torch import Tensor, nn
 from ..alignment import ImplicitAlignment
 
 
+def _may_overwrite() -> bool:
+    """Whether tokens need not be copied; a graph is best without it."""
+    return not (
+        torch.is_grad_enabled() or torch.compiler.is_compiling()
+        or torch.jit.is_tracing())
+
+
 class TemporalChange(NamedTuple):
     """What a temporal module changes before a block; None changes nothing.
 
@@ -25,17 +32,31 @@ class TemporalChange(NamedTuple):
     points: Optional[Tensor] = None
     loss: Optional[Tensor] = None
 
-    def apply(self, tokens: Tensor, num_prefix: int) -> Tensor:
-        """Change tokens ``(B * T, num_prefix + patches, C)`` and add one."""
-        prefix, patches = tokens[:, :num_prefix], tokens[:, num_prefix:]
-        parts = [prefix, patches]
+    def apply(self, tokens: Tensor, num_prefix: int, length: int) -> Tensor:
+        """Change tokens of ``length``, and add one.
+
+        Args:
+            tokens (Tensor): ``(B * T, length, C)``, or one more: a token of
+                the block before, which the new one takes the place of.
+            num_prefix (int): Tokens before the patches.
+        """
+        alone = self.class_token is None and self.patches is None
+        if alone and tokens.shape[1] > length and _may_overwrite():
+            tokens[:, -1] = self.token.flatten(0, 1)
+            return tokens
+        parts = [tokens[:, :length]]
+        if not alone:
+            first = min(1, num_prefix)
+            parts = [
+                *parts[0].split(
+                    (first, num_prefix - first, length - num_prefix), dim=1)
+            ]
         if self.class_token is not None:
-            classes = prefix[:, :1] + self.class_token.flatten(0, 1)[:, None]
-            parts[:1] = classes, prefix[:, 1:]
+            parts[0] = parts[0] + self.class_token.flatten(0, 1)[:, None]
         if self.patches is not None:
-            parts[-1] = patches + self.patches.flatten(2, 3).flatten(0, 1)
+            parts[2] = parts[2] + self.patches.flatten(2, 3).flatten(0, 1)
         if self.token is not None:
-            parts.append(self.token.flatten(0, 1)[:, None])
+            parts.append(self.token.flatten(0, 1)[:, None].to(tokens.dtype))
         return torch.cat(parts, dim=1)
 
 

@@ -1,5 +1,6 @@
 from typing import Optional
 
+import torch
 import torch.nn as nn
 from torch import Tensor
 
@@ -51,6 +52,12 @@ class TokenAlignment(TemporalModule):
                 disturb: Optional[bool] = None,
                 with_loss: bool = True) -> TemporalChange:
         alignment = self.alignment
+        if disturb is None:
+            disturb = self.training
+        if not (disturb or with_loss or self.difference_fc
+                or torch.is_grad_enabled()):
+            token, points = alignment.token(patches)
+            return TemporalChange(token=token, points=points)
         _, points, masks = alignment(patches, disturb)
         pooled = alignment.pool(patches, masks)
         difference = None
