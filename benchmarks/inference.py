@@ -5,8 +5,8 @@ from functools import partial
 from typing import Callable, Dict
 
 import torch
-from models import (add_blocks_argument, build_ila, build_others,
-                    classify_with, describe_model, make_straightforward)
+from models import (add_blocks_argument, build_ila, classify_with,
+                    describe_model, make_straightforward, other_builders)
 from timing import describe_machine, measure, print_table
 from torch import Tensor
 
@@ -26,9 +26,9 @@ def build_functions(frames: int, video: Tensor, blocks: int,
                     compiled: bool) -> Dict[str, Callable]:
     """Build what is compared, and check that ILA's versions agree."""
     functions = {
-        name: partial(model.eval().to(video.device), video)
-        for name, model in build_others(frames, video.shape[-1],
-                                        blocks).items()
+        name: partial(build().eval().to(video.device), video)
+        for name, build in other_builders(frames, video.shape[-1],
+                                          blocks).items()
     }
     versions = {'': {}, ', bf16': dict(bf16=True)}
     if compiled:

@@ -1,10 +1,12 @@
 """The models that are compared."""
 from argparse import ArgumentParser
+from functools import partial
 from importlib.util import find_spec
 from typing import Callable, Dict
 
 import torch
 import torch.nn.functional as F
+from mmcv.cnn.bricks import DropPath
 from mmengine.hub import get_config
 from mmengine.registry import init_default_scope
 from mmpretrain.models import VisionTransformer
@@ -74,12 +76,16 @@ def build_ila(form: str,
 
 
 QUICK_GELU = dict(type='mmpretrain.QuickGELU')
+SILU = dict(type='SiLU')
 
 
 class PlainCLIP(nn.Module):
     """CLIP's ViT-B/16 on every frame, averaged: no time at all."""
 
-    def __init__(self, act_cfg: dict, blocks: int = 12) -> None:
+    def __init__(self,
+                 act_cfg: dict,
+                 blocks: int = 12,
+                 size: int = 224) -> None:
         super().__init__()
         self.backbone = VisionTransformer(
             arch=dict(
@@ -87,11 +93,15 @@ class PlainCLIP(nn.Module):
                 num_layers=blocks,
                 num_heads=12,
                 feedforward_channels=3072),
-            img_size=224,
+            img_size=size,
             patch_size=16,
             pre_norm=True,
             norm_cfg=dict(type='LN', eps=1e-5),
             layer_cfgs=dict(act_cfg=act_cfg))
+        for module in self.modules():
+            if isinstance(module, DropPath):
+                # NumPy's numbers could not be compiled.
+                module.drop_prob = float(module.drop_prob)
         self.proj = nn.Linear(768, 512, bias=False)
         self.fc = nn.Linear(512, 400)
 
@@ -255,22 +265,23 @@ def classify_with(model: nn.Module) -> Callable[[Tensor], Tensor]:
     return classify
 
 
-def build_others(frames: int = 8,
-                 size: int = 224,
-                 blocks: int = 12) -> Dict[str, nn.Module]:
-    """Build the models of others that ILA is compared with.
+def other_builders(frames: int = 8,
+                   size: int = 224,
+                   blocks: int = 12) -> Dict[str, Callable[[], nn.Module]]:
+    """Get what builds the models of others that ILA is compared with.
 
     Hugging Face's X-CLIP is among them where ``transformers`` is installed.
     """
     chosen = [*range(blocks)][-4:]
-    models = {
+    builders = {
         'plain CLIP ViT':
-        PlainCLIP(QUICK_GELU, blocks),
+        partial(PlainCLIP, QUICK_GELU, blocks, size),
         # What the same folding as in ILA's blocks would bring.
         'plain CLIP ViT, SiLU':
-        PlainCLIP(dict(type='SiLU'), blocks),
+        partial(PlainCLIP, SILU, blocks, size),
         'UniFormerV2 (MMAction2)':
-        MMAction2Model(
+        partial(
+            MMAction2Model,
             UNIFORMER,
             clip_pretrained=False,
             t_size=frames,
@@ -279,12 +290,14 @@ def build_others(frames: int = 8,
             return_list=chosen,
             n_layers=len(chosen)),
         'TimeSformer (MMAction2)':
-        MMAction2Model(
+        partial(
+            MMAction2Model,
             TIMESFORMER,
             num_frames=frames,
             img_size=size,
             num_transformer_layers=blocks),
     }
     if find_spec('transformers'):
-        models['X-CLIP (transformers)'] = XCLIP(frames, size, blocks)
-    return models
+        builders['X-CLIP (transformers)'] = partial(XCLIP, frames, size,
+                                                    blocks)
+    return builders

@@ -69,8 +69,8 @@ def depthwise(patches, weight, bias, out, frames, height, width, channels,
                         patch_stride)
         middle = load_row(image, row, column, channel, known, height, width,
                           patch_stride)
-        right = load_row(image, row, column + 1, channel, known, height,
-                         width, patch_stride)
+        right = load_row(image, row, column + 1, channel, known, height, width,
+                         patch_stride)
         a_above += left * a6 + middle * a7 + right * a8
         b_above += left * b6 + middle * b7 + right * b8
         if RELU:
@@ -225,13 +225,10 @@ def depthwise_weight_gradient(patches, gradient, out, count, frames, height,
 @triton.jit
 def points(interaction, weight, bias, first_weight, first_bias, second_weight,
            second_bias, out, limit, height, width, channels, hidden, inner,
-           outputs, output_stride, tap_stride, ROWS: tl.constexpr,
-           CHANNELS: tl.constexpr, HIDDEN: tl.constexpr, INNER: tl.constexpr,
-           OUTPUTS: tl.constexpr):
-    """Pool, convolve, apply ReLU, pool, and predict the points of a pair.
-
-    Weights of the convolution have their input channels last.
-    """
+           outputs, output_stride, channel_stride, tap_stride,
+           ROWS: tl.constexpr, CHANNELS: tl.constexpr, HIDDEN: tl.constexpr,
+           INNER: tl.constexpr, OUTPUTS: tl.constexpr):
+    """Pool, convolve, apply ReLU, pool, and predict the points of a pair."""
     pair = tl.program_id(0).to(tl.int64)
     high, wide = tl.minimum(height, 2), tl.minimum(width, 2)
     rows, columns = height // high, width // wide
@@ -250,10 +247,9 @@ def points(interaction, weight, bias, first_weight, first_bias, second_weight,
         total = tl.zeros((ROWS, HIDDEN), tl.float32)
         for tap in range(9):
             y, x = row + tap // 3 - 1, column + tap % 3 - 1
-            seen = (
-                inside & (y >= 0) & (y < rows) & (x >= 0) & (x < columns))
-            corner = start + ((y * high * width + x * wide) * channels)[:,
-                                                                        None]
+            seen = (inside & (y >= 0) & (y < rows) & (x >= 0) & (x < columns))
+            corner = start + (
+                (y * high * width + x * wide) * channels)[:, None]
             for begin in range(0, channels, CHANNELS):
                 channel = begin + tl.arange(0, CHANNELS)
                 known = channel < channels
@@ -270,7 +266,7 @@ def points(interaction, weight, bias, first_weight, first_bias, second_weight,
                         tl.load(place + down + right, mask=loaded, other=0.)))
                 factor = tl.load(
                     weight + output[None, :] * output_stride +
-                    tap * tap_stride + channel[:, None],
+                    tap * tap_stride + channel[:, None] * channel_stride,
                     mask=known[:, None] & (output < hidden)[None, :],
                     other=0.)
                 total = tl.dot(value.to(kind), factor.to(kind), total)
@@ -282,19 +278,20 @@ def points(interaction, weight, bias, first_weight, first_bias, second_weight,
     own = (output[None, :] // (hidden // 2) == group[:, None]) & (
         neuron < inner)[:, None] & (output < hidden)[None, :]
     factor = tl.load(
-        first_weight + neuron[:, None] * (hidden // 2) +
-        output[None, :] % (hidden // 2),
+        first_weight + neuron[:, None] * (hidden // 2) + output[None, :] %
+        (hidden // 2),
         mask=own,
         other=0.).to(tl.float32)
     value = tl.sum(factor * feature[None, :], 1) + tl.load(
         first_bias + neuron, mask=neuron < inner, other=0.)
     value = tl.maximum(value, 0.)
     coordinate = tl.arange(0, OUTPUTS)
-    own = (group[None, :] == coordinate[:, None] // (outputs // 2)) & (
-        coordinate < outputs)[:, None] & (neuron < inner)[None, :]
+    own = (group[None, :] == coordinate[:, None] //
+           (outputs // 2)) & (coordinate
+                              < outputs)[:, None] & (neuron < inner)[None, :]
     factor = tl.load(
-        second_weight + coordinate[:, None] * (inner // 2) +
-        neuron[None, :] % (inner // 2),
+        second_weight + coordinate[:, None] * (inner // 2) + neuron[None, :] %
+        (inner // 2),
         mask=own,
         other=0.).to(tl.float32)
     value = tl.sum(factor * value[None, :], 1) + tl.load(
@@ -321,8 +318,8 @@ def pool(patches, masks, out, frames, area, channels, frame_stride,
         position = first + tl.arange(0, ROWS)
         inside = position < area
         value = tl.load(
-            patches + frame * frame_stride +
-            position[:, None] * patch_stride + channel[None, :],
+            patches + frame * frame_stride + position[:, None] * patch_stride +
+            channel[None, :],
             mask=inside[:, None] & known[None, :],
             other=0.).to(tl.float32)
         mask = masks + pair * 2 * area + position
@@ -332,9 +329,7 @@ def pool(patches, masks, out, frames, area, channels, frame_stride,
         later += two.to(tl.float32)[:, None] * value
     place = out + pair * 2 * channels + channel
     tl.store(
-        place,
-        tl.sum(earlier, 0) / area,
-        mask=known & (time < frames - 1))
+        place, tl.sum(earlier, 0) / area, mask=known & (time < frames - 1))
     tl.store(
         place - channels, tl.sum(later, 0) / area, mask=known & (time > 0))
 
@@ -356,10 +351,10 @@ def pool_patch_gradient(masks, gradient, out, frames, area, channels,
         mask, mask=inside & first, other=0.).to(tl.float32)[:, None] * tl.load(
             place, mask=known & first, other=0.).to(tl.float32)[None, :]
     total += tl.load(
-        mask - area, mask=inside & second,
-        other=0.).to(tl.float32)[:, None] * tl.load(
-            place - channels, mask=known & second, other=0.).to(
-                tl.float32)[None, :]
+        mask - area, mask=inside & second, other=0.).to(
+            tl.float32)[:, None] * tl.load(
+                place - channels, mask=known & second, other=0.).to(
+                    tl.float32)[None, :]
     tl.store(
         out + frame * area * channels + position[:, None] * channels +
         channel[None, :],
@@ -383,8 +378,8 @@ def pool_mask_gradient(patches, gradient, out, frames, area, channels,
         channel = start + tl.arange(0, CHANNELS)
         known = channel < channels
         value = tl.load(
-            patches + frame * frame_stride +
-            position[:, None] * patch_stride + channel[None, :],
+            patches + frame * frame_stride + position[:, None] * patch_stride +
+            channel[None, :],
             mask=inside[:, None] & known[None, :],
             other=0.).to(tl.float32)
         place = gradient + pair * 2 * channels + channel
@@ -394,11 +389,8 @@ def pool_mask_gradient(patches, gradient, out, frames, area, channels,
         later += two.to(tl.float32)[None, :] * value
     place = out + pair * 2 * area + position
     tl.store(
-        place,
-        tl.sum(earlier, 1) / area,
-        mask=inside & (time < frames - 1))
-    tl.store(
-        place - area, tl.sum(later, 1) / area, mask=inside & (time > 0))
+        place, tl.sum(earlier, 1) / area, mask=inside & (time < frames - 1))
+    tl.store(place - area, tl.sum(later, 1) / area, mask=inside & (time > 0))
 
 
 @triton.jit
@@ -434,16 +426,16 @@ def token(patches, points, out, frames, height, width, channels, frame_stride,
         position = first + tl.arange(0, ROWS)
         inside = position < area
         # A single row or column is in the middle.
-        x = (position % width * 2 - (width - 1)).to(tl.float32) / tl.maximum(
-            width - 1, 1)
+        x = (position % width * 2 -
+             (width - 1)).to(tl.float32) / tl.maximum(width - 1, 1)
         y = (position // width * 2 -
              (height - 1)).to(tl.float32) / tl.maximum(height - 1, 1)
         weight = soft_weight(own, count, x, y, radius, slope, earlier)
         weight += soft_weight(own - 2 * count, count, x, y, radius, slope,
                               later)
         total += weight[:, None] * tl.load(
-            patches + frame * frame_stride +
-            position[:, None] * patch_stride + channel[None, :],
+            patches + frame * frame_stride + position[:, None] * patch_stride +
+            channel[None, :],
             mask=inside[:, None] & known[None, :],
             other=0.).to(tl.float32)
     pairs = earlier.to(tl.int32) + later.to(tl.int32)

@@ -5,7 +5,6 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 
-
 HAS_TRITON = find_spec('triton') is not None
 DTYPES = torch.float32, torch.float16, torch.bfloat16
 
@@ -13,8 +12,7 @@ DTYPES = torch.float32, torch.float16, torch.bfloat16
 def has_kernels(x: Tensor) -> bool:
     """Whether Triton kernels can compute with a tensor."""
     return (x.is_cuda and HAS_TRITON and x.dtype in DTYPES
-            and not torch.jit.is_tracing()
-            and not torch.compiler.is_exporting())
+            and not torch.jit.is_tracing())
 
 
 def compute_dtype(patches: Tensor) -> torch.dtype:
@@ -47,35 +45,45 @@ def _power_of_two(size: int) -> int:
 
 
 def _row_tile(width: int, size: int) -> dict:
-    """Choose a tile of a row of patches; a larger one would not stay in
-    registers."""
+    """Choose a tile of a row of patches that stays in registers."""
     width = _power_of_two(width)
     return dict(WIDTH=width, CHANNELS=max(16, size // width))
+
+
+def _depthwise(patches: Tensor, weight: Tensor, bias: Tensor,
+               relu: bool) -> Tensor:
+    from . import kernels
+    patches, *strides = _as_frames(patches)
+    batch, frames, height, width, channels = patches.shape
+    out = patches.new_empty(
+        batch * (frames - 1),
+        height,
+        width,
+        2 * channels,
+        dtype=compute_dtype(patches))
+    tile = _row_tile(width, 512)
+    grid = batch * frames, _blocks(channels, tile['CHANNELS'])
+    kernels.depthwise[grid](
+        patches,
+        weight.contiguous(),
+        bias,
+        out,
+        frames,
+        height,
+        width,
+        channels,
+        *strides,
+        RELU=relu,
+        **tile)
+    return out
 
 
 class _PairDepthwiseConv(Function):
 
     @staticmethod
-    def forward(ctx, patches, weight, bias, relu, dtype):
-        from . import kernels
-        patches, *strides = _as_frames(patches)
-        weight = weight.contiguous()
-        batch, frames, height, width, channels = patches.shape
-        out = patches.new_empty(
-            batch * (frames - 1), height, width, 2 * channels, dtype=dtype)
-        tile = _row_tile(width, 1024)
-        kernels.depthwise[(batch * frames, _blocks(channels,
-                                                   tile['CHANNELS']))](
-                                                       patches,
-                                                       weight,
-                                                       bias,
-                                                       out,
-                                                       *patches.shape[1:],
-                                                       *strides,
-                                                       RELU=relu,
-                                                       **tile)
+    def forward(ctx, patches, weight, bias):
         ctx.save_for_backward(patches, weight)
-        return out
+        return _depthwise(patches, weight, bias, relu=False)
 
     @staticmethod
     def backward(ctx, gradient):
@@ -87,29 +95,25 @@ class _PairDepthwiseConv(Function):
         of_patches = of_weight = of_bias = None
         if ctx.needs_input_grad[0]:
             of_patches = patches.new_empty(sizes)
-            tile = _row_tile(width, 1024)
-            grid = batch * frames, _blocks(channels, tile['CHANNELS'])
-            kernels.depthwise_input_gradient[grid](gradient, weight,
-                                                   of_patches, *sizes[1:],
-                                                   **tile)
-        if ctx.needs_input_grad[1]:
-            # Partial sums instead of atomic ones, whose order would differ.
             tile = _row_tile(width, 512)
-            grid = (min(64, batch * frames), _blocks(channels,
-                                                     tile['CHANNELS']))
-            sums = weight.new_empty(grid[0], 2, 16, channels)
-            kernels.depthwise_weight_gradient[grid](
-                patches,
-                gradient,
-                sums,
-                batch * frames,
-                *sizes[1:],
-                *strides,
-                **tile)
-            sums = sums.sum(0).unflatten(1, (4, 4)).movedim(-1, 1).flatten(0, 1)
-            of_weight = sums[:, None, :3, :3]
-            of_bias = sums[:, 3, 0]
-        return of_patches, of_weight, of_bias, None, None
+            grid = batch * frames, _blocks(channels, tile['CHANNELS'])
+            kernels.depthwise_input_gradient[grid](gradient,
+                                                   weight.contiguous(),
+                                                   of_patches, frames, height,
+                                                   width, channels, **tile)
+        if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
+            # Partial sums instead of atomic ones, whose order would differ.
+            parts = min(64, batch * frames)
+            tile = _row_tile(width, 256)
+            grid = parts, _blocks(channels, tile['CHANNELS'])
+            sums = weight.new_empty(parts, 2, 4, 4, channels)
+            kernels.depthwise_weight_gradient[grid](patches, gradient, sums,
+                                                    batch * frames, frames,
+                                                    height, width, channels,
+                                                    *strides, **tile)
+            sums = sums.sum(0).movedim(-1, 1).flatten(0, 1)
+            of_weight, of_bias = sums[:, None, :3, :3], sums[:, 3, 0]
+        return of_patches, of_weight, of_bias
 
 
 def pair_depthwise_conv(patches: Tensor,
@@ -130,8 +134,10 @@ def pair_depthwise_conv(patches: Tensor,
     Returns:
         Tensor: ``(B * (T - 1), 2 * C, H, W)``, channels last in memory.
     """
-    out = _PairDepthwiseConv.apply(patches, weight, bias, relu,
-                                   compute_dtype(patches))
+    if relu:
+        out = _depthwise(patches, weight, bias, relu)
+    else:
+        out = _PairDepthwiseConv.apply(patches, weight, bias)
     return out.permute(0, 3, 1, 2)
 
 
@@ -180,16 +186,16 @@ class _PairPool(Function):
                                              num_warps=4)
         if ctx.needs_input_grad[1]:
             of_masks = torch.empty_like(masks)
-            kernels.pool_mask_gradient[(batch * frames, _blocks(sizes[1],
-                                                                16))](
-                                                                    patches,
-                                                                    gradient,
-                                                                    of_masks,
-                                                                    *sizes,
-                                                                    *strides,
-                                                                    ROWS=16,
-                                                                    CHANNELS=128,
-                                                                    num_warps=4)
+            kernels.pool_mask_gradient[(batch * frames,
+                                        _blocks(sizes[1], 16))](
+                                            patches,
+                                            gradient,
+                                            of_masks,
+                                            *sizes,
+                                            *strides,
+                                            ROWS=16,
+                                            CHANNELS=128,
+                                            num_warps=4)
         return of_patches, of_masks
 
 
@@ -224,12 +230,12 @@ def pair_points(interaction: Tensor, prediction: nn.Conv2d, first: nn.Conv2d,
     from . import kernels
     interaction = interaction.permute(0, 2, 3, 1).contiguous()
     pairs, height, width, channels = interaction.shape
-    weight = prediction.weight.permute(0, 2, 3, 1).contiguous()
+    weight = prediction.weight.to(interaction.dtype)
     hidden, inner, outputs = map(len, (weight, first.weight, second.weight))
     out = interaction.new_empty(pairs, outputs, dtype=torch.float32)
     kernels.points[(pairs, )](
         interaction,
-        weight.to(interaction.dtype),
+        weight,
         prediction.bias,
         first.weight.contiguous(),
         first.bias,
@@ -244,7 +250,8 @@ def pair_points(interaction: Tensor, prediction: nn.Conv2d, first: nn.Conv2d,
         inner,
         outputs,
         weight.stride(0),
-        weight.stride(2),
+        weight.stride(1),
+        weight.stride(3),
         ROWS=64,
         CHANNELS=64,
         HIDDEN=max(16, 1 << (hidden - 1).bit_length()),

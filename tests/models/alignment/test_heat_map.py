@@ -60,7 +60,8 @@ def test_points_are_those_of_the_frames(target, numbers, num_points):
             torch.testing.assert_close(
                 point.view(num_points, 2), frames[number][0])
     torch.testing.assert_close(
-        alignment.frame_points(points)[0], torch.cat(frames))
+        alignment.pairs.merge(points)[0].view(-1, num_points, 2),
+        torch.cat(frames))
 
 
 @torch.no_grad()

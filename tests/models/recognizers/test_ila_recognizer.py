@@ -196,6 +196,35 @@ def test_compiles_one_graph_for_training_and_one_for_inference(temporal, bf16):
     assert backend.graphs == 2
 
 
+def test_compiled_temporal_modules_change_nothing(monkeypatch):
+    """They share their graphs, also while the disturbance decays."""
+    torch._dynamo.reset()
+    backend = CountingBackend()
+    whole = torch.nn.Module.compile
+    monkeypatch.setattr(
+        torch.nn.Module, 'compile',
+        lambda self, **kwargs: whole(self, backend=backend, **kwargs))
+    model, plain = build(compile='temporal'), build()
+    inputs = torch.randn(2, 1, 3, 4, 32, 32)
+    graphs = []
+    for scale in (1., 0.5, 0.25, 0.125):
+        for one in (model, plain):
+            one.backbone.set_disturbance_scale(scale)
+            torch.manual_seed(0)
+            losses = one(inputs, samples([1, 3]), mode='loss')
+            one.zero_grad()
+            one.parse_losses(losses)[0].backward()
+        for own, other in zip(model.parameters(), plain.parameters()):
+            torch.testing.assert_close(own.grad, other.grad)
+        graphs.append(backend.graphs)
+    assert 0 < graphs[1] == graphs[-1]
+
+
+def test_unknown_part_to_compile_is_refused():
+    with pytest.raises(ValueError, match='fix `model.compile`'):
+        build(compile='neck')
+
+
 def test_compiled_recomputation_changes_nothing():
     plain = build_one_block()
     model = build_one_block(

@@ -112,18 +112,6 @@ class ImplicitAlignment(BaseModule):
             token = self.pairs.merge(self.pool(patches, masks))
         return token, points
 
-    def frame_points(self, points: Tensor) -> Tensor:
-        """Average the points of each frame over the pairs it belongs to.
-
-        Args:
-            points (Tensor): See :meth:`forward`.
-
-        Returns:
-            Tensor: ``(B, T, num_points, 2)``.
-        """
-        merged = self.pairs.merge(points)
-        return merged.reshape(*merged.shape[:2], -1, 2)
-
     def pool(self, patches: Tensor, masks: Tensor) -> Tensor:
         """Average the aligned features of every pair over the patches.
 

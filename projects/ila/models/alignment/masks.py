@@ -25,19 +25,29 @@ def soft_mask(points: Tensor,
     Returns:
         Tensor: ``(..., H, W)``, in [0, 1].
     """
-    offsets = points.new_tensor(
-        [-disturbance, 0., disturbance] if disturbance else [0.])
 
     def axis_weight(centre: Tensor, length: int) -> Tensor:
         grid = torch.linspace(
             -1, 1, length, device=points.device,
             dtype=points.dtype) if length > 1 else points.new_zeros(1)
-        distance = (grid - (centre[..., None] + offsets)[..., None]).abs()
-        return (1 - slope * (distance - radius)).clamp(0, 1).mean(-2)
+        distance = grid - centre[..., None]
+        if disturbance:
+            distance = distance[..., None, :] - torch.linspace(
+                -disturbance,
+                disturbance,
+                3,
+                dtype=points.dtype,
+                device=points.device)[:, None]
+        weight = (1 + slope * radius - slope * distance.abs()).clamp(0, 1)
+        return weight.mean(-2) if disturbance else weight
 
     height, width = size
-    return (axis_weight(points[..., 1], height)[..., :, None] *
-            axis_weight(points[..., 0], width)[..., None, :])
+    if height == width:  # Both axes at once.
+        across, along = axis_weight(points, width).unbind(-2)
+    else:
+        across = axis_weight(points[..., 0], width)
+        along = axis_weight(points[..., 1], height)
+    return along[..., :, None] * across[..., None, :]
 
 
 def pair_masks(points: Tensor, *args) -> Tensor:

@@ -177,11 +177,7 @@ class ILABackbone(BaseModule):
             frames=self.image.finish(tokens).unflatten(0, videos),
             patches=patches.unflatten(0, videos),
             points=torch.stack(points) if points else None,
-            frame_points=torch.cat([
-                alignment.frame_points(found)
-                for alignment, found in zip(self.alignments, points)
-            ],
-                                   dim=2) if points else None,
+            frame_points=self._merge_points(points) if points else None,
             align_loss=torch.stack(losses) if points and with_loss else None)
 
     def _run(self, number: int, tokens: Tensor, grid: Tuple[int, int, int],
@@ -194,11 +190,17 @@ class ILABackbone(BaseModule):
         if number not in self.temporal_layers:
             tokens = self.image.run(number, tokens[:, :length], positions)
             return tokens, None, None
-        change = self.temporal[str(number)](
-            *self.image.split(tokens[:, :length], grid), *args)
+        change = self.temporal[str(number)](*self.image.split(
+            tokens[:, :length], grid), *args)
         tokens = change.apply(tokens, self.image.num_prefix, length)
         tokens = self.image.run(number, tokens, positions)
         return tokens, change.points, change.loss
+
+    def _merge_points(self, points: List[Tensor]) -> Tensor:
+        """Average the points of each frame over the pairs it belongs to."""
+        merged = self.alignments[0].pairs.merge(torch.cat(points))
+        merged = merged.unflatten(0, (len(points), -1))
+        return merged.movedim(0, 2).flatten(2, -2)
 
     def _count_tokens(self, grid: Tuple[int, int, int]) -> int:
         return self.image.num_prefix + grid[1] * grid[2]

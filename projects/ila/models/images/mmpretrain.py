@@ -2,10 +2,11 @@ from typing import Tuple
 
 import torch
 import torch.nn as nn
+import torch.nn.functional as F
 from mmcv.cnn.bricks import DropPath
 from mmengine.model.weight_init import trunc_normal_
 from mmpretrain.models.backbones.vision_transformer import VisionTransformer
-from mmpretrain.models.backbones.vit_eva02 import ViTEVA02
+from mmpretrain.models.backbones.vit_eva02 import (AttentionWithRoPE, ViTEVA02)
 from mmpretrain.models.utils import RotaryEmbeddingFast
 from torch import Tensor
 
@@ -51,6 +52,29 @@ class PatchRotaryEmbedding(RotaryEmbeddingFast):
         return torch.cat([before, rotated, after], dim=2)
 
 
+class FusedRotaryAttention(AttentionWithRoPE):
+    """EVA-02's attention by PyTorch's fused kernels.
+
+    Its parent keeps the attention of all tokens to all others in memory.
+    """
+
+    def forward(self, x: Tensor, patch_resolution: Tuple[int, int]) -> Tensor:
+        qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)
+
+        def rotate(part: Tensor) -> Tensor:
+            patches = self.rope(part[:, :, 1:], patch_resolution)
+            return torch.cat([part[:, :, :1], patches], dim=2).type_as(value)
+
+        x = F.scaled_dot_product_attention(
+            rotate(query),
+            rotate(key),
+            value,
+            dropout_p=self.attn_drop.p if self.training else 0.,
+            scale=self.scale)
+        return self.proj_drop(self.proj(x.transpose(1, 2).flatten(2)))
+
+
 @MODELS.register_module()
 class MMPretrainImage(ImageModel):
     """A ViT or EVA-02 of mmpretrain.
@@ -89,6 +113,7 @@ class MMPretrainImage(ImageModel):
         if self.rotary:
             model.rope = PatchRotaryEmbedding(model.rope, num_registers)
             for block in model.layers:
+                block.attn.__class__ = FusedRotaryAttention
                 block.attn.rope = model.rope
         for module in model.modules():
             if isinstance(module, DropPath):

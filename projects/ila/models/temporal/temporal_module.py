@@ -9,9 +9,8 @@ from ..alignment import ImplicitAlignment
 
 def _may_overwrite() -> bool:
     """Whether tokens need not be copied; a graph is best without it."""
-    return not (
-        torch.is_grad_enabled() or torch.compiler.is_compiling()
-        or torch.jit.is_tracing())
+    return not (torch.is_grad_enabled() or torch.compiler.is_compiling()
+                or torch.jit.is_tracing())
 
 
 class TemporalChange(NamedTuple):

@@ -1,0 +1,331 @@
+"""Compare ILA with a plain ViT and other models on a GPU, in bfloat16.
+
+All compile at the same time, in processes of their own, and are timed one
+after the other. Ratios are to the plain ViT with the same activation (SiLU),
+compiled if the row is.
+"""
+import argparse
+import copy
+import multiprocessing
+import re
+import statistics
+import time
+from functools import partial
+from queue import Empty
+from typing import Callable, Dict, List, NamedTuple, Optional, Tuple, Union
+
+import torch
+from models import build_ila, classify_with, describe_model, other_builders
+from timing import describe_machine, measure
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
+PLAIN = 'plain CLIP ViT, SiLU'
+
+
+class Row(NamedTuple):
+    """What is timed.
+
+    Attributes:
+        model (str): A name of :func:`other_builders`, ``'token'`` or
+            ``'released'``.
+        training (bool): Whether it is a training step or a prediction.
+        compile (bool | str): As the recognizer's.
+        frozen (bool): Whether CLIP's weights are not trained.
+        recomputed (bool): Whether training computes blocks twice.
+    """
+    model: str
+    training: bool = False
+    compile: Union[bool, str] = False
+    frozen: bool = False
+    recomputed: bool = False
+
+    @property
+    def is_ila(self) -> bool:
+        return self.model in ('token', 'released')
+
+    @property
+    def name(self) -> str:
+        parts = [f'ILA {self.model}' if self.is_ila else self.model]
+        parts += ['CLIP frozen'] * self.frozen
+        parts += ['recomputed'] * self.recomputed
+        if self.compile:
+            parts.append('compiled' if self.compile is
+                         True else f'{self.compile} modules compiled')
+        return ', '.join(parts)
+
+
+ROWS = [
+    *(Row(name) for name in (*other_builders(), 'token', 'released')),
+    *(Row(name, compile=True) for name in (PLAIN, 'token', 'released')),
+    *(Row(name, training=True) for name in (PLAIN, 'token', 'released')),
+    *(Row(name, training=True, frozen=True) for name in ('token', 'released')),
+    Row('token', training=True, recomputed=True),
+    *(Row(name, training=True, compile='temporal')
+      for name in ('token', 'released')),
+    *(Row(name, training=True, compile=True) for name in (PLAIN, 'token')),
+]
+
+
+class Result(NamedTuple):
+    """What is found out.
+
+    Attributes:
+        seconds (float): Of all clips.
+        memory (float, optional): MiB per clip.
+        macs (int, optional): Multiply-accumulates of all clips.
+        difference (float, optional): From eager float32, as a share of the
+            largest logit.
+    """
+    seconds: float
+    memory: Optional[float] = None
+    macs: Optional[int] = None
+    difference: Optional[float] = None
+
+
+def build(row: Row, args: argparse.Namespace, **recognizer) -> nn.Module:
+    """Build a row's model, not compiled unless ``recognizer`` says so."""
+    torch.manual_seed(0)
+    if row.is_ila:
+        return build_ila(
+            row.model,
+            args.frames,
+            recognizer,
+            args.blocks,
+            img_size=args.size,
+            freeze_image=row.frozen,
+            with_cp=row.recomputed)
+    return other_builders(args.frames, args.size, args.blocks)[row.model]()
+
+
+def in_bf16(function: Callable) -> Callable:
+    """Let a function compute by autocast."""
+
+    def call(*args):
+        with torch.autocast(DEVICE, torch.bfloat16):
+            return function(*args)
+
+    return call
+
+
+def count_macs(model: nn.Module, function: Callable, video: Tensor) -> int:
+    """Count the multiply-accumulates of a prediction."""
+    counter = FlopCounterMode(display=False)
+    model = copy.deepcopy(model).to('meta')
+    with counter:
+        function(model)(video.to('meta'))
+    return counter.get_total_flops() // 2
+
+
+def prepare_prediction(row: Row, args: argparse.Namespace,
+                       video: Tensor) -> Tuple[Callable, int, float]:
+    """Make a prediction; count it, and compare it with eager float32."""
+    model = build(row, args).to(DEVICE).eval()
+    function = classify_with if row.is_ila else nn.Module.eval
+    macs = count_macs(model, function, video)
+    expected = function(model)(video)
+    if row.is_ila:
+        weights = model.state_dict()
+        views = dict(max_testing_views=len(video))
+        model = build(
+            row, args, bf16=True, compile=row.compile, test_cfg=views)
+        model.load_state_dict(weights)
+        model.to(DEVICE).eval().switch_to_deploy()
+        predict = partial(classify_with(model), video)
+    else:
+        if row.compile:
+            model.compile()
+        predict = partial(in_bf16(model), video)
+    error = (predict().float() - expected).abs().max() / expected.abs().max()
+    return predict, macs, error.item()
+
+
+def prepare_step(row: Row, args: argparse.Namespace,
+                 video: Tensor) -> Tuple[Callable]:
+    """Make the forward and backward pass of a training step."""
+    if row.is_ila:
+        model = build(row, args, bf16=True, compile=row.compile)
+    else:
+        model = build(row, args)
+        if row.compile:
+            model.compile()
+    model.to(DEVICE).train()
+
+    def step() -> None:
+        model.zero_grad()
+        if row.is_ila:
+            feats, losses = model.extract_feat(video[:, None])
+            loss = model.cls_head(feats).square().sum()
+            loss = loss + losses['loss_aux']['loss_align']
+        else:
+            loss = in_bf16(model)(video).float().square().sum()
+        loss.backward()
+
+    step()
+    return step,
+
+
+def prepare(row: Row, args: argparse.Namespace) -> tuple:
+    """Build, compile and run a row once."""
+    video = torch.randn(
+        args.batch, 3, args.frames, args.size, args.size, device=DEVICE)
+    if row.training:
+        return prepare_step(row, args, video)
+    with torch.no_grad():
+        return prepare_prediction(row, args, video)
+
+
+def time_row(row: Row, args: argparse.Namespace, function: Callable,
+             *facts) -> Result:
+    """Time a row that is prepared."""
+    memory = None
+    with torch.set_grad_enabled(row.training):
+        function()
+        if DEVICE == 'cuda':
+            before = torch.cuda.memory_allocated()
+            torch.cuda.reset_peak_memory_stats()
+            function()
+            memory = torch.cuda.max_memory_allocated() - before
+            memory /= 2**20 * args.batch
+        seconds = measure({row.name: function}, args.rounds)[row.name]
+    if DEVICE == 'cuda':
+        torch.cuda.empty_cache()
+    return Result(statistics.median(seconds), memory, *facts)
+
+
+def work(rows: List[Row], args: argparse.Namespace, ready, start, turn,
+         results) -> None:
+    """Prepare some rows, wait until all others are, and time them in turn."""
+    prepared, failed = {}, {}
+    for row in rows:
+        try:
+            prepared[row] = prepare(row, args)
+        except Exception as error:  # The other rows are worth having.
+            failed[row] = f'{type(error).__name__}: {error}'
+        if DEVICE == 'cuda':
+            torch.cuda.empty_cache()
+    ready.release()
+    start.wait()
+    for row in rows:
+        if row in prepared:
+            with turn:
+                results.put((row, time_row(row, args, *prepared[row])))
+        else:
+            results.put((row, ' '.join(failed[row].split())[:200]))
+
+
+def run_processes(rows: List[Row],
+                  args: argparse.Namespace) -> Dict[Row, Result]:
+    """Run rows: those that compile in a process each, others in two."""
+    context = multiprocessing.get_context('spawn')
+    parts = [[row for row in rows if not row.compile and row.training == kind]
+             for kind in (False, True)]
+    parts += [[row] for row in rows if row.compile]
+    parts = [part for part in parts if part]
+    ready, start = context.Semaphore(0), context.Event()
+    turn, results = context.Lock(), context.Queue()
+    processes = [
+        context.Process(
+            target=work,
+            args=(part, args, ready, start, turn, results),
+            daemon=True) for part in parts
+    ]
+    for process in processes:
+        process.start()
+    deadline = time.monotonic() + args.seconds
+    arrived = sum(
+        ready.acquire(timeout=max(0, deadline - time.monotonic()))
+        for _ in processes)
+    print(f'{arrived} of {len(processes)} processes are prepared', flush=True)
+    start.set()
+    found = {}
+    deadline = time.monotonic() + args.seconds
+    while len(found) < len(rows) and time.monotonic() < deadline and any(
+            process.is_alive() for process in processes):
+        try:
+            row, result = results.get(timeout=5)
+            found[row] = result
+        except Empty:
+            if arrived < len(processes) and turn.acquire(timeout=10):
+                break  # Only those that did not arrive are left.
+    for process in processes:
+        process.terminate()
+    return found
+
+
+def measure_product_rate(size: int) -> float:
+    """Measure multiply-accumulates per second of a bfloat16 product."""
+    a, b = torch.randn(
+        2, size, size, device=DEVICE, dtype=torch.bfloat16).unbind(0)
+    seconds = measure(dict(product=lambda: a @ b), rounds=10)['product']
+    return size**3 / statistics.median(seconds)
+
+
+def print_rows(found: Dict[Row, Result], training: bool, rate: float,
+               args: argparse.Namespace) -> None:
+    """Print a table of predictions or of training steps."""
+    print(f"\n| {'training step' if training else 'inference'} | plain = 1 | "
+          'ms | of the product rate | MiB per clip | differs |\n'
+          '|---|---|---|---|---|---|')
+    for row in (row for row in ROWS if row.training == training):
+        result = found.get(row, 'not finished')
+        if isinstance(result, str):
+            if row in args.chosen:
+                print(f'| {row.name} | {result} | | | | |')
+            continue
+        base = found.get(Row(PLAIN, training, bool(row.compile)))
+        if row.compile not in (False, True):  # Its blocks are not compiled.
+            base = found.get(Row(PLAIN, training))
+        ratio = ''
+        if isinstance(base, Result):
+            ratio = f'{result.seconds / base.seconds:.2f}'
+        share = ''
+        if not training:
+            share = f'{result.macs / result.seconds / rate:.0%}'
+        memory = f'{result.memory:.0f}' if result.memory else ''
+        differs = f'{result.difference:.1e}' if result.difference else ''
+        print(f'| {row.name} | {ratio} | {1e3 * result.seconds:.1f} | {share} '
+              f'| {memory} | {differs} |')
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--batch', type=int, default=16)
+    parser.add_argument('--frames', type=int, default=8)
+    parser.add_argument('--size', type=int, default=224)
+    parser.add_argument('--blocks', type=int, default=12)
+    parser.add_argument('--rounds', type=int, default=20)
+    parser.add_argument(
+        '--rows', default='', help='pattern of the names of the rows')
+    parser.add_argument(
+        '--seconds',
+        type=int,
+        default=240,
+        help='to wait for compilers; default: %(default)s')
+    args = parser.parse_args()
+    args.chosen = [row for row in ROWS if re.search(args.rows, row.name)]
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    rate = measure_product_rate(8192 if DEVICE == 'cuda' else 256)
+    print(f'{describe_machine()}\n{describe_model(args.blocks)}, '
+          f'{args.batch} x {args.frames} x {args.size} x {args.size}, bf16; '
+          f'{2 * rate / 1e12:.0f} TFLOP/s in products')
+    if DEVICE == 'cuda':
+        found = run_processes(args.chosen, args)
+    else:
+        found = {
+            row: time_row(row, args, *prepare(row, args))
+            for row in args.chosen
+        }
+    for training in (False, True):
+        print_rows(found, training, rate, args)
+
+
+if __name__ == '__main__':
+    main()
