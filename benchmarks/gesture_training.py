@@ -1,5 +1,6 @@
 """The variants that benchmarks/gestures.py compares, and their training."""
 import copy
+import gc
 import math
 import time
 from typing import Dict, NamedTuple, Optional
@@ -198,6 +199,7 @@ def train(cfg: Config, run: Run, data: Data, device: str) -> dict:
     on_gpu = device.startswith('cuda')
     held = 0
     if on_gpu:
+        gc.collect()  # Models refer to themselves.
         torch.cuda.reset_peak_memory_stats()
         held = torch.cuda.memory_allocated()
     torch.manual_seed(run.seed)

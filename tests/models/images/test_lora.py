@@ -4,6 +4,11 @@ import copy
 import pytest
 import torch
 from image_models import build, with_images
+from mmengine.registry import init_default_scope
+from tiny import draw_weights, tiny_config
+
+from mmaction.registry import MODELS
+from projects.ila.weights import convert_all_weights
 
 
 def make_videos():
@@ -89,3 +94,25 @@ def test_checkpoint():
 def test_refuses(settings, message):
     with pytest.raises(ValueError, match=message):
         build('clip', None, **settings)
+
+
+def test_recognizer():
+    """Training starts from plain weights; testing needs LoRA's as well."""
+    init_default_scope('mmaction')
+    cfg = tiny_config()
+    plain = draw_weights(MODELS.build(cfg.model))
+    cfg.model.backbone.lora = dict(rank=2)
+    model = draw_weights(MODELS.build(cfg.model))
+    for name, value in model.named_parameters():
+        if name.endswith('lora_up'):
+            value.data.zero_()
+    model.load_state_dict(plain.state_dict())
+    video = torch.randn(1, 4, 3, 32, 32)
+    with torch.no_grad():
+        logits, expected = (
+            part(video, mode='tensor')['logits'] for part in (model, plain))
+    assert torch.equal(logits, expected)
+    weights = model.state_dict()
+    assert convert_all_weights(model, weights, 'a.pth') == weights
+    with pytest.raises(ValueError, match='lora'):
+        convert_all_weights(model, plain.state_dict(), 'a.pth')
