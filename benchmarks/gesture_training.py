@@ -1,15 +1,16 @@
 """The variants that benchmarks/gestures.py compares, and their training."""
 import copy
+import gc
 import math
 import time
-from typing import List, Optional
+from typing import Dict, NamedTuple, Optional
 
 import torch
-import torch.nn.functional as F
+from gesture_data import normalise
 from mmengine.config import Config, ConfigDict
-from mmengine.dataset import Compose, pseudo_collate
-from mmengine.optim import build_optim_wrapper
-from torch import Tensor
+from mmengine.optim import OptimWrapper
+from mmengine.registry import OPTIMIZERS
+from torch import Tensor, nn
 
 import projects.ila  # noqa: F401
 from mmaction.registry import MODELS
@@ -50,6 +51,39 @@ VARIANTS = {
                                                 in_channels=384), 0),
 }
 
+# Which weights of the image model are trained, and how fast beside the rest.
+LR_MULT = dict(frozen=1., head=1., all=0.05, lora=0.5)
+
+
+class Run(NamedTuple):
+    """A training.
+
+    Attributes:
+        variant (str): One of :data:`VARIANTS`.
+        train_image (str): One of :data:`LR_MULT`. ``'head'`` freezes the
+            temporal module as well, so that neck and head are trained.
+        clips_per_class (int, optional): Clips to train on; None for all.
+        epochs (int): Passes through them.
+        fold (str): The recorders that are left out, and predicted.
+        seed (int): Seed of all that is drawn.
+    """
+    variant: str
+    train_image: str
+    clips_per_class: Optional[int]
+    epochs: int
+    fold: str
+    seed: int
+
+    @property
+    def reads_tokens(self) -> bool:
+        return self.train_image in ('frozen', 'head')
+
+    def __str__(self) -> str:
+        return '_'.join([
+            self.variant, self.train_image, f'{self.clips_per_class or "all"}',
+            f'{self.epochs}epochs', self.fold, f'seed{self.seed}'
+        ])
+
 
 @MODELS.register_module(force=True)
 class UpperBlocks(TimmImage):
@@ -76,56 +110,28 @@ class UpperBlocks(TimmImage):
         return self.tokens.flatten(0, 1), None
 
 
-def compute_tokens(cfg: Config, clips: List[str], copies: int) -> dict:
-    """Compute what the lower blocks make of the clips.
-
-    Returns:
-        dict[str, Tensor]: ``tokens`` (1 + copies, clips, T, L, C), the first
-        of the whole frames, and ``grey`` (clips, T, 16, 16).
-    """
-    image = MODELS.build(cfg.model.backbone.image).eval()
-    image.init_weights()
-    preprocessor = MODELS.build(cfg.model.data_preprocessor)
-    pipelines = [Compose(cfg.val_pipeline)
-                 ] + [Compose(cfg.train_pipeline)] * copies
-    tokens, grey = [], []
-    for number, pipeline in enumerate(pipelines):
-        versions = []
-        for clip in clips:
-            sample = pipeline(
-                dict(filename=clip, start_index=0, modality='RGB', label=0))
-            data = preprocessor(pseudo_collate([sample]))
-            frames = data['inputs'][0, 0].transpose(0, 1)
-            if number == 0:
-                small = F.interpolate(
-                    frames.mean(1, True), (16, 16), mode='area')
-                grey.append(small[:, 0])
-            with torch.no_grad():
-                x, positions = image.embed(frames)
-                for block in range(min(cfg.model.backbone.layers)):
-                    x = image.run(block, x, positions)
-            versions.append(x.half())
-        tokens.append(torch.stack(versions))
-        print(f'tokens of version {number} of {copies}', flush=True)
-    return dict(tokens=torch.stack(tokens), grey=torch.stack(grey))
-
-
-def make_model_cfg(cfg: Config, name: str, whole: bool = False) -> ConfigDict:
-    """Make the config of a variant; unless ``whole`` of the upper blocks."""
-    temporal, neck, weight = VARIANTS[name]
+def make_model_cfg(cfg: Config, run: Run, whole: bool = False) -> ConfigDict:
+    """Make the config of a run's model; unless ``whole``, or lower blocks are
+    trained as well, of the upper blocks."""
+    temporal, neck, weight = VARIANTS[run.variant]
     model = copy.deepcopy(cfg.model)
     model.align_loss_weight = weight
-    start = min(model.backbone.layers)
-    if not whole:
-        model.backbone.image.update(
+    backbone = model.backbone
+    if run.reads_tokens and not whole:
+        start = min(backbone.layers)
+        backbone.image.update(
             type='UpperBlocks',
             start=start,
             unread=bool(neck) and neck['type'] == 'TrajectoryTransformer'
             and 'in_channels' not in neck)
-    model.backbone.temporal = temporal and ConfigDict(temporal)
-    model.backbone.layers = None
-    if temporal:
-        model.backbone.layers = [start if whole else 0]
+        backbone.layers = [number - start for number in backbone.layers]
+    if not run.reads_tokens:
+        backbone.freeze_image = False
+    if run.train_image == 'lora':
+        backbone.lora = dict(rank=8)
+    backbone.temporal = temporal and ConfigDict(temporal)
+    if not temporal:
+        backbone.layers = None
     model.neck = neck and ConfigDict(neck)
     model.cls_head.in_channels = neck['embed_dims'] if neck else 384
     return model
@@ -141,49 +147,125 @@ def choose(labels: Tensor, clips_per_class: Optional[int]) -> Tensor:
     return chosen
 
 
-def train(cfg: Config, name: str, tokens: Tensor, labels: Tensor, test: Tensor,
-          seed: int, epochs: int, clips_per_class: Optional[int]) -> dict:
-    """Train a variant on all clips but those of ``test``, and predict them."""
-    torch.manual_seed(seed)
-    model = MODELS.build(make_model_cfg(cfg, name))
+class Data(NamedTuple):
+    """What is trained on.
+
+    Attributes:
+        frames (Tensor): ``(1 + copies, clips, 3, T, H, W)``, uint8, the first
+            of them not augmented.
+        tokens (Tensor): ``(1 + copies, clips, T, L, C)``, of the blocks that
+            are frozen.
+        labels (Tensor): ``(clips,)``.
+        folds (dict[str, Tensor]): Masks of clips that a fold leaves out.
+    """
+    frames: Tensor
+    tokens: Tensor
+    labels: Tensor
+    folds: Dict[str, Tensor]
+
+    def to(self, device: str) -> 'Data':
+        """Move what takes time to move."""
+        return self._replace(
+            frames=self.frames.to(device), tokens=self.tokens.to(device))
+
+
+def build_optimizer(cfg: Config, model: nn.Module, run: Run) -> OptimWrapper:
+    """Build the config's optimizer, slower for weights of the image model."""
+    image = set(model.backbone.image.parameters())
+    trained = [value for value in model.parameters() if value.requires_grad]
+    own = cfg.optim_wrapper.optimizer
+    # MMEngine would make a group of each parameter, which takes longer.
+    groups = [
+        dict(
+            params=[value for value in trained if value in image],
+            lr=own.lr * LR_MULT[run.train_image]),
+        dict(params=[value for value in trained if value not in image])
+    ]
+    groups = [group for group in groups if group['params']]
+    optimizer = OPTIMIZERS.build(dict(own, params=groups))
+    return OptimWrapper(optimizer, clip_grad=cfg.optim_wrapper.clip_grad)
+
+
+def train(cfg: Config, run: Run, data: Data, device: str) -> dict:
+    """Train on all clips but those of a fold, and predict these.
+
+    On a GPU backbone and neck compute in bfloat16.
+
+    Returns:
+        dict: ``scores`` and ``shuffled`` (clips of the fold, classes), the
+        ``seconds`` of the training, on a CPU those of the processor, its
+        ``steps``, and ``memory``, MiB of the GPU beside the data.
+    """
+    on_gpu = device.startswith('cuda')
+    held = 0
+    if on_gpu:
+        gc.collect()  # Models refer to themselves.
+        torch.cuda.reset_peak_memory_stats()
+        held = torch.cuda.memory_allocated()
+    torch.manual_seed(run.seed)
+    model_cfg = make_model_cfg(cfg, run)
+    model = MODELS.build(dict(model_cfg, bf16=on_gpu))
     model.init_weights()
-    image = model.backbone.image
+    model.to(device)
+    if run.train_image == 'head':
+        model.backbone.requires_grad_(False)
     batch_size, size = cfg.train_dataloader.batch_size, cfg.crop_size
 
-    def run(indices: Tensor, versions: Tensor, order: Tensor, **kwargs):
-        image.tokens = tokens[versions, indices][:, order].float()
-        inputs = torch.zeros(1).expand(
-            len(indices), 1, 3, len(order), size, size)
+    def forward(indices: Tensor, versions: Tensor, order: Tensor, **kwargs):
         samples = [
-            ActionDataSample().set_gt_label(int(label))
-            for label in labels[indices]
+            ActionDataSample().set_gt_label(label)
+            for label in data.labels[indices].tolist()
         ]
+        indices, versions, order = (
+            part.to(device) for part in (indices, versions, order))
+        if run.reads_tokens:
+            tokens = data.tokens[versions, indices][:, order]
+            model.backbone.image.tokens = tokens.float()
+            inputs = torch.zeros(
+                1, device=device).expand(
+                    len(indices), 1, 3, len(order), size, size)
+        else:
+            inputs = data.frames[versions, indices][:, :, order]
+            inputs = normalise(cfg, inputs)[:, None]
         return model(inputs, samples, **kwargs)
 
-    order = torch.arange(tokens.shape[2])
+    test = data.folds[run.fold]
+    order = torch.arange(cfg.num_frames)
     others = (~test).nonzero()[:, 0]
-    others = others[choose(labels[others], clips_per_class)]
-    optimizer = build_optim_wrapper(model, cfg.optim_wrapper)
-    steps = epochs * math.ceil(len(others) / batch_size)
+    others = others[choose(data.labels[others], run.clips_per_class)]
+    optimizer = build_optimizer(cfg, model, run)
+    steps = run.epochs * math.ceil(len(others) / batch_size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer.optimizer, [group['lr'] for group in optimizer.param_groups],
+        optimizer.optimizer,
+        [group['lr'] for group in optimizer.optimizer.param_groups],
         steps,
         pct_start=0.1)
-    start = time.process_time()
-    for _ in range(epochs):
+    clock = time.perf_counter if on_gpu else time.process_time
+    start = clock()
+    for _ in range(run.epochs):
         model.train()
         for indices in others[torch.randperm(len(others))].split(batch_size):
-            versions = torch.randint(len(tokens), (len(indices), ))
-            losses = run(indices, versions, order, mode='loss')
+            versions = torch.randint(len(data.frames), (len(indices), ))
+            losses = forward(indices, versions, order, mode='loss')
             optimizer.update_params(model.parse_losses(losses)[0])
             schedule.step()
-    seconds = time.process_time() - start
+    if on_gpu:
+        torch.cuda.synchronize()
+    seconds = clock() - start
+    memory = 0
+    if on_gpu:
+        memory = (torch.cuda.max_memory_allocated() - held) / 2**20
     model.eval()
     indices = test.nonzero()[:, 0]
     whole = torch.zeros_like(indices)
     with torch.no_grad():
         scores, shuffled = (
-            run(indices, whole, frames,
-                mode='tensor')['logits'].softmax(1).tolist()
+            forward(indices, whole, frames,
+                    mode='tensor')['logits'].softmax(1).tolist()
             for frames in (order, torch.randperm(len(order))))
-    return dict(scores=scores, shuffled=shuffled, seconds=seconds)
+    return dict(
+        scores=scores,
+        shuffled=shuffled,
+        seconds=seconds,
+        steps=steps,
+        memory=memory)

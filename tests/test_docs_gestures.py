@@ -152,8 +152,9 @@ def test_comparison(outputs):
     ])
     scores = np.stack([
         np.concatenate([
-            json.loads((folder / f'ILA trajectories_{fold}_seed{seed}_1epochs_'
-                        '1copies_1.json').read_text())['scores']
+            json.loads((folder /
+                        f'ILA trajectories_frozen_1_1epochs_{fold}_seed{seed}'
+                        '_batch16_1copies.json').read_text())['scores']
             for fold in FOLDS
         ]) for seed in (0, 1)
     ])
@@ -164,7 +165,8 @@ def test_comparison(outputs):
     ]
     share = 100 * (scores.mean(0).argmax(1) == labels).mean()
     assert mean[1:3] == [
-        ' ILA trajectories, mean of the seeds ', f' {share:.1f} % '
+        ' ILA trajectories, frozen, 1 of each class, mean of the seeds ',
+        f' {share:.1f} % '
     ]
     before = sorted(folder.iterdir())
     times = [path.stat().st_mtime for path in before]

@@ -99,6 +99,8 @@ def check_weights(own: StateDict,
     def is_needed(name: str) -> bool:
         if not partial or name.startswith(_TOWER):
             return True
+        if '.lora_' in name:
+            return any('.lora_' in other for other in given)
         if name.startswith('neck.') or is_temporal(name):
             return bool(parts)
         return name.startswith('backbone.')

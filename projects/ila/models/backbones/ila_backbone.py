@@ -8,6 +8,7 @@ from torch import Tensor
 from mmaction.registry import MODELS
 from ...weights import prepare_weights
 from ..alignment import ImplicitAlignment
+from ..images import lora as low_rank
 from ..temporal import TemporalModule
 from .recomputation import recompute
 
@@ -52,6 +53,9 @@ class ILABackbone(BaseModule):
             trained, as the authors train ``ReleasedAlignment``;
             ``TokenAlignment`` only finds the points, and can hardly learn so.
             A number freezes the stem and as many of the first blocks.
+        lora (dict, optional): Freezes the image weights and trains low-rank
+            additions to those of the attention. ``rank`` defaults to 8,
+            ``alpha`` to twice the rank.
         with_cp (bool): Whether training computes the blocks again in the
             backward pass, which takes less memory and more time.
 
@@ -64,6 +68,7 @@ class ILABackbone(BaseModule):
                  temporal: Optional[dict] = dict(type='TokenAlignment'),
                  layers: Optional[Sequence[int]] = None,
                  freeze_image: Union[bool, int] = False,
+                 lora: Optional[dict] = None,
                  with_cp: bool = False,
                  init_cfg: Optional[dict] = None) -> None:
         super().__init__(init_cfg)
@@ -73,6 +78,8 @@ class ILABackbone(BaseModule):
         self.temporal_layers = self._check_layers(layers, temporal)
         self.with_cp = with_cp
         self.deployed = False
+        if lora is not None:
+            self._add_lora(lora, freeze_image)
         self.temporal = ModuleDict()
         for number in self.temporal_layers:
             module = MODELS.build(
@@ -90,6 +97,16 @@ class ILABackbone(BaseModule):
         if freeze_image:
             self.image.freeze(self.num_layers +
                               1 if freeze_image is True else freeze_image)
+
+    def _add_lora(self, lora: dict, freeze_image: Union[bool, int]) -> None:
+        if not isinstance(lora, dict) or lora.keys() - {'rank', 'alpha'}:
+            raise ValueError('lora must be a dict with `rank` and `alpha`, or '
+                             f'None, got {lora}; fix `model.backbone.lora`')
+        if freeze_image is not False:
+            raise ValueError(
+                '`model.backbone.lora` freezes the image weights by itself; '
+                'remove `model.backbone.freeze_image`, or lora')
+        low_rank.adapt(self.image, **lora)
 
     def _check_layers(self, layers: Optional[Sequence[int]],
                       temporal: Optional[dict]) -> Tuple[int, ...]:
@@ -220,13 +237,15 @@ class ILABackbone(BaseModule):
     def switch_to_deploy(self) -> None:
         """Make inference faster, with the same results up to rounding.
 
-        Normalisations are folded into convolutions, linear layers that follow
-        each other into one, and CLIP's QuickGELU is computed as SiLU. Load the
-        weights before: their names and shapes change in place, and cannot be
-        changed back.
+        LoRA is added to its weights, normalisations are folded into
+        convolutions, linear layers that follow each other into one, and
+        CLIP's QuickGELU is computed as SiLU. Load the weights before: their
+        names and shapes change in place, and cannot be changed back.
         """
         if not self.deployed:
             self.deployed = True
+            for linear in low_rank.find_adapted(self.image):
+                linear.merge()
             for module in (self.image, *self.temporal.values()):
                 module.switch_to_deploy()
 

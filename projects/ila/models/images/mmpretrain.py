@@ -168,7 +168,11 @@ class MMPretrainImage(ImageModel):
         """Refuse weights of another model, which MMEngine only logs."""
         if prefix:
             return  # Loaded as a part of a model, which checks its weights.
-        own = self.model.state_dict()
+        own = {
+            name: value
+            for name, value in self.model.state_dict().items()
+            if '.lora_' not in name
+        }
         optional = ('register_tokens', )
         if self.rotary:  # mmpretrain's files of EVA-02 lack the last norm.
             optional += ('ln1.', )

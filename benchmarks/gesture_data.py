@@ -1,0 +1,103 @@
+"""Frames of EgoGestAR's clips for benchmarks/gestures.py, and their tokens."""
+import random
+from typing import Any, Dict, List
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.registry import init_default_scope
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+import projects.ila  # noqa: F401
+from mmaction.registry import MODELS
+from projects.ila.utils import mix_seed
+
+
+class Versions(Dataset):
+    """The whole frames of each clip, then augmented versions of them.
+
+    Items are ``(3, T, H, W)``, uint8. What is drawn depends on the item alone.
+    """
+
+    def __init__(self, cfg: Config, clips: List[str], copies: int) -> None:
+        self.pipelines = Compose(cfg.val_pipeline), Compose(cfg.train_pipeline)
+        self.clips = clips
+        self.copies = copies
+
+    def __len__(self) -> int:
+        return len(self.clips) * (1 + self.copies)
+
+    def __getitem__(self, index: int) -> Tensor:
+        # Processes that are spawned, not forked, have none.
+        init_default_scope('mmaction')
+        for draw in (random.seed, np.random.seed, torch.manual_seed):
+            draw(mix_seed(0, index))
+        version, clip = divmod(index, len(self.clips))
+        sample = self.pipelines[version > 0](
+            dict(
+                filename=self.clips[clip],
+                start_index=0,
+                modality='RGB',
+                label=0))
+        return sample['inputs'][0]
+
+
+def read_frames(cfg: Config, clips: List[str], copies: int,
+                workers: int) -> Tensor:
+    """Read ``(1 + copies, clips, 3, T, H, W)``, uint8."""
+    data = Versions(cfg, clips, copies)
+    loader = DataLoader(data, batch_size=None, num_workers=workers)
+    frames = None
+    for index, item in enumerate(loader):
+        if frames is None:
+            frames = item.new_empty(len(data), *item.shape)
+        frames[index] = item
+        if index % len(clips) == 0:
+            print(
+                f'frames of version {index // len(clips)} of {copies}',
+                flush=True)
+    return frames.unflatten(0, (-1, len(clips)))
+
+
+def normalise(cfg: Config, frames: Tensor) -> Tensor:
+    """Normalise frames ``(..., 3, T, H, W)`` as the model's config says."""
+    mean, std = (
+        frames.new_tensor(
+            cfg.model.data_preprocessor[key],
+            dtype=torch.float32).view(3, 1, 1, 1) for key in ('mean', 'std'))
+    return (frames - mean) / std
+
+
+@torch.no_grad()
+def compute_tokens(cfg: Config, frames: Tensor, device: str) -> Tensor:
+    """Compute what the blocks below the temporal modules make of frames.
+
+    Returns:
+        Tensor: ``(1 + copies, clips, T, L, C)``, float16.
+    """
+    image = MODELS.build(cfg.model.backbone.image).eval()
+    image.init_weights()
+    image.to(device)
+    tokens = []
+    for part in frames.flatten(0, 1).split(64):
+        images = normalise(cfg, part.to(device)).transpose(1, 2)
+        x, positions = image.embed(images.flatten(0, 1))
+        for block in range(min(cfg.model.backbone.layers)):
+            x = image.run(block, x, positions)
+        tokens.append(x.unflatten(0, images.shape[:2]).half().cpu())
+    return torch.cat(tokens).unflatten(0, frames.shape[:2])
+
+
+def shrink(cfg: Config, frames: Tensor) -> Tensor:
+    """Shrink whole frames ``(clips, 3, T, H, W)`` to ``(clips, T, 16, 16)``,
+    in grey."""
+    grey = normalise(cfg, frames).mean(1)
+    return F.interpolate(grey, (16, 16), mode='area')
+
+
+def load(path: str, **kwargs: Any) -> Dict[str, Tensor]:
+    """Load tensors, without a copy where several processes read them."""
+    return torch.load(path, weights_only=True, mmap=True, **kwargs)
