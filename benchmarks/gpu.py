@@ -6,6 +6,7 @@ compiled if the row is.
 """
 import argparse
 import copy
+import itertools
 import multiprocessing
 import re
 import statistics
@@ -196,7 +197,7 @@ def time_row(row: Row, args: argparse.Namespace, function: Callable,
 
 def work(rows: List[Row], args: argparse.Namespace, ready, start, turn,
          results) -> None:
-    """Prepare some rows, wait until all others are, and time them in turn."""
+    """Prepare rows, wait until all others are, and time them in turn."""
     prepared, failed = {}, {}
     for row in rows:
         try:
@@ -205,7 +206,7 @@ def work(rows: List[Row], args: argparse.Namespace, ready, start, turn,
             failed[row] = f'{type(error).__name__}: {error}'
         if DEVICE == 'cuda':
             torch.cuda.empty_cache()
-    ready.release()
+    ready.put(rows)
     start.wait()
     for row in rows:
         if row in prepared:
@@ -222,34 +223,38 @@ def run_processes(rows: List[Row],
     parts = [[row for row in rows if not row.compile and row.training == kind]
              for kind in (False, True)]
     parts += [[row] for row in rows if row.compile]
-    parts = [part for part in parts if part]
-    ready, start = context.Semaphore(0), context.Event()
-    turn, results = context.Lock(), context.Queue()
-    processes = [
+    ready, results = context.Queue(), context.Queue()
+    start, turn = context.Event(), context.Lock()
+    processes = {
+        tuple(part):
         context.Process(
             target=work,
             args=(part, args, ready, start, turn, results),
-            daemon=True) for part in parts
-    ]
-    for process in processes:
+            daemon=True)
+        for part in parts if part
+    }
+    for process in processes.values():
         process.start()
     deadline = time.monotonic() + args.seconds
-    arrived = sum(
-        ready.acquire(timeout=max(0, deadline - time.monotonic()))
-        for _ in processes)
-    print(f'{arrived} of {len(processes)} processes are prepared', flush=True)
+    waiting, found = [], {}
+    try:
+        while len(waiting) < len(processes):
+            waiting.append(
+                tuple(ready.get(timeout=max(0, deadline - time.monotonic()))))
+    except Empty:
+        print(f'{len(waiting)} of {len(processes)} processes were prepared '
+              f'after {args.seconds} s')
+    for part, process in processes.items():
+        if part not in waiting:
+            process.terminate()
     start.set()
-    found = {}
-    deadline = time.monotonic() + args.seconds
-    while len(found) < len(rows) and time.monotonic() < deadline and any(
-            process.is_alive() for process in processes):
-        try:
-            row, result = results.get(timeout=5)
+    try:
+        for _ in itertools.chain.from_iterable(waiting):
+            row, result = results.get(timeout=args.seconds)
             found[row] = result
-        except Empty:
-            if arrived < len(processes) and turn.acquire(timeout=10):
-                break  # Only those that did not arrive are left.
-    for process in processes:
+    except Empty:
+        print(f'no result within {args.seconds} s')
+    for process in processes.values():
         process.terminate()
     return found
 
