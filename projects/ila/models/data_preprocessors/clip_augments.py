@@ -1,0 +1,152 @@
+"""Augmentation of batches of clips on their device."""
+from typing import Union
+
+import torch
+from torch import Tensor, nn
+from torchvision import transforms
+
+from mmaction.registry import MODELS
+
+# Of the batches ``(N, views, C, ..., H, W)``, whose frames may have a
+# dimension of their own.
+_CHANNELS = 2
+
+
+@MODELS.register_module()
+class ClipTorchVision(nn.Module):
+    """Apply a transform of torchvision to each clip of a batch.
+
+    It is drawn once per clip and the same for all of its frames.
+
+    Args:
+        op (str): Name of a transform of ``torchvision.transforms`` that takes
+            tensors.
+        **kwargs: Its arguments.
+
+    Raises:
+        ValueError: Torchvision has no such transform.
+    """
+
+    def __init__(self, op: str, **kwargs) -> None:
+        super().__init__()
+        transform = getattr(transforms, op, None)
+        if transform is None:
+            raise ValueError(f"torchvision.transforms has no '{op}'; fix `op` "
+                             'in the config')
+        self.transform = transform(**kwargs)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Augment ``(N, views, C, ..., H, W)``, uint8, RGB."""
+        results = []
+        for clip in clips:
+            # Torchvision expects (..., C, H, W).
+            frames = clip.movedim(_CHANNELS - 1, -3)
+            results.append(self.transform(frames).movedim(-3, _CHANNELS - 1))
+        return torch.stack(results)
+
+
+@MODELS.register_module()
+class ClipColorJitter(nn.Module):
+    """Torchvision's ``ColorJitter`` for a batch of clips.
+
+    Each clip gets factors and an order of its own, the same for all of its
+    frames. All clips that need the same operation get it in one pass, and the
+    values are those of torchvision.
+
+    Args:
+        p (float): Probability that a clip is changed.
+        brightness (float | tuple[float, float]): As torchvision takes it.
+        contrast (float | tuple[float, float]): As torchvision takes it.
+        saturation (float | tuple[float, float]): As torchvision takes it.
+        hue (float | tuple[float, float]): As torchvision takes it.
+    """
+
+    def __init__(self,
+                 p: float = 1.,
+                 brightness: Union[float, tuple] = 0.,
+                 contrast: Union[float, tuple] = 0.,
+                 saturation: Union[float, tuple] = 0.,
+                 hue: Union[float, tuple] = 0.) -> None:
+        super().__init__()
+        self.p = p
+        self.jitter = transforms.ColorJitter(brightness, contrast, saturation,
+                                             hue)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Augment ``(N, views, C, ..., H, W)``, uint8, RGB."""
+        jitter, drawn = self.jitter, dict()
+        for clip in range(len(clips)):
+            if torch.rand(()) < self.p:
+                drawn[clip] = jitter.get_params(jitter.brightness,
+                                                jitter.contrast,
+                                                jitter.saturation, jitter.hue)
+        clips = clips.clone()
+        functions = (adjust_brightness, adjust_contrast, adjust_saturation,
+                     adjust_hue)
+        for place in range(len(functions)):
+            for number, function in enumerate(functions):
+                factors = {
+                    clip: params[1 + number]
+                    for clip, params in drawn.items()
+                    if params[0][place] == number
+                }
+                factors = {k: v for k, v in factors.items() if v is not None}
+                if factors:
+                    index = _send(list(factors), clips)
+                    factor = _send(list(factors.values()), clips)
+                    factor = factor.view(-1, *[1] * (clips.dim() - 1))
+                    clips[index] = function(clips[index], factor)
+        return clips
+
+
+def _send(values: list, like: Tensor) -> Tensor:
+    # Small enough to be copied without waiting for the device.
+    return torch.tensor(values).to(like.device, non_blocking=True)
+
+
+def _blend(clips: Tensor, others: Tensor, factor: Tensor) -> Tensor:
+    """Move clips away from others, or towards them; rounded down."""
+    return torch.lerp(others, clips.float(), factor).clamp_(0, 255).byte()
+
+
+def _to_gray(clips: Tensor) -> Tensor:
+    """Weigh the channels, ``(N, views, 1, ..., H, W)``, rounded down."""
+    red, green, blue = clips.split(1, _CHANNELS)
+    return (0.2989 * red + 0.587 * green + 0.114 * blue).floor_()
+
+
+def adjust_brightness(clips: Tensor, factor: Tensor) -> Tensor:
+    """Multiply by the factor."""
+    return (clips * factor).clamp_(0, 255).byte()
+
+
+def adjust_contrast(clips: Tensor, factor: Tensor) -> Tensor:
+    """Scale the distance to the mean brightness of each frame."""
+    mean = _to_gray(clips).mean((_CHANNELS, -2, -1), keepdim=True)
+    return _blend(clips, mean, factor)
+
+
+def adjust_saturation(clips: Tensor, factor: Tensor) -> Tensor:
+    """Scale the distance to grey."""
+    return _blend(clips, _to_gray(clips), factor)
+
+
+def adjust_hue(clips: Tensor, factor: Tensor) -> Tensor:
+    """Shift the hue by a share of its circle."""
+    clips = clips.float()
+    red, green, blue = clips.split(1, _CHANNELS)
+    value = clips.amax(_CHANNELS, keepdim=True)
+    chroma = value - clips.amin(_CHANNELS, keepdim=True)
+    scale = chroma.clamp(min=1)  # Grey has no hue.
+    hue = torch.where(
+        value == red, (green - blue) / scale,
+        torch.where(value == green, (blue - red) / scale + 2,
+                    (red - green) / scale + 4))
+    # Where on a circle of six each channel is at its greatest, less three.
+    starts = clips.new_tensor([5, 3, 1])
+    starts = starts.view(-1, *[1] * (clips.dim() - _CHANNELS - 1))
+    place = (hue + 6 * factor + starts).remainder_(6)
+    lack = torch.minimum(place, 4 - place).clamp_(0, 1)
+    # As torchvision returns from floats to 256 levels.
+    return (torch.addcmul(value, chroma, lack, value=-1) *
+            (255.999 / 255)).byte()

@@ -1,0 +1,67 @@
+from typing import List, Optional, Sequence, Tuple
+
+import torch
+from mmengine.model import stack_batch
+from torch import Tensor
+
+from mmaction.models import ActionDataPreprocessor
+from mmaction.registry import MODELS
+from mmaction.utils import SampleList
+
+
+@MODELS.register_module()
+class ILADataPreprocessor(ActionDataPreprocessor):
+    """MMAction2's data preprocessor that also augments, on the device.
+
+    Clips arrive there as uint8. In training they are augmented as one batch,
+    before they are normalised and blended, which takes the time of a few
+    passes over the batch where worker processes need one of a core each.
+
+    Args:
+        augments (Sequence[dict]): Configs of ``ClipColorJitter`` and
+            ``ClipTorchVision``, in the order in which they are applied.
+        **kwargs: Arguments of ``ActionDataPreprocessor``.
+    """
+
+    def __init__(self, augments: Sequence[dict] = (), **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.augments = torch.nn.ModuleList(map(MODELS.build, augments))
+        # Copies from pinned memory need not wait for the step before.
+        self._non_blocking = True
+
+    def preprocess(self,
+                   inputs: List[Tensor],
+                   data_samples: Optional[SampleList],
+                   training: bool = False) -> Tuple[Tensor, SampleList]:
+        """Stack, augment, normalise and blend clips.
+
+        Args:
+            inputs (list[Tensor]): ``(views, 3, T, H, W)`` or
+                ``(views, 3, H, W)`` each, uint8 where they are augmented.
+            data_samples (list[ActionDataSample], optional): Their labels.
+            training (bool): Whether to augment and blend.
+
+        Returns:
+            tuple: The batch, float32, and the data samples.
+
+        Raises:
+            ValueError: The clips to augment are not uint8, or not RGB.
+        """
+        if training and self.augments:
+            self._check(inputs)
+            batch = stack_batch(inputs)
+            for augment in self.augments:
+                batch = augment(batch)
+            inputs = list(batch)
+        return super().preprocess(inputs, data_samples, training)
+
+    def _check(self, inputs: List[Tensor]) -> None:
+        if self.to_rgb:
+            raise ValueError('`model.data_preprocessor.augments` take RGB; '
+                             'remove `to_rgb` and let the pipeline give RGB')
+        for clip in inputs:
+            if clip.dtype != torch.uint8:
+                raise ValueError(
+                    '`model.data_preprocessor.augments` take uint8, the '
+                    f'pipeline gives {clip.dtype}; remove what changes that '
+                    'from it')
