@@ -2,7 +2,7 @@
 from typing import Union
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision import transforms
 
 from mmaction.registry import MODELS
@@ -13,7 +13,7 @@ _CHANNELS = 2
 
 
 @MODELS.register_module()
-class ClipTorchVision(nn.Module):
+class ClipTorchVision:
     """Apply a transform of torchvision to each clip of a batch.
 
     It is drawn once per clip and the same for all of its frames.
@@ -28,14 +28,13 @@ class ClipTorchVision(nn.Module):
     """
 
     def __init__(self, op: str, **kwargs) -> None:
-        super().__init__()
         transform = getattr(transforms, op, None)
         if transform is None:
             raise ValueError(f"torchvision.transforms has no '{op}'; fix `op` "
                              'in the config')
         self.transform = transform(**kwargs)
 
-    def forward(self, clips: Tensor) -> Tensor:
+    def __call__(self, clips: Tensor) -> Tensor:
         """Augment ``(N, views, C, ..., H, W)``, uint8, RGB."""
         results = []
         for clip in clips:
@@ -46,7 +45,7 @@ class ClipTorchVision(nn.Module):
 
 
 @MODELS.register_module()
-class ClipColorJitter(nn.Module):
+class ClipColorJitter:
     """Torchvision's ``ColorJitter`` for a batch of clips.
 
     Each clip gets factors and an order of its own, the same for all of its
@@ -67,12 +66,11 @@ class ClipColorJitter(nn.Module):
                  contrast: Union[float, tuple] = 0.,
                  saturation: Union[float, tuple] = 0.,
                  hue: Union[float, tuple] = 0.) -> None:
-        super().__init__()
         self.p = p
         self.jitter = transforms.ColorJitter(brightness, contrast, saturation,
                                              hue)
 
-    def forward(self, clips: Tensor) -> Tensor:
+    def __call__(self, clips: Tensor) -> Tensor:
         """Augment ``(N, views, C, ..., H, W)``, uint8, RGB."""
         jitter, drawn = self.jitter, dict()
         for clip in range(len(clips)):

@@ -25,7 +25,7 @@ class ILADataPreprocessor(ActionDataPreprocessor):
 
     def __init__(self, augments: Sequence[dict] = (), **kwargs) -> None:
         super().__init__(**kwargs)
-        self.augments = torch.nn.ModuleList(map(MODELS.build, augments))
+        self.augments = [MODELS.build(augment) for augment in augments]
         # Copies from pinned memory need not wait for the step before.
         self._non_blocking = True
 
