@@ -37,14 +37,7 @@ class Settings(NamedTuple):
 
 
 def plan(source: str, target: str) -> Dict[str, str]:
-    """Choose the paths of the copies.
-
-    Args:
-        source (str): Folder of videos.
-        target (str): Folder for their copies.
-
-    Returns:
-        dict[str, str]: Path of each video's copy.
+    """Choose the path of the copy of each video in a folder.
 
     Raises:
         FileNotFoundError: There is no such folder.

@@ -19,12 +19,8 @@ class ClipTorchVision:
     It is drawn once per clip and the same for all of its frames.
 
     Args:
-        op (str): Name of a transform of ``torchvision.transforms`` that takes
-            tensors.
+        op (str): Name of a transform of tensors in ``torchvision.transforms``.
         **kwargs: Its arguments.
-
-    Raises:
-        ValueError: Torchvision has no such transform.
     """
 
     def __init__(self, op: str, **kwargs) -> None:
@@ -48,16 +44,13 @@ class ClipTorchVision:
 class ClipColorJitter:
     """Torchvision's ``ColorJitter`` for a batch of clips.
 
-    Each clip gets factors and an order of its own, the same for all of its
-    frames. All clips that need the same operation get it in one pass, and the
-    values are those of torchvision.
+    Each clip gets factors and an order of its own. All clips that need the same
+    operation get it in one pass.
 
     Args:
         p (float): Probability that a clip is changed.
-        brightness (float | tuple[float, float]): As torchvision takes it.
-        contrast (float | tuple[float, float]): As torchvision takes it.
-        saturation (float | tuple[float, float]): As torchvision takes it.
-        hue (float | tuple[float, float]): As torchvision takes it.
+        brightness, contrast, saturation, hue (float | tuple[float, float]):
+            As torchvision takes them.
     """
 
     def __init__(self,
@@ -72,26 +65,27 @@ class ClipColorJitter:
 
     def __call__(self, clips: Tensor) -> Tensor:
         """Augment ``(N, views, C, ..., H, W)``, uint8, RGB."""
-        jitter, drawn = self.jitter, dict()
+        jitter = self.jitter
+        ranges = (jitter.brightness, jitter.contrast, jitter.saturation,
+                  jitter.hue)
+        drawn = dict()
         for clip in range(len(clips)):
             if torch.rand(()) < self.p:
-                drawn[clip] = jitter.get_params(jitter.brightness,
-                                                jitter.contrast,
-                                                jitter.saturation, jitter.hue)
+                order, *factors = jitter.get_params(*ranges)
+                drawn[clip] = order.tolist(), factors
         clips = clips.clone()
         functions = (adjust_brightness, adjust_contrast, adjust_saturation,
                      adjust_hue)
         for place in range(len(functions)):
             for number, function in enumerate(functions):
-                factors = {
-                    clip: params[1 + number]
-                    for clip, params in drawn.items()
-                    if params[0][place] == number
+                chosen = {
+                    clip: factors[number]
+                    for clip, (order, factors) in drawn.items()
+                    if order[place] == number
                 }
-                factors = {k: v for k, v in factors.items() if v is not None}
-                if factors:
-                    index = _send(list(factors), clips)
-                    factor = _send(list(factors.values()), clips)
+                if chosen and ranges[number] is not None:
+                    index = _send(list(chosen), clips)
+                    factor = _send(list(chosen.values()), clips)
                     factor = factor.view(-1, *[1] * (clips.dim() - 1))
                     clips[index] = function(clips[index], factor)
         return clips

@@ -11,11 +11,9 @@ from mmaction.utils import SampleList
 
 @MODELS.register_module()
 class ILADataPreprocessor(ActionDataPreprocessor):
-    """MMAction2's data preprocessor that also augments, on the device.
+    """MMAction2's data preprocessor, which also augments training clips.
 
-    Clips arrive there as uint8. In training they are augmented as one batch,
-    before they are normalised and blended, which takes the time of a few
-    passes over the batch where worker processes need one of a core each.
+    It does so on the device and on uint8, before clips are normalised.
 
     Args:
         augments (Sequence[dict]): Configs of ``ClipColorJitter`` and
@@ -35,17 +33,8 @@ class ILADataPreprocessor(ActionDataPreprocessor):
                    training: bool = False) -> Tuple[Tensor, SampleList]:
         """Stack, augment, normalise and blend clips.
 
-        Args:
-            inputs (list[Tensor]): ``(views, 3, T, H, W)`` or
-                ``(views, 3, H, W)`` each, uint8 where they are augmented.
-            data_samples (list[ActionDataSample], optional): Their labels.
-            training (bool): Whether to augment and blend.
-
-        Returns:
-            tuple: The batch, float32, and the data samples.
-
-        Raises:
-            ValueError: The clips to augment are not uint8, or not RGB.
+        They are ``(views, 3, T, H, W)`` or ``(views, 3, H, W)`` each. A
+        ValueError says that they are not uint8 or RGB but are to be augmented.
         """
         if training and self.augments:
             self._check(inputs)
