@@ -92,8 +92,8 @@ class ClipColorJitter:
 
 
 def _send(values: list, like: Tensor) -> Tensor:
-    # Small enough to be copied without waiting for the device.
-    return torch.tensor(values).to(like.device, non_blocking=True)
+    # Otherwise the process would wait until the device is idle.
+    return torch.tensor(values).to(like.device, non_blocking=like.is_cuda)
 
 
 def _blend(clips: Tensor, others: Tensor, factor: Tensor) -> Tensor:
@@ -135,7 +135,7 @@ def adjust_hue(clips: Tensor, factor: Tensor) -> Tensor:
         torch.where(value == green, (blue - red) / scale + 2,
                     (red - green) / scale + 4))
     # Where on a circle of six each channel is at its greatest, less three.
-    starts = clips.new_tensor([5, 3, 1])
+    starts = 5 - 2 * torch.arange(3, device=clips.device)
     starts = starts.view(-1, *[1] * (clips.dim() - _CHANNELS - 1))
     place = (hue + 6 * factor + starts).remainder_(6)
     lack = torch.minimum(place, 4 - place).clamp_(0, 1)

@@ -25,7 +25,7 @@ class ILADataPreprocessor(ActionDataPreprocessor):
         super().__init__(**kwargs)
         self.augments = [MODELS.build(augment) for augment in augments]
         # Copies from pinned memory need not wait for the step before.
-        self._non_blocking = True
+        self._non_blocking = torch.cuda.is_available()
 
     def preprocess(self,
                    inputs: List[Tensor],
