@@ -134,7 +134,8 @@ def adjust_hue(clips: Tensor, factor: Tensor) -> Tensor:
         value == red, (green - blue) / scale,
         torch.where(value == green, (blue - red) / scale + 2,
                     (red - green) / scale + 4))
-    # Where on a circle of six each channel is at its greatest, less three.
+    # On its own circle of six a channel is full from 4 to 6 and empty from 1 to
+    # 3; these are the distances of that circle to the hue's.
     starts = 5 - 2 * torch.arange(3, device=clips.device)
     starts = starts.view(-1, *[1] * (clips.dim() - _CHANNELS - 1))
     place = (hue + 6 * factor + starts).remainder_(6)
