@@ -9,6 +9,7 @@ import argparse
 import os
 import tempfile
 import time
+from itertools import islice
 from pathlib import Path
 from typing import Dict, List
 
@@ -23,7 +24,6 @@ from timing import describe_machine
 
 import projects.ila  # noqa: F401
 from mmaction.registry import MODELS, TRANSFORMS
-from projects.ila.datasets.search import list_videos
 from projects.ila.datasets.video_resizing import Settings, plan, resize_video
 
 init_default_scope('mmaction')
@@ -131,7 +131,8 @@ def measure_device(cfg: Config, pipeline: List[dict], files: List[str],
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--config', default=str(CONFIG))
-    parser.add_argument('--videos', help='a folder of videos')
+    parser.add_argument(
+        '--videos', help='a folder, of whose first videos each gives a clip')
     parser.add_argument('--frames', type=int, default=300)
     parser.add_argument('--clips', type=int, default=40)
     parser.add_argument('--batches', type=int, default=6, help='per worker')
@@ -155,6 +156,7 @@ def main() -> None:
             write_video(
                 Path(source, 'a.mp4'), 'libx264', args.frames, 340, 256)
         copies = plan(source, f'{folder}/copies')
+        copies = dict(islice(copies.items(), args.clips))
         for path, copy in copies.items():
             resize_video(path, copy, Settings())
         sizes = [sum(map(os.path.getsize, x))
@@ -165,7 +167,7 @@ def main() -> None:
         plain = cfg.train_pipeline
         last = [x['type'] for x in plain].index('FormatShape')
         in_workers = [*plain[:last], *augment_in_workers(cfg), *plain[last:]]
-        originals, written = list_videos(source), list(copies.values())
+        originals, written = list(copies), list(copies.values())
         ways = {
             IN_WORKERS: (in_workers, originals),
             AS_THEY_ARE: (plain, originals),

@@ -75,8 +75,7 @@ def test_feeding():
                 '0.1').splitlines()
     rows = {
         cells[1].strip(): [cell.strip() for cell in cells[2:-1]]
-        for cells in (line.split('|') for line in lines)
-        if len(cells) > 2
+        for cells in (line.split('|') for line in lines) if len(cells) > 2
     }
     stages = ('open', 'decode', 'resize, crop, flip', 'augment',
               'sample, format, pack')
