@@ -68,6 +68,27 @@ def test_decoding():
     assert sum(line.startswith('| SafePyAV') for line in lines) == 2
 
 
+def test_feeding():
+    """The stages add up, and clips are augmented where the row says so."""
+    lines = run('feeding.py', '--frames', '20', '--clips', '1', '--batches',
+                '1', '--workers', '1', '--model-clips-per-second',
+                '0.1').splitlines()
+    rows = {
+        cells[1].strip(): [cell.strip() for cell in cells[2:-1]]
+        for cells in (line.split('|') for line in lines) if len(cells) > 2
+    }
+    stages = ('open', 'decode', 'resize, crop, flip', 'augment',
+              'sample, format, pack')
+    for way in range(3):
+        total = sum(float(rows[stage][way]) for stage in stages)
+        assert total == pytest.approx(float(rows['all'][way]), abs=0.3)
+        share = float(rows['1'][3 + way].strip(' %'))
+        assert share == pytest.approx(
+            1000 * float(rows['1'][way]), abs=51 + share / 100)
+    assert float(rows['augment'][0]) > 0
+    assert rows['augment'][1:] == ['0.0', '0.0']
+
+
 @pytest.mark.parametrize('config', ['ila_vitb16_k400', 'ila_vitb16_ssv2'])
 def test_ablation_prints_commands_for_any_config(monkeypatch, capsys, config):
     """Each is a model of its own that can be built."""

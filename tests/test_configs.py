@@ -121,8 +121,8 @@ def test_other_image_models(name):
     assert again._cfg_dict == cfg._cfg_dict
     preprocessor = cfg.model.data_preprocessor
     erase, = (
-        transform for transform in cfg.train_dataloader.dataset.pipeline
-        if transform.get('op') == 'RandomErasing')
+        augment for augment in preprocessor.augments
+        if augment.get('op') == 'RandomErasing')
     assert tuple(erase.value) == tuple(map(round, preprocessor.mean))
 
     model = build_model(cfg.model).eval()
@@ -214,12 +214,19 @@ def test_frames_of_a_clip_are_augmented_alike(cfg):
                     modality='RGB'))['imgs']
             assert all((img == imgs[0]).all() for img in imgs)
             results.add(np.asarray(imgs[0]).tobytes())
-        name = transform_cfg.get('op', transform_cfg.type)
         # Distinct results, and whether the frame itself is one of them.
-        drawn[name] = len(results), frame.tobytes() in results
+        drawn[transform_cfg.type] = len(results), frame.tobytes() in results
+    clip = torch.from_numpy(frame).permute(2, 0, 1)[:, None]
+    clips = clip.expand(40, 1, 3, 8, 40, 32)
+    for augment_cfg in cfg.model.data_preprocessor.augments:
+        augmented = MODELS.build(augment_cfg)(clips)
+        assert (augmented == augmented[:, :, :, :1]).all()
+        results = {clip.numpy().tobytes() for clip in augmented}
+        name = augment_cfg.get('op', augment_cfg.type)
+        drawn[name] = len(results), clips[0].numpy().tobytes() in results
     assert drawn.pop('Resize') == (1, False)
     assert drawn['Flip'] == drawn['RandomGrayscale'] == (2, True)
-    for name in ('RandomApply', 'RandomErasing'):
+    for name in ('ClipColorJitter', 'RandomErasing'):
         assert drawn[name][0] > 3 and drawn[name][1]
     assert drawn['MultiScaleCrop'][0] > 3
     assert len(drawn) == 5
@@ -228,12 +235,11 @@ def test_frames_of_a_clip_are_augmented_alike(cfg):
 def test_erased_area_has_the_mean_colour(cfg):
     torch.manual_seed(0)
     erase, = (
-        transform for transform in cfg.train_pipeline
-        if transform.get('op') == 'RandomErasing')
-    erase = TRANSFORMS.build(dict(erase, p=1.))
-    image = np.concatenate(
-        erase(dict(imgs=[np.zeros((40, 32, 3), np.uint8)] * 8))['imgs'])
-    colours = np.unique(image.reshape(-1, 3), axis=0)
+        augment for augment in cfg.model.data_preprocessor.augments
+        if augment.get('op') == 'RandomErasing')
+    erase = MODELS.build(dict(erase, p=1.))
+    clips = erase(torch.zeros(2, 1, 3, 8, 40, 32, dtype=torch.uint8))
+    colours = np.unique(clips.movedim(2, -1).reshape(-1, 3), axis=0)
     # The mean that is subtracted afterwards, so that little is left of it.
     mean = np.round(cfg.model.data_preprocessor.mean)
     np.testing.assert_array_equal(colours, [[0, 0, 0], mean])

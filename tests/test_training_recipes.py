@@ -60,6 +60,7 @@ def build(temporal=TOKEN, **settings):
         3,
         'model.cls_head.text_encoder':
         dict(layers=1),
+        'model.data_preprocessor.augments': [],
         'model.data_preprocessor.blending':
         None,
         'optim_wrapper.accumulative_counts':

@@ -4,6 +4,12 @@ _base_ = ['ila_in1k-b16_k400.py']
 image_weights = 'checkpoints/' \
     'vit-base-p14_dinov2-pre_3rdparty_20230426-ba246503.pth'
 
+# What is erased becomes the mean.
+augments = [
+    dict(step, value=(124, 116,
+                      104)) if step.get('op') == 'RandomErasing' else step
+    for step in _base_.model.data_preprocessor.augments
+]
 # These weights are from before the registers; `num_registers=4` in the image
 # adds new ones.
 model = dict(
@@ -14,14 +20,9 @@ model = dict(
                 layer_scale_init_value=1e-5,
                 init_cfg=dict(checkpoint=image_weights)))),
     data_preprocessor=dict(
-        mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]))
-
-train_pipeline = [
-    dict(step, value=(124, 116,
-                      104)) if step.get('op') == 'RandomErasing' else step
-    for step in _base_.train_pipeline
-]
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        augments=augments))
 
 # The layers' scales are small, and no decay should make them smaller.
 optim_wrapper = dict(paramwise_cfg={

@@ -4,6 +4,12 @@ _base_ = ['ila_in1k-b16_k400.py']
 # the last norm: download.openmmlab.com/mmpretrain/v1.0/eva02/
 image_weights = 'checkpoints/eva02-base-p14_pre_in21k_20230505-2f2d4d3c.pth'
 
+# What is erased becomes the mean.
+augments = [
+    dict(step, value=(123, 117,
+                      104)) if step.get('op') == 'RandomErasing' else step
+    for step in _base_.model.data_preprocessor.augments
+]
 model = dict(
     backbone=dict(
         image=dict(
@@ -18,14 +24,9 @@ model = dict(
                     checkpoint=image_weights,
                     prefix='backbone.')))),
     data_preprocessor=dict(
-        mean=[122.771, 116.746, 104.094], std=[68.501, 66.632, 70.323]))
-
-train_pipeline = [
-    dict(step, value=(123, 117,
-                      104)) if step.get('op') == 'RandomErasing' else step
-    for step in _base_.train_pipeline
-]
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+        mean=[122.771, 116.746, 104.094],
+        std=[68.501, 66.632, 70.323],
+        augments=augments))
 
 # EVA-02's names of norms, which decay in no backbone.
 optim_wrapper = dict(paramwise_cfg={

@@ -8,6 +8,12 @@ _base_ = [
 image_weights = 'checkpoints/' \
     'vit-base-p16_in21k-pre-3rdparty_ft-64xb64_in1k-384_20210928-98e8652b.pth'
 
+# What is erased becomes the mean.
+augments = [
+    dict(step, value=(128, 128,
+                      128)) if step.get('op') == 'RandomErasing' else step
+    for step in _base_.model.data_preprocessor.augments
+]
 model = dict(
     backbone=dict(
         _delete_=True,
@@ -32,11 +38,5 @@ model = dict(
         in_channels=768,
         label_smooth_eps=0.1,
         average_clips='prob'),
-    data_preprocessor=dict(mean=[127.5] * 3, std=[127.5] * 3))
-
-train_pipeline = [
-    dict(step, value=(128, 128,
-                      128)) if step.get('op') == 'RandomErasing' else step
-    for step in _base_.train_pipeline
-]
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+    data_preprocessor=dict(
+        mean=[127.5] * 3, std=[127.5] * 3, augments=augments))

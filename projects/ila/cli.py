@@ -259,8 +259,13 @@ def prepare_for_cpu(cfg: Config) -> None:
     """Let the processes of a distributed run work without GPUs.
 
     MMEngine would select a GPU for each of them and wrap the model for it.
+    Memory that is pinned for a GPU would bring a warning per epoch.
     """
     cfg.merge_from_dict({'env_cfg.dist_cfg.backend': 'gloo'})
+    for split in ('train', 'val', 'test'):
+        loader = cfg.get(f'{split}_dataloader')
+        if isinstance(loader, dict):
+            loader.pop('pin_memory', None)
     if cfg.launcher == 'none':
         return
     if cfg.launcher != 'pytorch':

@@ -205,7 +205,8 @@ def test_unneeded_frames_are_not_decoded(tmp_path):
     path = write_barcodes(tmp_path / 'video.mp4', 'libx264')
     reader = VideoReader(path.read_bytes())
     assert len(reader) == 40
-    decoded = list(reader._decode({reader._stamps[0], reader._stamps[39]}))
+    stamps = {reader._stamps[0], reader._stamps[39]}
+    decoded = list(reader._decode(stamps=stamps))
     assert 2 <= len(decoded) < 40
     # Afterwards, and again, it gives whatever is asked for.
     for _ in range(2):

@@ -3,6 +3,8 @@ import pickle
 from types import SimpleNamespace
 
 import pytest
+from commands import ROOT
+from mmengine.config import Config
 from mmengine.evaluator import DumpResults
 
 from projects.ila import cli
@@ -34,3 +36,13 @@ def test_tests_that_dump_nothing_stop_as_ever():
     with pytest.raises(RuntimeError):
         with cli.keep_predictions(None, None):
             raise RuntimeError
+
+
+def test_no_memory_is_pinned_without_a_gpu():
+    cfg = Config.fromfile(ROOT / 'configs/ila_vitb16_k400.py')
+    cfg.launcher = 'none'
+    loaders = [cfg[f'{split}_dataloader'] for split in ('train', 'val')]
+    assert all(loader.pin_memory for loader in loaders)
+    cli.prepare_for_cpu(cfg)
+    assert not any('pin_memory' in loader for loader in loaders)
+    assert loaders[0].num_workers == 8

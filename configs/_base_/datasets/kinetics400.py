@@ -15,25 +15,7 @@ train_pipeline = [
         max_wh_scale_gap=1),
     dict(type='Resize', scale=(crop_size, crop_size), keep_ratio=False),
     dict(type='Flip', flip_ratio=0.5),
-    # Torchvision takes the frames as one batch and treats all of them alike.
-    dict(
-        type='RandomApply',
-        transforms=[
-            dict(
-                type='TorchVisionWrapper',
-                op='ColorJitter',
-                brightness=0.4,
-                contrast=0.4,
-                saturation=0.2,
-                hue=0.1)
-        ],
-        prob=0.8),
-    dict(type='TorchVisionWrapper', op='RandomGrayscale', p=0.2),
-    dict(
-        type='TorchVisionWrapper',
-        op='RandomErasing',
-        p=0.25,
-        value=(124, 116, 104)),
+    # Colours and erased areas are the data preprocessor's.
     dict(type='FormatShape', input_format='NCTHW'),
     dict(type='PackActionInputs')
 ]
@@ -62,6 +44,7 @@ train_dataloader = dict(
     batch_size=8,
     num_workers=8,
     persistent_workers=True,
+    pin_memory=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
         type='ILAVideoDataset',
@@ -72,6 +55,7 @@ val_dataloader = dict(
     batch_size=8,
     num_workers=8,
     persistent_workers=True,
+    pin_memory=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type='ILAVideoDataset',
@@ -83,6 +67,7 @@ test_dataloader = dict(
     batch_size=1,
     num_workers=8,
     persistent_workers=True,
+    pin_memory=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type='ILAVideoDataset',

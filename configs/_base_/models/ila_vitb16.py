@@ -18,10 +18,26 @@ model = dict(
         label_smooth_eps=0.1,
         average_clips='prob'),
     data_preprocessor=dict(
-        type='ActionDataPreprocessor',
+        type='ILADataPreprocessor',
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
         format_shape='NCTHW',
+        # On the GPU, on uint8, once the pipeline is done.
+        augments=[
+            dict(
+                type='ClipColorJitter',
+                p=0.8,
+                brightness=0.4,
+                contrast=0.4,
+                saturation=0.2,
+                hue=0.1),
+            dict(type='ClipTorchVision', op='RandomGrayscale', p=0.2),
+            dict(
+                type='ClipTorchVision',
+                op='RandomErasing',
+                p=0.25,
+                value=(124, 116, 104))
+        ],
         blending=dict(
             type='RandomBatchAugment',
             augments=[

@@ -6,6 +6,7 @@ from typing import Iterable, Iterator, List, Optional, Sequence, Set, Tuple
 import av
 import numpy as np
 
+from .access_points import drop_unneeded, find_access_points
 from .video_file import demux, explain, open_container
 
 # H.264 and HEVC refer to at most so many frames.
@@ -33,8 +34,9 @@ class VideoReader:
 
     Frame ``i`` is the ``i``-th that the decoder puts out, turned and mirrored
     as the file says. Where the time stamps tell the order of the frames, as
-    in most H.264 and HEVC files, frames that are not wanted and that no other
-    frame refers to are left out. All other files are decoded in order.
+    in most H.264 and HEVC files, groups of pictures without a wanted frame are
+    left out, and so are frames that are not wanted and that no other frame
+    refers to. All other files are decoded in order.
 
     Args:
         content (bytes): The file.
@@ -55,6 +57,7 @@ class VideoReader:
         self._stamps = sorted({x for x in shown if x is not None})
         self._num_frames, self._kept = None, None
         self._graphs, self._size = dict(), None
+        self._access_points = None
         self._sparse = self._has_order(shown)
         if self._sparse:
             self._num_frames = len(shown)
@@ -79,7 +82,7 @@ class VideoReader:
                 for place, time in enumerate(shown)):
             return False
         # The two fields of an interlaced frame may be two packets.
-        frame = next(self._decode(), None)
+        frame = next(self._decode([first]), None)
         return frame is not None and not frame.interlaced_frame
 
     def __len__(self) -> int:
@@ -182,8 +185,12 @@ class VideoReader:
         """Decode by time stamps, until one is not where it should be."""
         places = {time: place for place, time in enumerate(self._stamps)}
         stamps = {self._stamps[x] for x in wanted if x < len(self._stamps)}
+        if self._access_points is None:
+            self._access_points = find_access_points(self._packets,
+                                                     self._decoder)
+        packets = drop_unneeded(self._packets, self._access_points, stamps)
         end, last, held = max(wanted), -1, deque()
-        for frame in self._decode(stamps):
+        for frame in self._decode(packets, stamps):
             index = places.get(frame.pts, -1)
             if index <= last:
                 return
@@ -198,10 +205,13 @@ class VideoReader:
         yield from held
 
     def _decode(self,
+                packets: Optional[Sequence[av.Packet]] = None,
                 stamps: Optional[Set[int]] = None) -> Iterator[av.VideoFrame]:
-        """Decode from the start.
+        """Decode packets from a key frame on.
 
         Args:
+            packets (Sequence[Packet], optional): In the order of decoding.
+                Defaults to all.
             stamps (set[int], optional): Times of frames. Others may be left
                 out. Defaults to all.
         """
@@ -210,7 +220,7 @@ class VideoReader:
         if decoder.is_open:
             decoder.flush_buffers()
         try:
-            for packet in [*self._packets, None]:
+            for packet in [*(packets or self._packets), None]:
                 if stamps is not None and packet is not None:
                     needed = packet.pts in stamps
                     decoder.skip_frame = 'DEFAULT' if needed else 'NONREF'

@@ -1,36 +1,46 @@
+from fractions import Fraction
 from pathlib import Path
+from typing import Iterable, Optional, Union
 
 import av
 import numpy as np
 
 
 def write_video(path: Path,
-                frames: np.ndarray,
-                fps: int,
+                frames: Iterable[np.ndarray],
+                fps: Union[int, Fraction],
                 codec: str = 'libx264',
+                format: Optional[str] = None,
                 **options: str) -> None:
     """Write a video.
 
     Args:
         path (Path): The video. Its ending decides the container.
-        frames (np.ndarray): ``(T, H, W, 3)``, uint8, RGB. An odd last row or
-            column is left out: colours have half the resolution.
-        fps (int): Frames per second.
+        frames (Iterable[np.ndarray]): ``(H, W, 3)``, uint8, RGB, all of one
+            size. An odd last row or column is left out: colours have half the
+            resolution.
+        fps (int | Fraction): Frames per second.
         codec (str): FFmpeg's name of an encoder. The default is H.264, which
             players and browsers show.
+        format (str, optional): FFmpeg's name of the container. Defaults to
+            that of the ending.
         **options: Options of the encoder.
 
     Raises:
         OSError: The video cannot be stored.
-        ValueError: There is no such encoder.
+        ValueError: There is no such encoder, or no frame.
     """
-    height, width = (side // 2 * 2 for side in frames.shape[1:3])
-    frames = np.ascontiguousarray(frames[:, :height, :width])
-    with av.open(str(path), 'w') as container:
-        stream = container.add_stream(codec, rate=fps, options=options)
-        stream.width, stream.height = width, height
-        stream.pix_fmt = 'yuv420p'
+    stream = None
+    with av.open(str(path), 'w', format=format) as container:
         for frame in frames:
+            height, width = (side // 2 * 2 for side in frame.shape[:2])
+            if stream is None:
+                stream = container.add_stream(codec, rate=fps, options=options)
+                stream.width, stream.height = width, height
+                stream.pix_fmt = 'yuv420p'
+            frame = np.ascontiguousarray(frame[:height, :width])
             frame = av.VideoFrame.from_ndarray(frame, format='rgb24')
             container.mux(stream.encode(frame))
+        if stream is None:
+            raise ValueError(f"there are no frames for '{path}'")
         container.mux(stream.encode())

@@ -60,7 +60,8 @@ class ILARecognizer(BaseRecognizer):
             on Kinetics-400: batch normalisations use the statistics of the
             batch, one view of each video, and update their running ones.
         data_preprocessor (dict, optional): Config of
-            ``ActionDataPreprocessor``. Its blending needs no ``num_classes``.
+            ``ILADataPreprocessor`` or ``ActionDataPreprocessor``. Its blending
+            needs no ``num_classes``.
         init_cfg (dict, optional): Initialization config;
             ``dict(type='Pretrained', checkpoint=...)`` takes a CLIP file.
         **kwargs: Arguments of MMAction2's ``BaseRecognizer``.
