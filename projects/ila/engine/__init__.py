@@ -1,11 +1,11 @@
 from .hooks import (AtomicCheckpointHook, DisturbanceDecayHook,
-                    InvalidLossHook, ReproducibleResumeHook, ResumeCheckHook,
-                    RunRecordHook)
+                    InvalidLossHook, PreemptionHook, ReproducibleResumeHook, ResumeCheckHook,
+                    RunRecordHook, ShardedEMAHook)
 from .optimizers import OptionalAmpOptimWrapper
 from .strategies import ILADeepSpeedStrategy, ILAFSDPStrategy
 
 __all__ = [
     'AtomicCheckpointHook', 'DisturbanceDecayHook', 'ILADeepSpeedStrategy',
-    'ILAFSDPStrategy', 'InvalidLossHook', 'OptionalAmpOptimWrapper',
-    'ReproducibleResumeHook', 'ResumeCheckHook', 'RunRecordHook'
+    'ILAFSDPStrategy', 'InvalidLossHook', 'OptionalAmpOptimWrapper', 'PreemptionHook',
+    'ReproducibleResumeHook', 'ResumeCheckHook', 'RunRecordHook', 'ShardedEMAHook'
 ]

@@ -12,3 +12,9 @@ def unwrap_model(model: nn.Module) -> nn.Module:
     """
     # MMEngine's own check does not know DeepSpeed's wrapper.
     return getattr(model, 'module', model)
+
+
+def is_sharded_model(model: nn.Module) -> bool:
+    """Whether FSDP shards a model's weights over the processes."""
+    return any(
+        hasattr(parameter, 'full_tensor') for parameter in model.parameters())
