@@ -87,8 +87,10 @@ def main() -> None:
         with cli.exit_on_bad_input():
             cfg.load_from = find_latest_checkpoint(cfg.work_dir)
     # Checkpoints of sharded trainings are folders.
-    if cfg.get('load_from') and not (cfg.get('resume')
-                                     and Path(cfg.load_from).is_dir()):
+    if cfg.get('load_from') and Path(cfg.load_from).is_dir():
+        if not cfg.get('resume'):
+            cfg.load_from = str(Path(cfg.load_from, 'weights.pth'))
+    elif cfg.get('load_from'):
         check_file(cfg.load_from, 'Checkpoint')
 
     runner = cli.build_runner(cfg)

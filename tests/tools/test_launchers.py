@@ -1,5 +1,7 @@
 import os
 import pickle
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,9 +16,13 @@ from projects.ila import cli
 TOOLS = Path(__file__).parents[2] / 'tools'
 
 TOY_MODULE = '''
+import os
+
 import torch
-from mmaction.registry import DATASETS, METRICS, MODELS
+from mmaction.registry import DATASETS, HOOKS, METRICS, MODELS
+from mmengine.dist import get_rank
 from mmengine.evaluator import BaseMetric
+from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 
 
@@ -43,6 +49,19 @@ class ToyModel(BaseModel):
         if mode == 'loss':
             return dict(loss=out.mean())
         return [dict(x=i.item(), out=o.item()) for i, o in zip(x, out)]
+
+
+@HOOKS.register_module()
+class KillHook(Hook):
+    """Kills one of the processes once, in the second epoch."""
+
+    def after_train_iter(self, runner, *args, **kwargs):
+        attempt = os.environ['TORCHELASTIC_RESTART_COUNT']
+        if get_rank() == 1:
+            with open('epochs.txt', 'a') as file:
+                file.write(f'{attempt} {runner.epoch}\\n')
+            if (attempt, runner.epoch) == ('0', 1):
+                os.kill(os.getpid(), 9)
 
 
 @METRICS.register_module()
@@ -121,14 +140,23 @@ def test_distributed_training_and_test_on_cpu(toy_config, tmp_path,
         OMP_NUM_THREADS='1')
     monkeypatch.chdir(tmp_path)
 
-    trained = launch('dist_train.sh', 'toy_config.py', 2, **environment)
+    # A process is killed after the first epoch. All are started again, and
+    # go on with the second or, if it was saved, the third one.
+    with toy_config.open('a') as file:
+        file.write("custom_hooks = [dict(type='KillHook')]\n"
+                   'train_cfg.update(max_epochs=3)\n')
+    trained = launch(
+        'dist_train.sh', 'toy_config.py', 2, MAX_RESTARTS='1', **environment)
     assert trained.returncode == 0, trained.stderr
-    checkpoint = tmp_path / 'work_dirs' / 'toy_config' / 'epoch_1.pth'
-    # One step on the loss mean(weight * x) over the batches of both
-    # processes. A single one would see two batches, two that don't
+    epochs = (tmp_path / 'epochs.txt').read_text().split('\n')
+    assert epochs[:2] == ['0 0', '0 1']
+    assert epochs[2:-1] in (['1 1', '1 2'], ['1 2'])
+    checkpoint = tmp_path / 'work_dirs' / 'toy_config' / 'epoch_3.pth'
+    # In each epoch one step on the loss mean(weight * x) over the batches of
+    # both processes. A single one would see two batches, two that don't
     # communicate would end at different weights.
     weight = torch.load(checkpoint, weights_only=False)['state_dict']['weight']
-    assert weight.item() == -(0 + 1 + 2 + 3) / 4
+    assert weight.item() == -3 * (0 + 1 + 2 + 3) / 4
 
     # That dist_test.sh calls torchrun in the same way is tested below.
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -136,7 +164,7 @@ def test_distributed_training_and_test_on_cpu(toy_config, tmp_path,
                        'predictions.pkl')
     assert tested.returncode == 0, tested.stderr
     predictions = pickle.loads((tmp_path / 'predictions.pkl').read_bytes())
-    assert predictions == [dict(x=x, out=-1.5 * x) for x in range(4)]
+    assert predictions == [dict(x=x, out=-4.5 * x) for x in range(4)]
 
 
 @pytest.mark.parametrize('script, arguments, tool_arguments', [
@@ -176,6 +204,71 @@ def test_dist_scripts_pass_environment_to_torchrun(script, arguments,
             '-m', 'torch.distributed.run', *addresses, '--nproc_per_node=3',
             str(TOOLS / tool), *tool_arguments
         ]
+
+
+def test_dist_train_restarts(tmp_path):
+    recorder = make_recorder(tmp_path / 'recorder')
+    environment = dict(
+        PYTHON=str(recorder), NNODES='1:4', MASTER_ADDR='10.0.0.1', JOB_ID='7')
+    process = launch('dist_train.sh', 'a.py', 3, '--resume', '--amp',
+                     **environment)
+    assert process.stdout.splitlines() == [
+        '-m', 'torch.distributed.run', '--nnodes=1:4', '--max_restarts=0',
+        '--rdzv_backend=c10d', '--rdzv_endpoint=10.0.0.1:29500',
+        '--rdzv_id=7', '--nproc_per_node=3',
+        str(TOOLS / 'train.py'), 'a.py', '--launcher', 'pytorch', '--resume',
+        '--amp', '--resume'
+    ]
+    process = launch('dist_train.sh', 'a.py', 3, '--resume', 'b.pth',
+                     **environment)
+    assert process.returncode == 2
+    assert 'give --resume no checkpoint' in process.stderr
+
+
+SRUN = """
+trap 'echo asked; exit {asked}' USR1
+printf '%s\\n' "$@"
+echo started >&2
+for _ in $(seq {time}); do sleep 0.1; done
+exit {end}
+"""
+
+
+@pytest.mark.parametrize('time, end, ask, code, requeued', [
+    (1, 0, False, 0, False),
+    (1, 1, False, 1, False),
+    (300, 0, True, 75, True),
+])
+def test_slurm_job_is_requeued(tmp_path, time, end, ask, code, requeued):
+    for name, script in (('srun', SRUN.format(asked=75, time=time, end=end)),
+                         ('scontrol', 'echo requeued "$@"')):
+        (tmp_path / name).write_text(f'#!/usr/bin/env bash\n{script}\n')
+        (tmp_path / name).chmod(0o755)
+    # Slurm's copy is elsewhere.
+    job = shutil.copy(TOOLS / 'slurm_train.sbatch', tmp_path / 'slurm_script')
+    process = subprocess.Popen(
+        ['bash', job, 'a b.py', '--amp'],
+        env=dict(
+            os.environ,
+            PATH=os.pathsep.join([str(tmp_path), os.environ['PATH']]),
+            PYTHON='python3',
+            SLURM_SUBMIT_DIR=str(TOOLS.parent),
+            SLURM_JOB_ID='42'),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True)
+    assert process.stderr.readline() == 'started\n'
+    if ask:
+        process.send_signal(signal.SIGUSR1)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == code
+    lines = [
+        '--kill-on-bad-exit=1', 'python3', '-u',
+        str(TOOLS / 'train.py'), 'a b.py', '--launcher=slurm', '--amp',
+        '--resume'
+    ]
+    lines += ['asked', 'requeued requeue 42'] if requeued else []
+    assert out.splitlines() == lines
 
 
 @pytest.mark.parametrize('environment, gpus, gpus_per_node, cpus, extra', [
@@ -224,6 +317,8 @@ def test_slurm_scripts_build_srun_command(script, arguments, command,
     ('dist_test.sh', ['config.py', 'checkpoint.pth']),
     ('dist_test.sh', ['config.py', '2', 'checkpoint.pth']),
     ('slurm_train.sh', ['partition', 'job']),
+    ('slurm_train.sbatch', []),
+    ('slurm_train.sbatch', ['a.py', '--resume', 'b.pth']),
     ('slurm_test.sh', ['partition', 'job', 'config.py']),
 ])
 def test_launchers_refuse_bad_arguments(script, arguments, tmp_path):
@@ -235,7 +330,7 @@ def test_launchers_refuse_bad_arguments(script, arguments, tmp_path):
         PATH=f'{tmp_path}:/usr/bin:/bin')
     assert process.returncode == 2
     assert process.stdout == ''
-    assert process.stderr.startswith('Usage: ')
+    assert process.stderr.startswith('Usage: ') or arguments[-1] == 'b.pth'
     assert script in process.stderr
 
 

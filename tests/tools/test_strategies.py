@@ -1,6 +1,7 @@
 """Sharded trainings give what an unsharded one gives."""
 import importlib.util
 import re
+import shutil
 import signal
 
 import pytest
@@ -8,24 +9,30 @@ import torch
 from commands import run_tool
 from sharded_training import make_folder, read, read_log, start, train
 
+from projects.ila.engine.sharded_checkpoint import load_sharded
 from projects.ila.engine.work_dir import find_latest_checkpoint, is_whole
 
 HAS_DEEPSPEED = importlib.util.find_spec('deepspeed') is not None
 
 
-def assert_close(own, other, **tolerance):
+def assert_close(own, other):
     assert own.keys() == other.keys()
     for key, value in own.items():
-        torch.testing.assert_close(
-            value, other[key], **tolerance or dict(rtol=1e-4, atol=1e-5))
+        torch.testing.assert_close(value, other[key], rtol=1e-4, atol=1e-5)
+
+
+def read_accuracy(config, checkpoint):
+    result = run_tool('tools/test.py', config, checkpoint)
+    assert result.returncode == 0, result.stderr[-3000:]
+    return re.search(r'acc/top1: *(\S+)', result.stdout)[1]
 
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         folder = make_folder(tmp_path_factory.mktemp('strategies'))
-        patch.setenv('PYTHONPATH', str(folder), prepend=':')
         patch.syspath_prepend(str(folder))
+        patch.chdir(folder)
         yield folder
 
 
@@ -36,92 +43,85 @@ def whole(folder):
     return folder / 'whole'
 
 
-@pytest.fixture(scope='module')
-def sharded(folder):
-    """One with compiled blocks in two processes."""
-    train(folder, 'with_fsdp.py', 2, '--work-dir', 'sharded', '--seed', '1', **{
-        'model.compile.backend': 'eager',
-        'model.backbone.with_cp': True
-    })
-    return folder / 'sharded'
-
-
-def test_fsdp_equals_an_unsharded_training(folder, whole, sharded,
-                                           monkeypatch):
-    monkeypatch.chdir(folder)
-    # Of all processes' gradients together, before they are clipped.
+def test_fsdp_equals_an_unsharded_training(folder, whole):
+    """It goes on with other numbers of processes, whatever ended it."""
+    work_dir = folder / 'sharded'
+    arguments = '--work-dir', 'sharded', '--seed', '1', '--resume'
     norms = read_log(whole, 'grad_norm')
-    assert len(norms) == 6 and min(norms) > 0.5
-    assert read_log(sharded, 'grad_norm') == pytest.approx(norms, rel=1e-4)
-    assert read_log(sharded, 'lr') == read_log(whole, 'lr')
-    for epoch in (1, 3):
-        # The averaged ones.
-        assert_close(
-            read(sharded / f'epoch_{epoch}.pth'),
-            read(whole / f'epoch_{epoch}.pth'))
-    assert not list(sharded.glob('*.partial'))
+    assert len(norms) == 6 and min(norms) > 0.5  # All are clipped.
 
-    # The weights are tested as those of any other training are.
-    accuracies = [
-        re.search(r'acc/top1: *(\S+)',
-                  run_tool('tools/test.py', config, checkpoint).stdout)[1]
-        for config, checkpoint in (('with_fsdp.py', sharded / 'epoch_3.pth'),
-                                   ('whole.py', whole / 'epoch_3.pth'))
-    ]
-    assert accuracies[0] == accuracies[1]
-
-
-def test_fsdp_goes_on_with_any_number_of_processes(folder, whole, sharded):
-    work_dir = folder / 'resumed'
-    arguments = '--work-dir', 'resumed', '--seed', '1', '--resume'
-
-    # A signal to one of two processes in the second epoch stops both.
+    # Two processes, with compiled parts. A signal to one of them in the
+    # second epoch stops both.
     result = start(
-        folder,
-        'with_fsdp.py',
-        2,
-        *arguments,
-        sabotage=f'[2,{int(signal.SIGUSR1)},0]')
+        folder, 'with_fsdp.py', 2, *arguments, '--no-validate', **{
+            'sabotage': f'[2,{int(signal.SIGUSR1)},0]',
+            'model.compile.backend': 'eager'
+        })
     assert result.returncode == 75, result.stderr[-3000:]
-    assert find_latest_checkpoint(str(work_dir)) == str(work_dir /
-                                                        'iter_3.pth')
+    assert read_log(work_dir, 'grad_norm') == pytest.approx(norms[:3], 1e-4)
+    # The averaged weights, as for the unsharded training.
+    assert_close(read(work_dir / 'epoch_1.pth'), read(whole / 'epoch_1.pth'))
+    latest = find_latest_checkpoint(str(work_dir))
+    assert latest == str(work_dir / 'iter_3.pth')
 
-    # The next run is killed while it writes its second checkpoint.
+    # Three, of which one is killed while it writes its second checkpoint.
     result = start(
-        folder, 'with_fsdp.py', 2, *arguments, sabotage='[-1,0,9]')
+        folder, 'with_fsdp.py', 3, *arguments, sabotage='[-1,0,6]')
     assert result.returncode != 0
-    assert find_latest_checkpoint(str(work_dir)) == str(work_dir /
-                                                        'epoch_2.pth')
-    assert (work_dir / 'epoch_3.pth.partial').is_dir()
+    assert_close(read(work_dir / 'epoch_2.pth'), read(whole / 'epoch_2.pth'))
     assert not (work_dir / 'iter_3.pth').exists()
-    for name, value in read(work_dir / 'epoch_2.pth').items():
-        torch.testing.assert_close(
-            value, read(sharded / 'epoch_2.pth')[name], rtol=1e-5, atol=1e-6)
+    assert (work_dir / 'epoch_3.pth.partial').is_dir()
+    latest = find_latest_checkpoint(str(work_dir))
+    assert latest == str(work_dir / 'epoch_2.pth')
 
-    # One process goes on for an iteration, three end it.
-    result = start(
-        folder,
-        'with_fsdp.py',
-        1,
-        *arguments,
-        sabotage=f'[4,{int(signal.SIGTERM)},0]')
-    assert result.returncode == 75, result.stderr[-3000:]
-    train(folder, 'with_fsdp.py', 3, *arguments)
+    train(folder, 'with_fsdp.py', 1, *arguments)
+    assert read_log(work_dir, 'grad_norm') == pytest.approx(norms[4:], 1e-4)
+    assert read_log(work_dir, 'lr') == read_log(whole, 'lr')[4:]
     assert_close(read(work_dir / 'epoch_3.pth'), read(whole / 'epoch_3.pth'))
-    assert read_log(work_dir, 'lr') == read_log(whole, 'lr')[-1:]
+    assert not list(work_dir.glob('*.partial'))
+    # The weights are tested as those of any other training are.
+    assert read_accuracy('with_fsdp.py',
+                         work_dir / 'epoch_3.pth') == read_accuracy(
+                             'whole.py', whole / 'epoch_3.pth')
 
-
-def test_damaged_sharded_checkpoints_are_noticed(sharded, tmp_path):
-    checkpoint = sharded / 'epoch_1.pth'
-    assert is_whole(str(checkpoint))
-    part = next(checkpoint.glob('*.distcp'))
-    content = part.read_bytes()
-    part.write_bytes(content[:-1])
-    with pytest.warns(UserWarning, match=r'epoch_1\.pth.*truncated'):
-        assert not is_whole(str(checkpoint))
-    part.write_bytes(content)
+    # What the disk has lost a part of is not resumed.
+    part = next((work_dir / 'epoch_3.pth').glob('*.distcp'))
+    part.write_bytes(part.read_bytes()[:-1])
+    with pytest.warns(UserWarning, match=r"epoch_3\.pth' .*truncated"):
+        assert not is_whole(str(work_dir / 'epoch_3.pth'))
 
 
 @pytest.mark.skipif(not HAS_DEEPSPEED, reason='DeepSpeed is not installed')
 def test_deepspeed_equals_an_unsharded_training(folder, whole):
-    pass
+    work_dir = folder / 'deepspeed'
+    arguments = 'with_deepspeed.py', 2, '--work-dir', 'deepspeed', '--seed', 1
+    train(folder, *arguments)
+    for epoch in (1, 3):
+        reference = torch.load(whole / f'epoch_{epoch}.pth', weights_only=True)
+        assert_close(
+            read(work_dir / f'epoch_{epoch}.pth'), {
+                name.removeprefix('module.'): value
+                for name, value in reference['ema_state_dict'].items()
+                if name != 'steps'
+            })
+    assert not list(work_dir.glob('*.partial'))
+
+    # A resumed run, optimizer included, gives the same last epoch.
+    final = work_dir / 'epoch_3.pth'
+    expected = read(final)
+    shutil.move(final, work_dir / 'uninterrupted')
+    (work_dir / 'last_checkpoint').write_text('epoch_2.pth')
+    train(folder, *arguments, '--resume')
+    resumed = read(final)
+    for key, value in expected.items():
+        assert torch.equal(value, resumed[key]), key
+    read_accuracy('with_deepspeed.py', final)
+
+
+def test_what_a_sharded_training_cannot_do(folder, whole):
+    result = run_tool('tools/train.py', 'with_fsdp.py', '--work-dir',
+                      'refused', '--allow-new-keys')
+    assert result.returncode == 1
+    assert 'use tools/dist_train.sh' in result.stderr
+    with pytest.raises(ValueError, match=r"epoch_1\.pth' is no checkpoint of"):
+        load_sharded(str(whole / 'epoch_1.pth'), {})

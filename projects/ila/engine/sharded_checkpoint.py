@@ -7,6 +7,7 @@ weights alone are in ``weights.pth`` as well.
 import os
 import os.path as osp
 import pickle
+from pathlib import PurePath
 from typing import Dict, Sequence
 
 import torch
@@ -29,6 +30,10 @@ _NAMES = {
     for module in (metadata, filesystem) for kind in vars(module).values()
     if isinstance(kind, type) and kind.__module__ == module.__name__
 }
+# It says where it was saved.
+_NAMES.update((f'{module}.{kind}', PurePath)
+              for module in ('pathlib', 'pathlib._local')
+              for kind in ('PosixPath', 'WindowsPath'))
 
 
 class _Reader(dcp.FileSystemReader):
