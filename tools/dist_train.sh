@@ -26,6 +26,9 @@ if [[ $NNODES == *:* || $MAX_RESTARTS != 0 ]]; then
     RENDEZVOUS=(--max_restarts="$MAX_RESTARTS" --rdzv_backend=c10d
         --rdzv_endpoint="$MASTER_ADDR:$PORT" --rdzv_id="${JOB_ID:-ila}")
     set -- "$@" --resume
+    # PyTorch's processes would look for those of before the restart:
+    # https://github.com/pytorch/pytorch/issues/135712
+    export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
 else
     RENDEZVOUS=(--node_rank="${NODE_RANK:-0}" --master_addr="$MASTER_ADDR"
         --master_port="$PORT")

@@ -75,12 +75,19 @@ test_evaluator = dict(type='ToyMetric')
 env_cfg = dict(dist_cfg=dict(backend='nccl'))
 '''
 
+# In the first attempt two processes meet, and one of them is killed.
 KILL_ONCE = '''
 import os
-if (os.environ.get('RANK'), os.environ.get('TORCHELASTIC_RESTART_COUNT')) == (
-        '1', '0'):
-    open('killed', 'w').close()
-    os.kill(os.getpid(), 9)
+import signal
+
+if 'RANK' in os.environ and os.environ['TORCHELASTIC_RESTART_COUNT'] == '0':
+    import torch.distributed
+    torch.distributed.init_process_group('gloo')
+    torch.distributed.barrier()
+    if os.environ['RANK'] == '1':
+        open('killed', 'w').close()
+        os.kill(os.getpid(), signal.SIGKILL)
+    signal.pause()
 '''
 
 
