@@ -33,6 +33,7 @@ REPLACED = {
     r'^(?:[A-Z_]+=\S+ +)*tools/dist_(train|test)\.sh (.*) 8\b':
     r'tools/\1.py \2',
     r'^tools/slurm_train\.sh PARTITION JOB_NAME': 'tools/train.py',
+    r'^sbatch .*tools/slurm_train\.sbatch': 'tools/train.py',
     r'^python ': '',
     r'\bCHECKPOINT\b': CHECKPOINT,
     r'--layers 0 5 11': '--layers 0',

@@ -96,7 +96,7 @@ def main() -> None:
     runner = cli.build_runner(cfg)
     check_num_classes(cfg, runner, 'train', 'val')
     report_unmatched(cfg.get('optim_wrapper'), unwrap_model(runner.model))
-    code = 0
+    code = None
     with cli.exit_on_bad_start(runner):
         try:
             runner.train()
@@ -104,7 +104,8 @@ def main() -> None:
             code = stop.code
     del runner
     cli.leave_process_group()
-    sys.exit(code)
+    if code is not None:
+        sys.exit(code)
 
 
 if __name__ == '__main__':
