@@ -148,7 +148,6 @@ def greatest_difference(own: Path, other: Path) -> float:
 
 
 def main() -> None:
-    import time
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--processes', type=int, default=1)
     parser.add_argument('--compile', default='eager', help='backend')

@@ -213,8 +213,8 @@ def test_dist_train_restarts(tmp_path):
                      **environment)
     assert process.stdout.splitlines() == [
         '-m', 'torch.distributed.run', '--nnodes=1:4', '--max_restarts=0',
-        '--rdzv_backend=c10d', '--rdzv_endpoint=10.0.0.1:29500',
-        '--rdzv_id=7', '--nproc_per_node=3',
+        '--rdzv_backend=c10d', '--rdzv_endpoint=10.0.0.1:29500', '--rdzv_id=7',
+        '--nproc_per_node=3',
         str(TOOLS / 'train.py'), 'a.py', '--launcher', 'pytorch', '--resume',
         '--amp', '--resume'
     ]
@@ -245,17 +245,17 @@ def test_slurm_job_is_requeued(tmp_path, time, end, ask, code, requeued):
         (tmp_path / name).chmod(0o755)
     # Slurm's copy is elsewhere.
     job = shutil.copy(TOOLS / 'slurm_train.sbatch', tmp_path / 'slurm_script')
-    process = subprocess.Popen(
-        ['bash', job, 'a b.py', '--amp'],
-        env=dict(
-            os.environ,
-            PATH=os.pathsep.join([str(tmp_path), os.environ['PATH']]),
-            PYTHON='python3',
-            SLURM_SUBMIT_DIR=str(TOOLS.parent),
-            SLURM_JOB_ID='42'),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True)
+    process = subprocess.Popen(['bash', job, 'a b.py', '--amp'],
+                               env=dict(
+                                   os.environ,
+                                   PATH=os.pathsep.join(
+                                       [str(tmp_path), os.environ['PATH']]),
+                                   PYTHON='python3',
+                                   SLURM_SUBMIT_DIR=str(TOOLS.parent),
+                                   SLURM_JOB_ID='42'),
+                               stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE,
+                               text=True)
     assert process.stderr.readline() == 'started\n'
     if ask:
         process.send_signal(signal.SIGUSR1)

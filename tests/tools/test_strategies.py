@@ -65,8 +65,7 @@ def test_fsdp_equals_an_unsharded_training(folder, whole):
     assert latest == str(work_dir / 'iter_3.pth')
 
     # Three, of which one is killed while it writes its second checkpoint.
-    result = start(
-        folder, 'with_fsdp.py', 3, *arguments, sabotage='[-1,0,6]')
+    result = start(folder, 'with_fsdp.py', 3, *arguments, sabotage='[-1,0,6]')
     assert result.returncode != 0
     assert_close(read(work_dir / 'epoch_2.pth'), read(whole / 'epoch_2.pth'))
     assert not (work_dir / 'iter_3.pth').exists()

@@ -27,7 +27,8 @@ _TRAINING, _WEIGHTS = 'training.pth', 'weights.pth'
 # What the description of the tensors consists of.
 _NAMES = {
     f'{kind.__module__}.{kind.__qualname__}': kind
-    for module in (metadata, filesystem) for kind in vars(module).values()
+    for module in (metadata, filesystem)
+    for kind in vars(module).values()
     if isinstance(kind, type) and kind.__module__ == module.__name__
 }
 # It says where it was saved.
@@ -62,7 +63,8 @@ def save_sharded(folder: str, state: dict, scalars: Sequence[str]) -> None:
     """
     tensors = {
         f'{part}/{name}': value
-        for part in _PARTS for name, value in state.get(part, {}).items()
+        for part in _PARTS
+        for name, value in state.get(part, {}).items()
     }
     training = {
         name: value

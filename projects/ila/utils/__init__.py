@@ -7,6 +7,7 @@ from .text_file import find_undecodable, read_lines, read_text, split_lines
 
 __all__ = [
     'AtomicLocalBackend', 'check_device', 'explaining_builds',
-    'find_undecodable', 'is_explained', 'is_sharded_model', 'mix_seed', 'naming_source',
-    'read_lines', 'read_text', 'remove_folder', 'replacing', 'split_lines', 'unwrap_model'
+    'find_undecodable', 'is_explained', 'is_sharded_model', 'mix_seed',
+    'naming_source', 'read_lines', 'read_text', 'remove_folder', 'replacing',
+    'split_lines', 'unwrap_model'
 ]

@@ -1,5 +1,10 @@
 from torch import nn
 
+try:
+    from torch.distributed.fsdp import FSDPModule
+except ImportError:  # Before PyTorch 2.6.
+    FSDPModule = ()
+
 
 def unwrap_model(model: nn.Module) -> nn.Module:
     """Take a model out of what distributed training wraps it in.
@@ -16,5 +21,4 @@ def unwrap_model(model: nn.Module) -> nn.Module:
 
 def is_sharded_model(model: nn.Module) -> bool:
     """Whether FSDP shards a model's weights over the processes."""
-    return any(
-        hasattr(parameter, 'full_tensor') for parameter in model.parameters())
+    return isinstance(model, FSDPModule)

@@ -9,5 +9,6 @@ from .sharded_ema_hook import ShardedEMAHook
 
 __all__ = [
     'AtomicCheckpointHook', 'DisturbanceDecayHook', 'InvalidLossHook',
-    'Preempted', 'PreemptionHook', 'ReproducibleResumeHook', 'ResumeCheckHook', 'RunRecordHook', 'ShardedEMAHook'
+    'Preempted', 'PreemptionHook', 'ReproducibleResumeHook', 'ResumeCheckHook',
+    'RunRecordHook', 'ShardedEMAHook'
 ]

@@ -119,8 +119,8 @@ class AtomicCheckpointHook(CheckpointHook):
             runner.message_hub.update_info('keep_ckpt_ids',
                                            list(self.keep_ckpt_ids))
         unplanned = runner.message_hub.runtime_info.pop('unplanned_ckpt', None)
-        self._save_as(
-            runner, self.filename_tmpl.format(step), meta, self.by_epoch)
+        self._save_as(runner, self.filename_tmpl.format(step), meta,
+                      self.by_epoch)
         for old in outdated:
             self._remove(self.filename_tmpl.format(old))
         if unplanned not in (None, osp.basename(self.last_ckpt)):

@@ -68,9 +68,8 @@ class InvalidLossHook(Hook):
                     files=files,
                     labels=[sample.gt_label.cpu() for sample in samples],
                     inputs=self._batch['inputs'],
-                    state_dict=None
-                    if is_sharded_model(model) else model.state_dict()),
-                partial)
+                    state_dict=None if is_sharded_model(model) else
+                    model.state_dict()), partial)
         listed = ', '.join(f'{name} {value:g}'
                            for name, value in terms.items())
         raise RuntimeError(

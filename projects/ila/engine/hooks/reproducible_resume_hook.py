@@ -106,7 +106,8 @@ class ReproducibleResumeHook(Hook):
         gradients = _accumulated(runner)
         if gradients and 'optimizer' in checkpoint:
             checkpoint['gradients'] = {
-                name: gradient.clone()
+                name:
+                gradient.clone()
                 if is_sharded_model(runner.model) else gradient.cpu()
                 for name, gradient in gradients.items()
             }

@@ -5,6 +5,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from mmaction.registry import HOOKS, MODELS
+from ...utils import is_sharded_model
 
 
 @HOOKS.register_module()
@@ -28,6 +29,13 @@ class ShardedEMAHook(EMAHook):
         # `FlexibleRunner` loads before it calls `before_run`.
         self.before_run(runner)
         super().after_load_checkpoint(runner, checkpoint)
+
+    def _swap_ema_parameters(self) -> None:
+        # No backward pass has sharded them again after a validation.
+        for module in self.src_model.modules():
+            if is_sharded_model(module):
+                module.reshard()
+        super()._swap_ema_parameters()
 
 
 def _copy_tensors(module: nn.Module, made: Dict[int, nn.Module]) -> nn.Module:

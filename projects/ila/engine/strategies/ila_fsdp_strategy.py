@@ -22,7 +22,7 @@ from ..sharded_checkpoint import load_sharded, save_sharded
 from .utils import replacing_together
 
 try:
-    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+    from torch.distributed.fsdp import fully_shard
 except ImportError:  # Before PyTorch 2.6.
     fully_shard = None
 
@@ -41,9 +41,6 @@ class ILAFSDPStrategy(DDPStrategy):
     Args:
         reshard_after_forward (bool): Whether weights are gathered again for
             the backward pass, which takes less memory and more time.
-        param_dtype (str, optional): What the weights of the image model's
-            blocks are gathered in, such as ``'bfloat16'`` with
-            ``model.bf16``. Defaults to their own.
         sync_bn (str, optional): See ``DDPStrategy``.
 
     Raises:
@@ -53,7 +50,6 @@ class ILAFSDPStrategy(DDPStrategy):
     def __init__(self,
                  *,
                  reshard_after_forward: bool = True,
-                 param_dtype: Optional[str] = None,
                  sync_bn: Optional[str] = None,
                  **kwargs) -> None:
         if fully_shard is None:
@@ -63,7 +59,6 @@ class ILAFSDPStrategy(DDPStrategy):
                 '`_base_/strategies/deepspeed.py`')
         super().__init__(model_wrapper=None, sync_bn=sync_bn, **kwargs)
         self.reshard_after_forward = reshard_after_forward
-        self.param_dtype = param_dtype and getattr(torch, param_dtype)
         self._compile: Union[bool, dict] = False
         self._scalars: List[str] = []
 
@@ -82,34 +77,28 @@ class ILAFSDPStrategy(DDPStrategy):
         model = self.convert_model(model.to(get_device()))
         self._scalars = _make_shardable(model)
         mesh = init_device_mesh(get_device(), (get_world_size(), ))
-        blocks, others = [], []
+        parts = []
         for module in model.modules():
             if isinstance(module, ImageModel):
-                blocks += module.blocks
+                parts += module.blocks
             elif isinstance(module, (TemporalModule, CLIPTextEncoder)):
-                others.append(module)
-        # Inputs keep their type: autocast decides on it.
-        low = MixedPrecisionPolicy(
-            self.param_dtype, torch.float32, cast_forward_inputs=False)
-        for parts, policy in ((blocks, low), (others, MixedPrecisionPolicy())):
-            for part in parts:
-                if self._compile and not isinstance(part, CLIPTextEncoder):
-                    # Without the module's hooks, which gather its weights.
-                    options = {} if self._compile is True else self._compile
-                    part.forward = torch.compile(part.forward, **{
-                        'fullgraph': True,
-                        **options
-                    })
-                fully_shard(
-                    part,
-                    mesh=mesh,
-                    reshard_after_forward=self.reshard_after_forward,
-                    mp_policy=policy)
+                parts.append(module)
+        for part in parts:
+            if self._compile and not isinstance(part, CLIPTextEncoder):
+                # Without the module's hooks, which gather its weights.
+                options = {} if self._compile is True else self._compile
+                part.forward = torch.compile(part.forward, **{
+                    'fullgraph': True,
+                    **options
+                })
+            fully_shard(
+                part,
+                mesh=mesh,
+                reshard_after_forward=self.reshard_after_forward)
         # Nothing changes their outputs in place.
         warnings.filterwarnings('ignore', message='FSDP2-wrapped module')
-        # `EMAHook` swaps weights after a validation, which has no backward
-        # pass that would shard the root's again.
-        return fully_shard(model, mesh=mesh, reshard_after_forward=True)
+        fully_shard(model, mesh=mesh)
+        return model
 
     def build_optim_wrapper(self, optim_wrapper: Union[dict, BaseOptimWrapper],
                             *args) -> BaseOptimWrapper:
