@@ -416,7 +416,7 @@ def test_hooks(cfg):
     assert (decay.begin, decay.interval, decay.factor) == (0.6, 0.02, 0.5)
     assert [type(hook).__name__ for hook in others] == [
         'ReproducibleResumeHook', 'ResumeCheckHook', 'InvalidLossHook',
-        'RunRecordHook'
+        'RunRecordHook', 'PreemptionHook'
     ]
     checkpoint = cfg.default_hooks.checkpoint
     assert checkpoint.type == 'AtomicCheckpointHook'

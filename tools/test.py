@@ -37,7 +37,7 @@ def parse_args() -> argparse.Namespace:
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     if args.dump:
         check_outputs(args.dump, suffixes=('.pkl', '.pickle'))
-    if Path(args.checkpoint).is_dir():  # As DeepSpeed writes them.
+    if Path(args.checkpoint).is_dir():  # Of a sharded training.
         args.checkpoint = str(Path(args.checkpoint, 'weights.pth'))
     check_file(args.checkpoint, 'Checkpoint')
     return args

@@ -53,6 +53,7 @@ def main() -> None:
     from mmengine.device import get_device
 
     from projects.ila import cli
+    from projects.ila.engine.hooks import Preempted
     from projects.ila.engine.num_classes import check_num_classes
     from projects.ila.engine.work_dir import (check_unlocked,
                                               find_latest_checkpoint)
@@ -85,18 +86,26 @@ def main() -> None:
         # Such a runner loads before its hooks can find a checkpoint.
         with cli.exit_on_bad_input():
             cfg.load_from = find_latest_checkpoint(cfg.work_dir)
-    # DeepSpeed's checkpoints are folders.
-    if cfg.get('load_from') and not (cfg.get('resume')
-                                     and Path(cfg.load_from).is_dir()):
+    # Checkpoints of sharded trainings are folders.
+    if cfg.get('load_from') and Path(cfg.load_from).is_dir():
+        if not cfg.get('resume'):
+            cfg.load_from = str(Path(cfg.load_from, 'weights.pth'))
+    elif cfg.get('load_from'):
         check_file(cfg.load_from, 'Checkpoint')
 
     runner = cli.build_runner(cfg)
     check_num_classes(cfg, runner, 'train', 'val')
     report_unmatched(cfg.get('optim_wrapper'), unwrap_model(runner.model))
+    code = None
     with cli.exit_on_bad_start(runner):
-        runner.train()
+        try:
+            runner.train()
+        except Preempted as stop:
+            code = stop.code
     del runner
     cli.leave_process_group()
+    if code is not None:
+        sys.exit(code)
 
 
 if __name__ == '__main__':

@@ -18,7 +18,8 @@ custom_hooks = [
     dict(type='ReproducibleResumeHook'),
     dict(type='ResumeCheckHook'),
     dict(type='InvalidLossHook'),
-    dict(type='RunRecordHook')
+    dict(type='RunRecordHook'),
+    dict(type='PreemptionHook')
 ]
 
 env_cfg = dict(

@@ -199,20 +199,21 @@ def build_runner(cfg: Config) -> Runner:
     return runner
 
 
+def _averages(hook: dict) -> bool:
+    """Whether a hook's config is that of an ``EMAHook``."""
+    kind = hook['type']
+    kind = HOOKS.get(kind) if isinstance(kind, str) else kind
+    return isinstance(kind, type) and issubclass(kind, EMAHook)
+
+
 def leave_out_averaging(cfg: Config) -> None:
     """Leave ``EMAHook`` out of the config of a test.
 
     Its checkpoints have the averaged weights in the place of the others, so
     that a test gets them without it. It could not swap folded ones.
     """
-
-    def averages(hook: dict) -> bool:
-        kind = hook['type']
-        kind = HOOKS.get(kind) if isinstance(kind, str) else kind
-        return isinstance(kind, type) and issubclass(kind, EMAHook)
-
     cfg.custom_hooks = [
-        hook for hook in cfg.get('custom_hooks') or [] if not averages(hook)
+        hook for hook in cfg.get('custom_hooks') or [] if not _averages(hook)
     ]
 
 
@@ -246,10 +247,11 @@ def prepare_for_strategy(cfg: Config) -> None:
     if 'DeepSpeed' in cfg.strategy.type and not find_spec('deepspeed'):
         sys.exit('this config needs DeepSpeed. Please install it: '
                  'pip install deepspeed')
-    hooks = cfg.get('custom_hooks') or []
-    if any(hook['type'] == 'EMAHook' for hook in hooks):
-        sys.exit('EMAHook cannot average a sharded model. Please leave it '
-                 'out, or `strategy` and `runner_type`')
+    for hook in filter(_averages, cfg.get('custom_hooks') or []):
+        if 'DeepSpeed' in cfg.strategy.type:
+            sys.exit('EMAHook cannot average a model of DeepSpeed. Please '
+                     'leave it out, or take `_base_/strategies/fsdp.py`')
+        hook['type'] = 'ShardedEMAHook'
     if cfg.get('load_from') and not cfg.get('resume'):
         cfg.model.init_cfg = dict(type='Pretrained', checkpoint=cfg.load_from)
         cfg.load_from = None

@@ -199,7 +199,8 @@ HOLD = f'''
 import importlib.util, os, sys, time
 from unittest.mock import MagicMock
 sys.modules.update(
-    {{name: MagicMock() for name in ('own', 'own.engine', 'own.weights')}})
+    {{name: MagicMock() for name in ('own', 'own.engine', 'own.weights',
+                                    'own.engine.sharded_checkpoint')}})
 spec = importlib.util.spec_from_file_location(
     'own.engine.work_dir', {work_dir.__file__!r})
 module = importlib.util.module_from_spec(spec)

@@ -1,11 +1,14 @@
 import os
 import pickle
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from commands import run_tool
 from launch import dist_test, free_port
 from modules import load_module
 
@@ -72,6 +75,21 @@ test_evaluator = dict(type='ToyMetric')
 env_cfg = dict(dist_cfg=dict(backend='nccl'))
 '''
 
+# In the first attempt two processes meet, and one of them is killed.
+KILL_ONCE = '''
+import os
+import signal
+
+if 'RANK' in os.environ and os.environ['TORCHELASTIC_RESTART_COUNT'] == '0':
+    import torch.distributed
+    torch.distributed.init_process_group('gloo')
+    torch.distributed.barrier()
+    if os.environ['RANK'] == '1':
+        open('killed', 'w').close()
+        os.kill(os.getpid(), signal.SIGKILL)
+    signal.pause()
+'''
+
 
 @pytest.fixture
 def toy_config(tmp_path):
@@ -121,22 +139,31 @@ def test_distributed_training_and_test_on_cpu(toy_config, tmp_path,
         OMP_NUM_THREADS='1')
     monkeypatch.chdir(tmp_path)
 
-    trained = launch('dist_train.sh', 'toy_config.py', 2, **environment)
+    # After an epoch one of two processes is killed. Both are started again, and
+    # go on with the second epoch.
+    (tmp_path / 'sitecustomize.py').write_text(KILL_ONCE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert run_tool('tools/train.py', 'toy_config.py').returncode == 0
+    with toy_config.open('a') as file:
+        file.write("train_cfg['max_epochs'] = 2")
+    trained = launch(
+        'dist_train.sh', 'toy_config.py', 2, MAX_RESTARTS='1', **environment)
     assert trained.returncode == 0, trained.stderr
-    checkpoint = tmp_path / 'work_dirs' / 'toy_config' / 'epoch_1.pth'
-    # One step on the loss mean(weight * x) over the batches of both
-    # processes. A single one would see two batches, two that don't
+    assert (tmp_path / 'killed').exists()
+    work_dir = tmp_path / 'work_dirs' / 'toy_config'
+    checkpoint = work_dir / 'epoch_2.pth'
+    # First two steps on the loss mean(weight * x), then one over the batches
+    # of both processes. A single one would see two batches, two that don't
     # communicate would end at different weights.
     weight = torch.load(checkpoint, weights_only=False)['state_dict']['weight']
-    assert weight.item() == -(0 + 1 + 2 + 3) / 4
+    assert weight.item() == -(0 + 1) / 2 - (2 + 3) / 2 - (0 + 1 + 2 + 3) / 4
 
     # That dist_test.sh calls torchrun in the same way is tested below.
-    monkeypatch.syspath_prepend(str(tmp_path))
     tested = dist_test(tmp_path, 'toy_config.py', checkpoint, 2, '--dump',
                        'predictions.pkl')
     assert tested.returncode == 0, tested.stderr
     predictions = pickle.loads((tmp_path / 'predictions.pkl').read_bytes())
-    assert predictions == [dict(x=x, out=-1.5 * x) for x in range(4)]
+    assert predictions == [dict(x=x, out=-4.5 * x) for x in range(4)]
 
 
 @pytest.mark.parametrize('script, arguments, tool_arguments', [
@@ -176,6 +203,71 @@ def test_dist_scripts_pass_environment_to_torchrun(script, arguments,
             '-m', 'torch.distributed.run', *addresses, '--nproc_per_node=3',
             str(TOOLS / tool), *tool_arguments
         ]
+
+
+def test_dist_train_restarts(tmp_path):
+    recorder = make_recorder(tmp_path / 'recorder')
+    environment = dict(
+        PYTHON=str(recorder), NNODES='1:4', MASTER_ADDR='10.0.0.1', JOB_ID='7')
+    process = launch('dist_train.sh', 'a.py', 3, '--resume', '--amp',
+                     **environment)
+    assert process.stdout.splitlines() == [
+        '-m', 'torch.distributed.run', '--nnodes=1:4', '--max_restarts=0',
+        '--rdzv_backend=c10d', '--rdzv_endpoint=10.0.0.1:29500', '--rdzv_id=7',
+        '--nproc_per_node=3',
+        str(TOOLS / 'train.py'), 'a.py', '--launcher', 'pytorch', '--resume',
+        '--amp', '--resume'
+    ]
+    process = launch('dist_train.sh', 'a.py', 3, '--resume', 'b.pth',
+                     **environment)
+    assert process.returncode == 2
+    assert 'give --resume no checkpoint' in process.stderr
+
+
+SRUN = """
+trap 'echo asked; exit {asked}' USR1
+printf '%s\\n' "$@"
+echo started >&2
+for _ in $(seq {time}); do sleep 0.1; done
+exit {end}
+"""
+
+
+@pytest.mark.parametrize('time, end, ask, code, requeued', [
+    (1, 0, False, 0, False),
+    (1, 1, False, 1, False),
+    (300, 0, True, 75, True),
+])
+def test_slurm_job_is_requeued(tmp_path, time, end, ask, code, requeued):
+    for name, script in (('srun', SRUN.format(asked=75, time=time, end=end)),
+                         ('scontrol', 'echo requeued "$@"')):
+        (tmp_path / name).write_text(f'#!/usr/bin/env bash\n{script}\n')
+        (tmp_path / name).chmod(0o755)
+    # Slurm's copy is elsewhere.
+    job = shutil.copy(TOOLS / 'slurm_train.sbatch', tmp_path / 'slurm_script')
+    process = subprocess.Popen(['bash', job, 'a b.py', '--amp'],
+                               env=dict(
+                                   os.environ,
+                                   PATH=os.pathsep.join(
+                                       [str(tmp_path), os.environ['PATH']]),
+                                   PYTHON='python3',
+                                   SLURM_SUBMIT_DIR=str(TOOLS.parent),
+                                   SLURM_JOB_ID='42'),
+                               stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE,
+                               text=True)
+    assert process.stderr.readline() == 'started\n'
+    if ask:
+        process.send_signal(signal.SIGUSR1)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == code
+    lines = [
+        '--kill-on-bad-exit=1', 'python3', '-u',
+        str(TOOLS / 'train.py'), 'a b.py', '--launcher=slurm', '--amp',
+        '--resume'
+    ]
+    lines += ['asked', 'requeued requeue 42'] if requeued else []
+    assert out.splitlines() == lines
 
 
 @pytest.mark.parametrize('environment, gpus, gpus_per_node, cpus, extra', [
@@ -224,6 +316,8 @@ def test_slurm_scripts_build_srun_command(script, arguments, command,
     ('dist_test.sh', ['config.py', 'checkpoint.pth']),
     ('dist_test.sh', ['config.py', '2', 'checkpoint.pth']),
     ('slurm_train.sh', ['partition', 'job']),
+    ('slurm_train.sbatch', []),
+    ('slurm_train.sbatch', ['a.py', '--resume', 'b.pth']),
     ('slurm_test.sh', ['partition', 'job', 'config.py']),
 ])
 def test_launchers_refuse_bad_arguments(script, arguments, tmp_path):
@@ -235,7 +329,7 @@ def test_launchers_refuse_bad_arguments(script, arguments, tmp_path):
         PATH=f'{tmp_path}:/usr/bin:/bin')
     assert process.returncode == 2
     assert process.stdout == ''
-    assert process.stderr.startswith('Usage: ')
+    assert process.stderr.startswith('Usage: ') or arguments[-1] == 'b.pth'
     assert script in process.stderr
 
 

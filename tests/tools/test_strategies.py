@@ -1,103 +1,108 @@
 """Sharded trainings give what an unsharded one gives."""
 import importlib.util
+import re
 import shutil
-from pathlib import Path
+import signal
 
 import pytest
 import torch
 from commands import run_tool
-from launch import dist_train
-from videos import write_video
+from sharded_training import make_folder, read, read_log, start, train
 
-ROOT = Path(__file__).resolve().parents[2]
-# A normalisation over the channels, since batch statistics are those of each
-# process. A large eps keeps Adam from amplifying rounding.
-CONFIG = f'''
-_base_ = ['{ROOT}/tests/data/tiny_motion.py'{{strategy}}]
-model = dict(backbone=dict(temporal=dict(predictor=dict(
-    norm_cfg=dict(type='GN', num_groups=1)))))
-train_pipeline = [
-    dict(type='SafePyAVInit'),
-    dict(type='UniformSample', clip_len=4),
-    dict(type='SafePyAVDecode'),
-    dict(type='Resize', scale=(32, 32), keep_ratio=False),
-    dict(type='FormatShape', input_format='NCTHW'),
-    dict(type='PackActionInputs')
-]
-dataset = dict(
-    ann_file='list.txt', data_prefix=dict(video='.'), pipeline=train_pipeline)
-train_dataloader = dict(batch_size={{batch}}, dataset=dataset)
-val_dataloader = dict(batch_size=4, dataset=dataset)
-test_dataloader = val_dataloader
-train_cfg = dict(max_epochs=3, val_interval=1)
-param_scheduler = []
-# Without clip_grad, which FSDP cannot do.
-optim_wrapper = dict(
-    _delete_=True,
-    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05, eps=1e-3),
-    paramwise_cfg=dict(norm_decay_mult=0., bias_decay_mult=0.))
-default_hooks = dict(checkpoint=dict(max_keep_ckpts=-1))
-'''
-NAMES = [
-    'fsdp',
-    pytest.param(
-        'deepspeed',
-        marks=pytest.mark.skipif(
-            importlib.util.find_spec('deepspeed') is None,
-            reason='DeepSpeed is not installed'))
-]
+from projects.ila.engine.sharded_checkpoint import load_sharded
+from projects.ila.engine.work_dir import find_latest_checkpoint, is_whole
+
+HAS_DEEPSPEED = importlib.util.find_spec('deepspeed') is not None
 
 
-def train(*arguments):
-    result = dist_train(*arguments)
+def assert_close(own, other):
+    assert own.keys() == other.keys()
+    for key, value in own.items():
+        torch.testing.assert_close(value, other[key], rtol=1e-4, atol=1e-5)
+
+
+def read_accuracy(config, checkpoint):
+    result = run_tool('tools/test.py', config, checkpoint)
     assert result.returncode == 0, result.stderr[-3000:]
-
-
-def read(path):
-    if path.is_dir():
-        path = path / 'weights.pth'
-    return torch.load(path, weights_only=True)['state_dict']
+    return re.search(r'acc/top1: *(\S+)', result.stdout)[1]
 
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('strategies')
-    for index in range(8):
-        write_video(folder / f'{index}.mp4', 12, (64, 48))
-    (folder / 'list.txt').write_text(''.join(f'{index}.mp4 {index}\n'
-                                             for index in range(8)))
-    (folder / 'whole.py').write_text(CONFIG.format(strategy='', batch=4))
-    for name in ('fsdp', 'deepspeed'):
-        base = f", '{ROOT}/configs/_base_/strategies/{name}.py'"
-        (folder / f'with_{name}.py').write_text(
-            CONFIG.format(strategy=base, batch=2))
-    return folder
+    with pytest.MonkeyPatch.context() as patch:
+        folder = make_folder(tmp_path_factory.mktemp('strategies'))
+        patch.syspath_prepend(str(folder))
+        patch.chdir(folder)
+        yield folder
 
 
 @pytest.fixture(scope='module')
 def whole(folder):
-    """An unsharded training from weights in a file, as a reference."""
-    train(folder, 'whole.py', 1, '--work-dir', 'start', '--cfg-options',
-          'train_cfg.max_epochs=1', 'randomness.seed=1')
-    train(folder, 'whole.py', 1, '--work-dir', 'whole', '--cfg-options',
-          'load_from=start/epoch_1.pth')
+    """An unsharded training, as a reference."""
+    train(folder, 'whole.py', 1, '--work-dir', 'whole', '--seed', '1')
     return folder / 'whole'
 
 
-@pytest.mark.parametrize('name', NAMES)
-def test_sharded_training_equals_an_unsharded_one(folder, whole, name,
-                                                  monkeypatch):
-    monkeypatch.chdir(folder)
-    work_dir = folder / name
-    arguments = (f'with_{name}.py', 2, '--work-dir', name)
-    train(folder, *arguments, '--cfg-options', 'load_from=start/epoch_1.pth')
+def test_fsdp_equals_an_unsharded_training(folder, whole):
+    """It goes on with other numbers of processes, whatever ended it."""
+    work_dir = folder / 'sharded'
+    arguments = '--work-dir', 'sharded', '--seed', '1', '--resume'
+    norms = read_log(whole, 'grad_norm')
+    assert len(norms) == 6 and min(norms) > 0.5  # All are clipped.
+
+    # Two processes, with compiled parts. A signal to one of them in the
+    # second epoch stops both.
+    result = start(
+        folder, 'with_fsdp.py', 2, *arguments, '--no-validate', **{
+            'sabotage': f'[2,{int(signal.SIGUSR1)},0]',
+            'model.compile.backend': 'eager'
+        })
+    assert result.returncode == 75, result.stderr[-3000:]
+    assert read_log(work_dir, 'grad_norm') == pytest.approx(norms[:3], 1e-4)
+    # The averaged weights, as for the unsharded training.
+    assert_close(read(work_dir / 'epoch_1.pth'), read(whole / 'epoch_1.pth'))
+    latest = find_latest_checkpoint(str(work_dir))
+    assert latest == str(work_dir / 'iter_3.pth')
+
+    # Three, of which one is killed while it writes its second checkpoint.
+    result = start(folder, 'with_fsdp.py', 3, *arguments, sabotage='[-1,0,6]')
+    assert result.returncode != 0
+    assert_close(read(work_dir / 'epoch_2.pth'), read(whole / 'epoch_2.pth'))
+    assert not (work_dir / 'iter_3.pth').exists()
+    assert (work_dir / 'epoch_3.pth.partial').is_dir()
+    latest = find_latest_checkpoint(str(work_dir))
+    assert latest == str(work_dir / 'epoch_2.pth')
+
+    train(folder, 'with_fsdp.py', 1, *arguments)
+    assert read_log(work_dir, 'grad_norm') == pytest.approx(norms[4:], 1e-4)
+    assert read_log(work_dir, 'lr') == read_log(whole, 'lr')[4:]
+    assert_close(read(work_dir / 'epoch_3.pth'), read(whole / 'epoch_3.pth'))
+    assert not list(work_dir.glob('*.partial'))
+    # The weights are tested as those of any other training are.
+    assert read_accuracy('with_fsdp.py',
+                         work_dir / 'epoch_3.pth') == read_accuracy(
+                             'whole.py', whole / 'epoch_3.pth')
+
+    # What the disk has lost a part of is not resumed.
+    part = next((work_dir / 'epoch_3.pth').glob('*.distcp'))
+    part.write_bytes(part.read_bytes()[:-1])
+    with pytest.warns(UserWarning, match=r"epoch_3\.pth' .*truncated"):
+        assert not is_whole(str(work_dir / 'epoch_3.pth'))
+
+
+@pytest.mark.skipif(not HAS_DEEPSPEED, reason='DeepSpeed is not installed')
+def test_deepspeed_equals_an_unsharded_training(folder, whole):
+    work_dir = folder / 'deepspeed'
+    arguments = 'with_deepspeed.py', 2, '--work-dir', 'deepspeed', '--seed', 1
+    train(folder, *arguments)
     for epoch in (1, 3):
-        weights = read(work_dir / f'epoch_{epoch}.pth')
-        reference = read(whole / f'epoch_{epoch}.pth')
-        assert weights.keys() == reference.keys()
-        for key, value in weights.items():
-            torch.testing.assert_close(
-                value, reference[key], rtol=1e-4, atol=1e-5)
+        reference = torch.load(whole / f'epoch_{epoch}.pth', weights_only=True)
+        assert_close(
+            read(work_dir / f'epoch_{epoch}.pth'), {
+                name.removeprefix('module.'): value
+                for name, value in reference['ema_state_dict'].items()
+                if name != 'steps'
+            })
     assert not list(work_dir.glob('*.partial'))
 
     # A resumed run, optimizer included, gives the same last epoch.
@@ -109,24 +114,13 @@ def test_sharded_training_equals_an_unsharded_one(folder, whole, name,
     resumed = read(final)
     for key, value in expected.items():
         assert torch.equal(value, resumed[key]), key
-
-    # The weights are tested as those of any other training are.
-    accuracies = []
-    for config, checkpoint in ((f'with_{name}.py', final),
-                               ('whole.py', whole / 'epoch_3.pth')):
-        result = run_tool('tools/test.py', config, checkpoint)
-        assert result.returncode == 0, result.stderr[-3000:]
-        line = result.stdout[result.stdout.rindex('acc/top1'):]
-        accuracies.append(line.split()[1])
-    assert accuracies[0] == accuracies[1]
+    read_accuracy('with_deepspeed.py', final)
 
 
-@pytest.mark.parametrize('name, option, message', [
-    ('fsdp', 'optim_wrapper.clip_grad.max_norm=1.', 'use DeepSpeed'),
-    ('fsdp', 'custom_hooks.3.type=EMAHook', 'EMAHook cannot'),
-])
-def test_what_a_sharded_training_cannot_do(folder, name, option, message):
-    result = dist_train(folder, f'with_{name}.py', 1, '--work-dir', 'refused',
-                        '--cfg-options', option)
-    assert result.returncode != 0
-    assert message in result.stderr
+def test_what_a_sharded_training_cannot_do(folder, whole):
+    result = run_tool('tools/train.py', 'with_fsdp.py', '--work-dir',
+                      'refused', '--allow-new-keys')
+    assert result.returncode == 1
+    assert 'use tools/dist_train.sh' in result.stderr
+    with pytest.raises(ValueError, match=r"epoch_1\.pth' is no checkpoint of"):
+        load_sharded(str(whole / 'epoch_1.pth'), {})

@@ -1,11 +1,12 @@
 from .hooks import (AtomicCheckpointHook, DisturbanceDecayHook,
-                    InvalidLossHook, ReproducibleResumeHook, ResumeCheckHook,
-                    RunRecordHook)
+                    InvalidLossHook, PreemptionHook, ReproducibleResumeHook,
+                    ResumeCheckHook, RunRecordHook, ShardedEMAHook)
 from .optimizers import OptionalAmpOptimWrapper
 from .strategies import ILADeepSpeedStrategy, ILAFSDPStrategy
 
 __all__ = [
     'AtomicCheckpointHook', 'DisturbanceDecayHook', 'ILADeepSpeedStrategy',
     'ILAFSDPStrategy', 'InvalidLossHook', 'OptionalAmpOptimWrapper',
-    'ReproducibleResumeHook', 'ResumeCheckHook', 'RunRecordHook'
+    'PreemptionHook', 'ReproducibleResumeHook', 'ResumeCheckHook',
+    'RunRecordHook', 'ShardedEMAHook'
 ]

@@ -8,6 +8,7 @@ import warnings
 from typing import IO, Dict, List, Optional, Tuple
 
 from ..weights import read_checkpoint
+from .sharded_checkpoint import check_sharded, is_sharded
 
 try:
     import fcntl
@@ -80,11 +81,11 @@ def _take_lock(file: IO, work_dir: str, exclusive: bool) -> None:
 
 
 def is_whole(path: str) -> bool:
-    """Whether a checkpoint, or a folder of DeepSpeed's, can be read."""
-    if osp.isdir(path):
+    """Whether a checkpoint, a file or folder, can be read."""
+    if osp.isdir(path) and not is_sharded(path):
         return bool(os.listdir(path))
     try:
-        read_checkpoint(path)
+        check_sharded(path) if osp.isdir(path) else read_checkpoint(path)
     except (FileNotFoundError, ValueError) as error:
         warnings.warn(f'not resumed from: {error}')
         return False

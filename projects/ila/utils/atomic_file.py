@@ -1,5 +1,6 @@
 import errno
 import os
+import shutil
 from contextlib import contextmanager
 from typing import Iterator, Union
 
@@ -31,6 +32,15 @@ def replacing(path: str) -> Iterator[str]:
             os.remove(partial)
 
 
+def remove_folder(path: str) -> None:
+    """Remove a folder; one that is removed in part has another name."""
+    removed = f'{path}.removed'
+    if os.path.isdir(removed):
+        shutil.rmtree(removed)
+    os.replace(path, removed)
+    shutil.rmtree(removed)
+
+
 @register_backend('atomic')
 class AtomicLocalBackend(LocalBackend):
     """MMEngine's storage on local disks, with files written as a whole.
@@ -60,6 +70,10 @@ class AtomicLocalBackend(LocalBackend):
                 'written, earlier ones are kept. Please fix this, for '
                 'instance make room on the disk; a training goes on with '
                 '--resume', str(filepath)) from error
+
+    def rmtree(self, dir_path: str) -> None:
+        """Remove a folder; see :func:`remove_folder`."""
+        remove_folder(str(dir_path))
 
     def put_text(self,
                  obj: str,

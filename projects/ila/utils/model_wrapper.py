@@ -1,5 +1,10 @@
 from torch import nn
 
+try:
+    from torch.distributed.fsdp import FSDPModule
+except ImportError:  # Before PyTorch 2.6.
+    FSDPModule = ()
+
 
 def unwrap_model(model: nn.Module) -> nn.Module:
     """Take a model out of what distributed training wraps it in.
@@ -12,3 +17,8 @@ def unwrap_model(model: nn.Module) -> nn.Module:
     """
     # MMEngine's own check does not know DeepSpeed's wrapper.
     return getattr(model, 'module', model)
+
+
+def is_sharded_model(model: nn.Module) -> bool:
+    """Whether FSDP shards a model's weights over the processes."""
+    return isinstance(model, FSDPModule)

@@ -12,6 +12,9 @@ from mmengine.runner import Runner
 from mmaction.registry import HOOKS
 from ..work_dir import find_latest_checkpoint, lock_work_dir, unlock_work_dir
 
+# What is saved on demand, whatever others are called.
+_UNPLANNED = r'iter_\d+\.pth'
+
 
 @HOOKS.register_module()
 class AtomicCheckpointHook(CheckpointHook):
@@ -86,7 +89,8 @@ class AtomicCheckpointHook(CheckpointHook):
     def _is_own(self, name: str) -> bool:
         """Whether this hook gives files such a name."""
         step = re.sub(r'\\\{.*?\\\}', r'\\d+', re.escape(self.filename_tmpl))
-        return bool(re.fullmatch(rf'(best_[^/\\]+_)?{step}', name))
+        return bool(
+            re.fullmatch(rf'(best_[^/\\]+_)?{step}|{_UNPLANNED}', name))
 
     def _find_own(self, path: Optional[str]) -> Optional[str]:
         """Find a checkpoint that may be named with another folder."""
@@ -100,7 +104,7 @@ class AtomicCheckpointHook(CheckpointHook):
         own = self._find_own(path)
         if own is None or not is_main_process():
             return
-        if self.file_backend.isdir(own):  # As DeepSpeed writes them.
+        if self.file_backend.isdir(own):  # Of a sharded training.
             self.file_backend.rmtree(own)
         else:
             self.file_backend.remove(own)
@@ -114,7 +118,26 @@ class AtomicCheckpointHook(CheckpointHook):
             self.keep_ckpt_ids.append(step)
             runner.message_hub.update_info('keep_ckpt_ids',
                                            list(self.keep_ckpt_ids))
-        name = self.filename_tmpl.format(step)
+        unplanned = runner.message_hub.runtime_info.pop('unplanned_ckpt', None)
+        self._save_as(runner, self.filename_tmpl.format(step), meta,
+                      self.by_epoch)
+        for old in outdated:
+            self._remove(self.filename_tmpl.format(old))
+        if unplanned not in (None, osp.basename(self.last_ckpt)):
+            self._remove(unplanned)
+
+    def save_now(self, runner: Runner) -> None:
+        """Save a checkpoint after an iteration, whether or not one is due.
+
+        The next one that is due takes its place.
+        """
+        name = f'iter_{runner.iter + 1}.pth'
+        if osp.basename(str(self.last_ckpt)) != name:
+            runner.message_hub.update_info('unplanned_ckpt', name)
+            self._save_as(runner, name, dict(), by_epoch=False)
+
+    def _save_as(self, runner: Runner, name: str, meta: dict,
+                 by_epoch: bool) -> None:
         self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
         runner.save_checkpoint(
@@ -123,7 +146,7 @@ class AtomicCheckpointHook(CheckpointHook):
             save_optimizer=self.save_optimizer,
             save_param_scheduler=self.save_param_scheduler,
             meta=meta,
-            by_epoch=self.by_epoch,
+            by_epoch=by_epoch,
             backend_args=self.backend_args)
         if is_main_process():
             # The folder may be moved.
@@ -132,8 +155,6 @@ class AtomicCheckpointHook(CheckpointHook):
                 name if inside else self.last_ckpt,
                 osp.join(runner.work_dir, 'last_checkpoint'),
                 backend_args=dict(backend='atomic'))
-        for old in outdated:
-            self._remove(self.filename_tmpl.format(old))
 
     def _best_paths(self) -> Dict[Optional[str], Optional[str]]:
         if len(self.key_indicators) == 1:

@@ -6,10 +6,9 @@ from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
-from torch.distributed.fsdp import FullyShardedDataParallel
 
 from mmaction.registry import HOOKS
-from ...utils import replacing, unwrap_model
+from ...utils import is_sharded_model, replacing, unwrap_model
 
 
 @HOOKS.register_module()
@@ -57,7 +56,6 @@ class InvalidLossHook(Hook):
         terms = dict(zip(terms, values.tolist()))
         samples = self._batch['data_samples']
         files = [sample.get('filename', 'unknown') for sample in samples]
-        sharded = isinstance(runner.model, FullyShardedDataParallel)
         path = osp.join(
             runner.work_dir,
             f'invalid_loss_iter_{runner.iter + 1}_rank_{get_rank()}.pth')
@@ -70,8 +68,8 @@ class InvalidLossHook(Hook):
                     files=files,
                     labels=[sample.gt_label.cpu() for sample in samples],
                     inputs=self._batch['inputs'],
-                    state_dict=None if sharded else model.state_dict()),
-                partial)
+                    state_dict=None if is_sharded_model(model) else
+                    model.state_dict()), partial)
         listed = ', '.join(f'{name} {value:g}'
                            for name, value in terms.items())
         raise RuntimeError(

@@ -8,7 +8,7 @@ from torch.utils.data import BatchSampler, DataLoader
 
 from mmaction.registry import DATA_SAMPLERS, HOOKS
 from ...datasets.samplers import SeededBatchSampler
-from ...utils import mix_seed, unwrap_model
+from ...utils import is_sharded_model, mix_seed, unwrap_model
 
 
 @HOOKS.register_module()
@@ -24,8 +24,8 @@ class ReproducibleResumeHook(Hook):
     it is loaded, in both of MMEngine's training loops and within epochs.
     Accumulated gradients are saved with the checkpoint.
 
-    The data loader has to be given by its config. FSDP and DeepSpeed lose what
-    is accumulated.
+    The data loader has to be given by its config. DeepSpeed loses what is
+    accumulated.
     """
 
     priority = 'VERY_HIGH'
@@ -86,17 +86,17 @@ class ReproducibleResumeHook(Hook):
                     hook.every_n_train_iters(runner, hook.interval,
                                              hook.save_begin)
                     or self.is_last_train_iter(runner)):
-                return _average_gradients(runner)
+                return average_gradients(runner)
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Average accumulated gradients."""
         self._epoch_start = None
-        _average_gradients(runner)
+        average_gradients(runner)
 
     def before_val(self, runner: Runner) -> None:
         """Average accumulated gradients, since a best checkpoint may come."""
         if runner.iter:
-            _average_gradients(runner)
+            average_gradients(runner)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Save accumulated gradients and the place in the epoch."""
@@ -106,7 +106,9 @@ class ReproducibleResumeHook(Hook):
         gradients = _accumulated(runner)
         if gradients and 'optimizer' in checkpoint:
             checkpoint['gradients'] = {
-                name: gradient.cpu()
+                name:
+                gradient.clone()
+                if is_sharded_model(runner.model) else gradient.cpu()
                 for name, gradient in gradients.items()
             }
 
@@ -143,20 +145,21 @@ def _build_batch_sampler(runner: Runner, loader: DataLoader) -> BatchSampler:
     return BatchSampler(sampler, loader.batch_size, loader.drop_last)
 
 
-def _average_gradients(runner: Runner) -> None:
+def average_gradients(runner: Runner) -> None:
     """Average accumulated gradients over the processes.
 
     The next step averages them again, which changes nothing then; but any
     process can save them for all.
     """
-    if get_world_size() > 1:
+    # FSDP's are averaged already.
+    if get_world_size() > 1 and not is_sharded_model(runner.model):
         for gradient in _accumulated(runner).values():
             all_reduce(gradient, 'mean')
 
 
 def _accumulated(runner: Runner) -> dict:
     wrapper = runner.optim_wrapper
-    if hasattr(runner, 'strategy'):  # Its gradients are shards.
+    if not hasattr(wrapper, '_inner_count'):  # DeepSpeed counts itself.
         return dict()
     if not wrapper._inner_count % wrapper._accumulative_counts:
         return dict()

@@ -1,83 +1,189 @@
-from functools import partial
-from typing import Union
+import os.path as osp
+import time
+import warnings
+from typing import Any, Callable, List, Optional, Union
 
-from mmengine._strategy import FSDPStrategy
+import mmengine
+import torch
+from mmengine._strategy import DDPStrategy
 from mmengine.device import get_device
-from mmengine.optim import BaseOptimWrapper
+from mmengine.dist import get_world_size, is_distributed
+from mmengine.optim import AmpOptimWrapper, BaseOptimWrapper
 from mmengine.registry import STRATEGIES
 from torch import nn
-from torch.distributed.fsdp import (FullOptimStateDictConfig,
-                                    FullyShardedDataParallel)
-from torch.distributed.fsdp.wrap import lambda_auto_wrap_policy
+from torch.distributed.checkpoint.state_dict import (get_optimizer_state_dict,
+                                                     set_optimizer_state_dict)
+from torch.distributed.device_mesh import init_device_mesh
 
 from ...models.images import ImageModel
 from ...models.temporal import TemporalModule
 from ...models.text import CLIPTextEncoder
+from ..sharded_checkpoint import load_sharded, save_sharded
 from .utils import replacing_together
+
+try:
+    from torch.distributed.fsdp import fully_shard
+except ImportError:  # Before PyTorch 2.6.
+    fully_shard = None
 
 
 @STRATEGIES.register_module()
-class ILAFSDPStrategy(FSDPStrategy):
-    """Fully sharded data parallel training of ILA.
+class ILAFSDPStrategy(DDPStrategy):
+    """Fully sharded data parallel training of ILA, with PyTorch's FSDP2.
 
-    By default one block, or what comes before it, is gathered at a time.
+    One block or temporal module, or what is around them, is gathered at a
+    time. ``model.compile`` compiles each of them for itself.
 
-    Checkpoints are files as any other training writes them, unless
-    ``state_dict_cfg`` says otherwise.
+    Checkpoints are folders, which any number of processes can resume. The
+    file ``weights.pth`` in them is what any other training writes, without
+    the optimizer.
 
     Args:
-        model_wrapper (dict): Arguments of ``MMFullyShardedDataParallel``.
-        state_dict_cfg (str | dict): See ``FSDPStrategy``.
+        reshard_after_forward (bool): Whether weights are gathered again for
+            the backward pass, which takes less memory and more time.
+        sync_bn (str, optional): See ``DDPStrategy``.
+
+    Raises:
+        ImportError: PyTorch is older than 2.6.
     """
 
     def __init__(self,
-                 model_wrapper: dict = dict(),
-                 state_dict_cfg: Union[str, dict] = 'full',
+                 *,
+                 reshard_after_forward: bool = True,
+                 sync_bn: Optional[str] = None,
                  **kwargs) -> None:
-        model_wrapper = dict(model_wrapper)
-        if get_device() == 'cpu':
-            model_wrapper['device_id'] = 'cpu'
-        super().__init__(
-            model_wrapper=model_wrapper,
-            state_dict_cfg=state_dict_cfg,
-            **kwargs)
-        if get_device() == 'cpu' and self._is_full_state_dict():
-            # Offloaded to where they are, PyTorch would not copy the states
-            # out of the one buffer that it gathers them in.
-            self.optim_state_dict_config = FullOptimStateDictConfig(
-                rank0_only=True, offload_to_cpu=False)
+        if fully_shard is None:
+            raise ImportError(
+                'ILAFSDPStrategy needs PyTorch 2.6 or newer, this is '
+                f'{torch.__version__}; install a newer one, or take '
+                '`_base_/strategies/deepspeed.py`')
+        super().__init__(model_wrapper=None, sync_bn=sync_bn, **kwargs)
+        self.reshard_after_forward = reshard_after_forward
+        self._compile: Union[bool, dict] = False
+        self._scalars: List[str] = []
+
+    def build_model(self, model: Union[nn.Module, dict]) -> nn.Module:
+        """Build the model, whose parts are compiled when they are sharded."""
+        if isinstance(model, dict):
+            model = dict(model)
+            self._compile = model.pop('compile', False)
+        return super().build_model(model)
 
     def _wrap_model(self, model: nn.Module) -> nn.Module:
-        parts = set()
+        if not is_distributed():
+            raise ValueError(
+                '`strategy` shards a model over processes that a launcher '
+                'starts; use tools/dist_train.sh, for a single one too')
+        model = self.convert_model(model.to(get_device()))
+        self._scalars = _make_shardable(model)
+        mesh = init_device_mesh(get_device(), (get_world_size(), ))
+        parts = []
         for module in model.modules():
             if isinstance(module, ImageModel):
-                parts.update(module.blocks)
+                parts += module.blocks
             elif isinstance(module, (TemporalModule, CLIPTextEncoder)):
-                parts.add(module)
-        self.model_wrapper.setdefault(
-            'auto_wrap_policy',
-            partial(lambda_auto_wrap_policy, lambda_fn=parts.__contains__))
-        return super()._wrap_model(model)
+                parts.append(module)
+        for part in parts:
+            if self._compile and not isinstance(part, CLIPTextEncoder):
+                # Without the module's hooks, which gather its weights.
+                options = {} if self._compile is True else self._compile
+                part.forward = torch.compile(part.forward, **{
+                    'fullgraph': True,
+                    **options
+                })
+            fully_shard(
+                part,
+                mesh=mesh,
+                reshard_after_forward=self.reshard_after_forward)
+        # Nothing changes their outputs in place.
+        warnings.filterwarnings('ignore', message='FSDP2-wrapped module')
+        fully_shard(model, mesh=mesh)
+        return model
 
-    def build_optim_wrapper(self, optim_wrapper: dict,
+    def build_optim_wrapper(self, optim_wrapper: Union[dict, BaseOptimWrapper],
                             *args) -> BaseOptimWrapper:
-        """Build the optimizer wrapper; a ValueError if it clips gradients."""
-        if isinstance(optim_wrapper, dict) and optim_wrapper.get('clip_grad'):
-            # MMEngine would clip each shard by a norm of its own.
-            raise ValueError('`optim_wrapper.clip_grad` does not work with '
-                             'FSDP; leave it out, or use DeepSpeed')
-        return super().build_optim_wrapper(optim_wrapper, *args)
+        """Build the optimizer wrapper; a ValueError if it scales losses."""
+        wrapper = super().build_optim_wrapper(optim_wrapper, *args)
+        if isinstance(wrapper, AmpOptimWrapper):
+            raise ValueError(
+                'a sharded training has no loss scaling; set '
+                "`optim_wrapper.dtype='float32'`, and `model.bf16=True` for "
+                'mixed precision')
+        return wrapper
 
-    def save_checkpoint(self, filename: str, **kwargs) -> None:
-        """Save a checkpoint, which appears as a whole."""
-        with replacing_together(filename) as partial:
-            super().save_checkpoint(partial, **kwargs)
+    def optim_state_dict(self) -> dict:
+        """Get the optimizer's state by the names of the parameters."""
+        return get_optimizer_state_dict(self.model,
+                                        self.optim_wrapper.optimizer)
 
     def load_optim_state_dict(self, state_dict: dict) -> None:
         """Load the optimizer's state."""
-        # MMEngine has the arguments in the order of PyTorch 2.0.
-        shards = FullyShardedDataParallel.optim_state_dict_to_load(
-            model=self.model,
-            optim=self.optim_wrapper.optimizer,
-            optim_state_dict=state_dict)
-        self.optim_wrapper.load_state_dict(shards)
+        set_optimizer_state_dict(self.model, self.optim_wrapper.optimizer,
+                                 state_dict)
+
+    def save_checkpoint(self,
+                        filename: str,
+                        *,
+                        save_optimizer: bool = True,
+                        save_param_scheduler: bool = True,
+                        extra_ckpt: Optional[dict] = None,
+                        callback: Optional[Callable] = None) -> None:
+        """Save a folder, which appears as a whole; see ``DDPStrategy``."""
+        # MMEngine would move it all to the CPU.
+        state = dict(state_dict=self.model.state_dict())
+        if save_optimizer and hasattr(self, 'optim_wrapper'):
+            state['optimizer'] = self.optim_state_dict()
+        if save_param_scheduler and hasattr(self, 'param_schedulers'):
+            state['param_schedulers'] = self.scheduler_state_dict()
+        state.update(extra_ckpt or dict())
+        state.setdefault('meta', dict()).update(
+            seed=self.seed,
+            time=time.strftime('%Y%m%d_%H%M%S'),
+            mmengine=mmengine.__version__)
+        if callback is not None:
+            callback(state)
+        with replacing_together(filename) as partial:
+            save_sharded(partial, state, self._scalars)
+
+    def load_checkpoint(self,
+                        filename: str,
+                        *,
+                        callback: Optional[Callable] = None,
+                        **kwargs: Any) -> dict:
+        """Load a folder that any number of processes has saved.
+
+        Raises:
+            ValueError: It is something else or damaged, or of another model.
+        """
+        self.logger.info(f'Load checkpoint from {filename}')
+        own = self.model.state_dict()
+        checkpoint = load_sharded(filename, own)
+        if callback is not None:
+            callback(checkpoint)
+        weights = checkpoint.pop('state_dict')
+        for name, value in own.items():
+            if name not in weights or weights[name].shape != value.shape:
+                raise ValueError(
+                    f"'{osp.abspath(filename)}' is of another model, whose "
+                    f"'{name}' differs; fix `model`, or begin another run")
+            with torch.no_grad():
+                value.copy_(weights[name])
+        return checkpoint
+
+
+def _make_shardable(model: nn.Module) -> List[str]:
+    """Give parameters the strides and dimensions that FSDP asks for.
+
+    Returns:
+        list[str]: The names of scalars, which have one dimension now.
+    """
+    scalars = []
+    for name, parameter in list(model.named_parameters()):
+        parameter.data = parameter.data.contiguous()
+        if not parameter.dim():
+            scalars.append(name)
+            owner, _, key = name.rpartition('.')
+            model.get_submodule(owner).register_parameter(
+                key, nn.Parameter(parameter.data[None],
+                                  parameter.requires_grad))
+    return scalars

@@ -5,6 +5,8 @@ from typing import Iterator
 
 from mmengine.dist import barrier, is_main_process
 
+from ...utils import remove_folder
+
 
 @contextmanager
 def replacing_together(path: str) -> Iterator[str]:
@@ -15,10 +17,13 @@ def replacing_together(path: str) -> Iterator[str]:
         folder, when all of them have.
     """
     partial = f'{path}.partial'
+    if is_main_process() and os.path.isdir(partial):
+        shutil.rmtree(partial)  # Of a run that was killed.
+    barrier()
     yield partial
     barrier()
     if is_main_process():
         if os.path.isdir(path):
-            shutil.rmtree(path)
+            remove_folder(path)
         os.replace(partial, path)
     barrier()

@@ -156,8 +156,6 @@ class ILARecognizer(BaseRecognizer):
 
     def _prepare_loaded_weights(self, state_dict: dict, prefix: str,
                                 local_metadata: dict, *args) -> None:
-        if '_fsdp_wrapped_module' in prefix:
-            return  # FSDP takes what it saved, in names of its shards.
         # With a prefix it is a part of another model, as its average is.
         weights = {
             name[len(prefix):]: value

@@ -1,0 +1,81 @@
+import signal
+import threading
+from typing import Any, Dict
+
+import torch
+from mmengine.dist import all_reduce
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from mmaction.registry import HOOKS
+from .atomic_checkpoint_hook import AtomicCheckpointHook
+from .reproducible_resume_hook import average_gradients
+
+# Windows lacks the second.
+SIGNALS = [
+    getattr(signal, name) for name in ('SIGTERM', 'SIGUSR1')
+    if hasattr(signal, name)
+]
+
+
+class Preempted(SystemExit):
+    """A training was asked to stop, and has saved a checkpoint.
+
+    The exit code is that of ``sysexits.h`` for what should be tried again.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(75)
+
+
+@HOOKS.register_module()
+class PreemptionHook(Hook):
+    """Save a checkpoint and stop when a cluster is about to end a training.
+
+    It tells so by SIGUSR1 or SIGTERM, to one of the processes at least. All
+    of them finish the iteration and save. The same signal again ends a
+    process at once. During a validation, which comes after a checkpoint, they
+    go on until it ends.
+
+    Raises:
+        Preempted: All have saved.
+    """
+
+    priority = 'LOWEST'
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._former: Dict[int, Any] = dict()
+
+    def before_train(self, runner: Runner) -> None:
+        """Listen for signals."""
+        self._asked = False
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                self._former[number] = signal.signal(
+                    number, self._ask) or signal.SIG_DFL
+
+    def after_train(self, runner: Runner) -> None:
+        """Listen no longer."""
+        while self._former:
+            signal.signal(*self._former.popitem())
+
+    def after_train_iter(self, runner: Runner, *args, **kwargs) -> None:
+        """Save and stop if any process was asked to."""
+        asked = torch.tensor(int(self._asked))
+        all_reduce(asked, 'max')
+        if not asked:
+            return
+        average_gradients(runner)
+        for hook in runner.hooks:
+            if isinstance(hook, AtomicCheckpointHook):
+                hook.save_now(runner)
+                runner.logger.warning(
+                    f'The training was asked to stop; {hook.last_ckpt} is '
+                    'saved. Go on with --resume.')
+        self.after_train(runner)
+        raise Preempted
+
+    def _ask(self, number: int, frame: Any) -> None:
+        self._asked = True
+        signal.signal(number, self._former.pop(number))
