@@ -24,7 +24,7 @@ HEADS = dict(
     text=f"""dict(
         _delete_=True, type='ILATextHead', in_channels=16, patch_channels=32,
         class_names={NAMES}, text_encoder=dict(layers=1),
-        prompt=dict(scale=0.1, num_layers=1))""")
+        prompt=dict(scale=0.1))""")
 HAS_ONNX = all(map(find_spec, deployment.ONNX_PACKAGES))
 needs_onnx = pytest.mark.skipif(
     not HAS_ONNX, reason=f'needs {", ".join(deployment.ONNX_PACKAGES)}')
