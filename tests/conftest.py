@@ -4,17 +4,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from mmengine.registry import DefaultScope
-
-import projects.ila  # noqa: F401
 
 TESTS = Path(__file__).parent
 LIBC = ctypes.CDLL(None)
 sys.path[:0] = [str(TESTS), str(TESTS.parent / 'tools')]
 
-# Every dataset of MMEngine collects garbage, which takes 0.4 s among all that
-# was imported and longer with every file of tests.
-gc.freeze()
+
+def pytest_collectstart():
+    """Import what all tests need, but not in xdist's own process."""
+    import projects.ila  # noqa: F401
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -30,6 +28,7 @@ def no_garbage():
 @pytest.fixture(autouse=True)
 def mmaction_scope():
     """Resolve components in MMAction2's registries, as its Runner does."""
+    from mmengine.registry import DefaultScope
     with DefaultScope.overwrite_default_scope('mmaction'):
         yield
 
@@ -37,3 +36,6 @@ def mmaction_scope():
 def pytest_collection_modifyitems(items):
     """Begin with the files that take longest, which leaves no long one last."""
     items.sort(key=lambda item: 'tools' not in item.path.parts)
+    # Every dataset of MMEngine collects garbage, which takes 0.4 s among all
+    # that was imported and longer with every file of tests.
+    gc.freeze()

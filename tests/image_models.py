@@ -14,6 +14,7 @@ OTHERS = [
     COMPARISONS + name for name in ('TemporalShift', 'DividedAttention',
                                     'MessageToken', 'NeighbourAverage')
 ]
+SMALL = dict(channels=8, hidden_channels=8)
 ARCH = dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64)
 VIT = dict(type='mmpretrain.VisionTransformer', arch=ARCH, patch_size=8)
 TIMM = dict(embed_dim=32, depth=2, num_heads=2, img_size=32, patch_size=8)
@@ -65,8 +66,13 @@ def stir(module):
             part.running_var.uniform_(0.5, 2)
 
 
-def build(image='clip', temporal=TOKEN, settings=dict(), depth=2, **kwargs):
-    torch.manual_seed(0)
+_built = dict()
+
+
+def build(image='clip', temporal=TOKEN, settings=None, depth=2, **kwargs):
+    """Build the backbone of a config, or copy what was built of it before."""
+    if settings is None:
+        settings = dict(predictor=SMALL) if temporal in ALIGNMENTS else dict()
     if temporal is not None:
         temporal = dict(type=temporal, **settings)
     cfg = ConfigDict(
@@ -75,7 +81,13 @@ def build(image='clip', temporal=TOKEN, settings=dict(), depth=2, **kwargs):
         cfg.image.depth = depth
     else:
         cfg.image.get('model', cfg.image).arch.num_layers = depth
-    model = MODELS.build(copy.deepcopy(cfg))
-    model.init_weights()
-    stir(model)
-    return model.eval()
+    key = repr(cfg)
+    if key not in _built:
+        torch.manual_seed(0)
+        model = MODELS.build(copy.deepcopy(cfg))
+        model.init_weights()
+        stir(model)
+        _built[key] = model.eval()
+    model = copy.deepcopy(_built[key])
+    torch.manual_seed(0)
+    return model

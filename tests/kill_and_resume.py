@@ -1,7 +1,7 @@
 """Train, kill and resume, again and again; run by tests/tools/test_resume.py.
 
-Everything is imported once. Each attempt is a fork, so that most of its time
-is training.
+Everything is imported once, also what a training imports when it starts. Each
+attempt is a fork, so that most of its time is training.
 """
 import gc
 import json
@@ -16,9 +16,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / 'tools'))
 
+import matplotlib.figure  # noqa: E402, F401
 import train  # noqa: E402
 from mmengine.config import config as mmengine_config  # noqa: E402
 
+import projects.ila.cli  # noqa: E402, F401
 from projects.ila.utils import atomic_file  # noqa: E402
 
 KILLS_PER_RUN = 7

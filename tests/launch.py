@@ -19,7 +19,8 @@ from commands import ROOT, Result
 
 # This process itself may have threads, which do not survive a fork.
 _CONTEXT = get_context('forkserver')
-_CONTEXT.set_forkserver_preload(['projects.ila'])
+# All that a training imports, which includes MMEngine's visualizer.
+_CONTEXT.set_forkserver_preload(['projects.ila.cli', 'matplotlib.figure'])
 _TIMEOUT = 500
 _subprocess_run = subprocess.run
 

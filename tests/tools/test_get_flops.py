@@ -3,6 +3,7 @@ import re
 import pytest
 from commands import ROOT, run_tool
 from mmengine.config import Config
+from modelindex.load_model_index import load
 
 from projects.ila.analysis import complexity
 
@@ -48,10 +49,17 @@ def token_form_macs(width, layers, patches, frames, embed, classes):
     }
 
 
-def test_counts_equal_closed_form(tmp_path, monkeypatch):
-    """Attention's own products are counted; any working directory is fine."""
-    monkeypatch.chdir(tmp_path)
-    rows, result = get_flops('configs/ila_vitb16_k400.py')
+@pytest.fixture(scope='module')
+def vitb16(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        # Any working directory is fine.
+        patch.chdir(tmp_path_factory.mktemp('elsewhere'))
+        return get_flops('configs/ila_vitb16_k400.py')
+
+
+def test_counts_equal_closed_form(vitb16):
+    """Attention's own products are counted."""
+    rows, result = vitb16
     expected = token_form_macs(768, 12, 196, 8, 512, 400)
     expected['patch embedding'] = 8 * 196 * 3 * 16 * 16 * 768
     for part, macs in expected.items():
@@ -59,6 +67,14 @@ def test_counts_equal_closed_form(tmp_path, monkeypatch):
     assert rows['total'][0] == pytest.approx(
         sum(expected.values()) / 1e9, abs=0.01)
     assert 'published' not in result.stdout
+
+
+@pytest.fixture(scope='module')
+def listed():
+    """The numbers of the models in the index, by name."""
+    index = load(str(ROOT / 'model-index.yml'))
+    index.build_models_with_collections()
+    return {model.name: model.metadata.data for model in index.models}
 
 
 @pytest.mark.parametrize('config, options, published, difference', [
@@ -70,16 +86,23 @@ def test_counts_equal_closed_form(tmp_path, monkeypatch):
     ('ila_vitl14_ssv2', [], 907, -0.0152),
     ('ila_vitl14-336_16f_ssv2', [], 3723, 0.1369),
 ])
-def test_token_form_against_the_paper(config, options, published, difference):
+def test_token_form_against_the_paper(listed, config, options, published,
+                                      difference):
     rows, result = get_flops(f'configs/{config}.py', *options)
     assert f'{published} GMACs' in result.stdout
     assert rows['total'][0] == pytest.approx(
         published * (1 + difference), rel=1e-3)
     assert rows['total'][2] > 1.1 * published  # the released form
+    if not options:  # The index has the same numbers.
+        assert rows['total'] == pytest.approx([
+            listed[name][key] for name in (config, f'{config}_released')
+            for key in ('MACs (G)', 'Parameters (M)')
+        ],
+                                              abs=0.051)
 
 
-def test_difference_adds_a_linear_layer_of_every_frame():
-    rows, _ = get_flops('configs/ila_vitb16_k400.py')
+def test_difference_adds_a_linear_layer_of_every_frame(vitb16):
+    rows, _ = vitb16
     added, result = get_flops('configs/ila_vitb16_k400.py', '--cfg-options',
                               'model.backbone.temporal.difference=True')
     assert added['alignment'] == [

@@ -25,21 +25,20 @@ tool = load_module(TOOL)
 def memories():
     """Find the memory of equal models and batches once."""
     found = {}
-    training_memory = planning.training_memory
+    clip_memory = planning.clip_memory
 
-    def find(cfg, gpus, batch):
-        key = repr((cfg.model, cfg.optim_wrapper.get('type'),
-                    cfg.get('custom_hooks'), gpus, batch))
+    def find(cfg, batch):
+        key = repr((cfg.model, cfg.optim_wrapper.get('type'), batch))
         if key not in found:
-            found[key] = training_memory(cfg, gpus, batch)
-        return dict(found[key])
+            found[key] = clip_memory(cfg, batch)
+        return found[key]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(planning, 'training_memory', find)
+        patch.setattr(planning, 'clip_memory', find)
         yield
 
 
-def clip_memory(optim_wrapper='OptimWrapper', **backbone):
+def memory_of_clips(optim_wrapper='OptimWrapper', **backbone):
     """MiB of one clip alone and of each further one.
 
     Model and batches are those of benchmarks/training_memory.py.
@@ -49,9 +48,7 @@ def clip_memory(optim_wrapper='OptimWrapper', **backbone):
         type='ILALinearHead', num_classes=400, in_channels=512)
     cfg.model.backbone.update(backbone)
     cfg.optim_wrapper.type = optim_wrapper
-    one, three = (
-        planning.training_memory(cfg, 1, batch)['clips'] / MIB
-        for batch in (1, 3))
+    one, three = (planning.clip_memory(cfg, batch) / MIB for batch in (1, 3))
     return one, (three - one) / 2
 
 
@@ -78,8 +75,9 @@ def plan(monkeypatch, capsys, tmp_path):
 
 def room_for(batch, gpus):
     """GiB that hold a batch of the one-block model and no clip more."""
-    memory = planning.training_memory(Config.fromfile(SMALL), gpus, batch)
-    return str((sum(memory.values()) + 1) / GIB)
+    cfg = Config.fromfile(SMALL)
+    state = sum(planning.state_memory(cfg, gpus).values())
+    return str((state + planning.clip_memory(cfg, batch) + 1) / GIB)
 
 
 # MiB that real training steps took, from the table of "Memory of training" in
@@ -95,7 +93,7 @@ def room_for(batch, gpus):
         with_cp=True), 186),
 ])
 def test_memory_per_clip_is_the_measured_one(backbone, measured):
-    one, further = clip_memory(**backbone)
+    one, further = memory_of_clips(**backbone)
     assert further == pytest.approx(measured, rel=0.03)
     # The pairs of one video need not be copied together.
     assert 0.8 * measured < one < measured
@@ -103,9 +101,9 @@ def test_memory_per_clip_is_the_measured_one(backbone, measured):
 
 def test_mixed_precision_keeps_16_bits_but_for_the_residuals():
     """Of the 16 widths that a block keeps of a token, two stay float32."""
-    _, full = clip_memory(temporal=dict(type='TokenAlignment'))
-    _, half = clip_memory(
-        'OptionalAmpOptimWrapper', temporal=dict(type='TokenAlignment'))
+    token = dict(type='TokenAlignment')
+    _, full = memory_of_clips(temporal=token)
+    _, half = memory_of_clips('OptionalAmpOptimWrapper', temporal=token)
     assert half / full == pytest.approx(9 / 16, rel=0.06)
 
 
@@ -116,9 +114,9 @@ def test_mixed_precision_keeps_16_bits_but_for_the_residuals():
 }])
 def test_every_way_to_half_precision_counts(options):
     cfg = Config.fromfile(SMALL)
-    full = planning.training_memory(cfg, 1, 8)['clips']
+    full = planning.clip_memory(cfg, 8)
     cfg.merge_from_dict(options)
-    assert planning.training_memory(cfg, 1, 8)['clips'] < 0.75 * full
+    assert planning.clip_memory(cfg, 8) < 0.75 * full
 
 
 def test_normalisations_are_float32_as_on_a_gpu():
@@ -143,8 +141,7 @@ def test_live_memory():
 
 def test_state_is_that_of_the_trained_parameters():
     """README.md's zoo has 163.9 M parameters; the text tower is frozen."""
-    memory = planning.training_memory(Config.fromfile(K400), 8, 1)
-    del memory['clips']
+    memory = planning.state_memory(Config.fromfile(K400), 8)
     width, layers = 512, 12
     tower = (49408 + 77 + width + 2) * width
     tower += layers * (12 * width + 13) * width
@@ -157,10 +154,10 @@ def test_state_is_that_of_the_trained_parameters():
 
 def test_average_and_gradient_copies_are_counted_where_there_are_any():
     cfg = Config.fromfile(SMALL)
-    alone = planning.training_memory(cfg, 1, 1)
-    assert set(alone) == {'weights', 'gradients', 'AdamW', 'clips'}
+    alone = planning.state_memory(cfg, 1)
+    assert set(alone) == {'weights', 'gradients', 'AdamW'}
     cfg.custom_hooks = [dict(type='EMAHook')]
-    several = planning.training_memory(cfg, 2, 1)
+    several = planning.state_memory(cfg, 2)
     assert several.pop('EMA') == alone['weights']
     assert several.pop('DDP') == alone['gradients']
     assert several == alone
@@ -241,7 +238,7 @@ def test_more_time_takes_more_memory():
     for temporal in (None, 'MessageToken', 'DividedAttention'):
         cfg.model.backbone.temporal = temporal and dict(
             type=f'{COMPARISONS}.{temporal}')
-        needed.append(planning.training_memory(cfg, 1, 2)['clips'])
+        needed.append(planning.clip_memory(cfg, 2))
     assert needed == sorted(set(needed))
 
 

@@ -58,11 +58,12 @@ def main() -> None:
 
     @lru_cache(maxsize=None)
     def memory_of(batch: int) -> Dict[str, int]:
-        return planning.training_memory(cfg, args.gpus, batch)
+        return dict(state, clips=planning.clip_memory(cfg, batch))
 
     with exit_on_bad_input():
         videos = args.videos or planning.count_videos(cfg)
         share = planning.share_of_step(cfg, args.gpus)
+        state = planning.state_memory(cfg, args.gpus)
         batches = [x for x in range(1, share + 1) if share % x == 0]
         fitting = bisect(
             batches,

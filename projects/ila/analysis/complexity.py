@@ -84,9 +84,9 @@ def count(model: nn.Module, frames: int,
         if hasattr(model.cls_head, 'class_names'):
             model.cls_head._text_features = torch.empty(
                 model.cls_head.num_classes, model.cls_head.in_channels)
-        counter = FlopCounterMode(display=False)
-        with torch.no_grad(), counter:
-            model(views, [ActionDataSample()], mode='predict')
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        model(views, [ActionDataSample()], mode='predict')
 
     image = model.backbone.image
     macs, parameters = Counter(), Counter()

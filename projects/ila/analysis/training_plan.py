@@ -84,26 +84,25 @@ def clip_length(cfg: Config) -> int:
                      'the training pipeline, which has no `clip_len`; add it')
 
 
-def training_memory(cfg: Config, gpus: int, batch: int) -> Dict[str, int]:
-    """Find the highest memory of a GPU.
+def build_for_training(cfg: Config) -> nn.Module:
+    """Build the model of a training on the meta device."""
+    # Blending needs real numbers, and compiled blocks cannot be looked into.
+    settings = {**cfg.model, 'data_preprocessor': None, 'compile': False}
+    with torch.device('meta'), explaining_builds():
+        return MODELS.build(settings).train()
 
-    The forward and the backward pass are followed operation by operation on
-    tensors without data, so that recomputed blocks, mixed precision and the
-    backward pass's own tensors count as they are.
+
+def state_memory(cfg: Config, gpus: int) -> Dict[str, int]:
+    """Find the memory of what a GPU holds between the steps.
 
     Args:
         cfg (Config): Config of a training of an ``ILARecognizer``.
         gpus (int): Number of GPUs.
-        batch (int): Clips that one GPU takes at once.
 
     Returns:
-        dict[str, int]: Bytes by purpose; those of the clips are what the
-        passes take beyond weights and gradients.
+        dict[str, int]: Bytes by purpose.
     """
-    # Blending needs real numbers, and compiled blocks cannot be looked into.
-    settings = {**cfg.model, 'data_preprocessor': None, 'compile': False}
-    with torch.device('meta'), explaining_builds():
-        model = MODELS.build(settings).train()
+    model = build_for_training(cfg)
     weights = sum(x.nbytes for x in (*model.parameters(), *model.buffers()))
     trained = sum(x.nbytes for x in model.parameters() if x.requires_grad)
     memory = dict(weights=weights, gradients=trained, AdamW=2 * trained)
@@ -113,7 +112,21 @@ def training_memory(cfg: Config, gpus: int, batch: int) -> Dict[str, int]:
     hooks = cfg.get('custom_hooks') or []
     if any(hook['type'] == 'EMAHook' for hook in hooks):
         memory['EMA'] = weights
+    return memory
 
+
+def clip_memory(cfg: Config, batch: int) -> int:
+    """Find the bytes that the passes take beyond weights and gradients.
+
+    The forward and the backward pass are followed operation by operation on
+    tensors without data, so that recomputed blocks, mixed precision and the
+    backward pass's own tensors count as they are.
+
+    Args:
+        cfg (Config): Config of a training of an ``ILARecognizer``.
+        batch (int): Clips that one GPU takes at once.
+    """
+    model = build_for_training(cfg)
     amp = cfg.optim_wrapper.get('type') in AMP_WRAPPERS
     head, size = model.cls_head, model.backbone.image.img_size
     with FakeTensorMode():
@@ -128,12 +141,13 @@ def training_memory(cfg: Config, gpus: int, batch: int) -> Dict[str, int]:
             for parameter in model.parameters():
                 if parameter.requires_grad:
                     parameter.grad = torch.empty_like(parameter)
+            gradients = live.now
             clips = torch.empty(batch, 1, 3, clip_length(cfg), size, size)
             # float16 takes as much, but not every PyTorch has it on CPUs.
             with torch.autocast('cpu', torch.bfloat16, enabled=amp):
                 losses = model(clips, samples, mode='loss')
             sum(losses.values()).backward()
-    return dict(memory, clips=live.peak - trained)
+    return live.peak - gradients
 
 
 def count_videos(cfg: Config) -> int:

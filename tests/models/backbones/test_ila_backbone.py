@@ -114,17 +114,6 @@ def test_deployed_model_gives_the_same_with_less(image, temporal):
             for block in model.image.blocks)
 
 
-@with_images
-def test_compiles_into_one_graph(image):
-    """As the recognizer's test has it for all modules and trainings."""
-    torch.compiler.reset()  # It compiles no more than eight models.
-    model = build(image, NEIGHBOURS, depth=1)
-    compiled = torch.compile(model, backend='eager', fullgraph=True)
-    video = torch.randn(2, 3, 4, 32, 32)
-    for own, other in zip(compiled(video), model(video)):
-        torch.testing.assert_close(own, other)
-
-
 class Frames(nn.Module):
 
     def __init__(self, backbone):
@@ -135,10 +124,14 @@ class Frames(nn.Module):
         return self.backbone(video, with_loss=False).frames
 
 
-@with_images
+@pytest.mark.parametrize('image', [name for name in IMAGES if name != 'clip'])
 @torch.no_grad()
-def test_exports(image):
-    """As tests/tools/test_export.py has it for CLIP with the alignments."""
+def test_compiles_into_one_graph_and_exports(image):
+    """Strict exports trace as ``torch.compile`` does, and take one graph only.
+
+    The recognizer's test compiles CLIP with all modules and trains it, and
+    tests/tools/test_export.py exports it.
+    """
     temporal = TOKEN if image == 'timm_dinov2' else NEIGHBOURS
     model = build(image, temporal, depth=1).requires_grad_(False)
     model.switch_to_deploy()
