@@ -1,17 +1,20 @@
+import os
 from importlib.util import find_spec
 from typing import Tuple
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
 HAS_TRITON = find_spec('triton') is not None
+INTERPRETED = os.environ.get('TRITON_INTERPRET') == '1'  # On a CPU.
 DTYPES = torch.float32, torch.float16, torch.bfloat16
 
 
 def has_kernels(x: Tensor) -> bool:
     """Whether Triton kernels can compute with a tensor."""
-    return (x.is_cuda and HAS_TRITON and x.dtype in DTYPES
+    return (HAS_TRITON and (x.is_cuda or INTERPRETED) and x.dtype in DTYPES
             and not torch.jit.is_tracing())
 
 
@@ -86,6 +89,7 @@ class _PairDepthwiseConv(Function):
         return _depthwise(patches, weight, bias, relu=False)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, gradient):
         from . import kernels
         patches, weight = ctx.saved_tensors
@@ -106,12 +110,13 @@ class _PairDepthwiseConv(Function):
             parts = min(64, batch * frames)
             tile = _row_tile(width, 256)
             grid = parts, _blocks(channels, tile['CHANNELS'])
-            sums = weight.new_empty(parts, 2, 4, 4, channels)
+            sums = patches.new_empty(
+                parts, 2, 4, 4, channels, dtype=torch.float32)
             kernels.depthwise_weight_gradient[grid](patches, gradient, sums,
                                                     batch * frames, frames,
                                                     height, width, channels,
                                                     *strides, **tile)
-            sums = sums.sum(0).movedim(-1, 1).flatten(0, 1)
+            sums = sums.sum(0).movedim(-1, 1).flatten(0, 1).to(weight.dtype)
             of_weight, of_bias = sums[:, None, :3, :3], sums[:, 3, 0]
         return of_patches, of_weight, of_bias
 
@@ -159,43 +164,44 @@ class _PairPool(Function):
             channels,
             *strides,
             ROWS=16,
-            CHANNELS=128,
-            num_warps=4)
+            CHANNELS=128)
         ctx.save_for_backward(patches, masks)
         return out
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, gradient):
         from . import kernels
         patches, masks = ctx.saved_tensors
         patches, *strides = _as_frames(patches)
         batch, frames, height, width, channels = patches.shape
-        sizes = frames, height * width, channels
-        gradient = gradient.contiguous()
+        area, gradient = height * width, gradient.contiguous()
         of_patches = of_masks = None
         if ctx.needs_input_grad[0]:
             of_patches = patches.new_empty(patches.shape)
-            kernels.pool_patch_gradient[(batch * frames, _blocks(sizes[1], 32),
-                                         _blocks(channels, 128))](
-                                             masks,
-                                             gradient,
-                                             of_patches,
-                                             *sizes,
-                                             ROWS=32,
-                                             CHANNELS=128,
-                                             num_warps=4)
+            grid = batch * frames, _blocks(area, 32), _blocks(channels, 128)
+            kernels.pool_patch_gradient[grid](
+                masks,
+                gradient,
+                of_patches,
+                frames,
+                area,
+                channels,
+                ROWS=32,
+                CHANNELS=128)
         if ctx.needs_input_grad[1]:
             of_masks = torch.empty_like(masks)
-            kernels.pool_mask_gradient[(batch * frames,
-                                        _blocks(sizes[1], 16))](
-                                            patches,
-                                            gradient,
-                                            of_masks,
-                                            *sizes,
-                                            *strides,
-                                            ROWS=16,
-                                            CHANNELS=128,
-                                            num_warps=4)
+            grid = batch * frames, _blocks(area, 16)
+            kernels.pool_mask_gradient[grid](
+                patches,
+                gradient,
+                of_masks,
+                frames,
+                area,
+                channels,
+                *strides,
+                ROWS=16,
+                CHANNELS=128)
         return of_patches, of_masks
 
 
@@ -217,8 +223,7 @@ def pair_points(interaction: Tensor, prediction: nn.Conv2d, first: nn.Conv2d,
     """Predict points from a pair's features, for inference in half precision.
 
     Args:
-        interaction (Tensor): ``(P, channels, H, W)``, not negative, channels
-            last in memory.
+        interaction (Tensor): ``(P, channels, H, W)``.
         prediction (nn.Conv2d): The 3 x 3 convolution between the poolings.
         first (nn.Conv2d): 1 x 1, in two groups, before ReLU.
         second (nn.Conv2d): Likewise, before tanh.
@@ -254,10 +259,9 @@ def pair_points(interaction: Tensor, prediction: nn.Conv2d, first: nn.Conv2d,
         weight.stride(3),
         ROWS=64,
         CHANNELS=64,
-        HIDDEN=max(16, 1 << (hidden - 1).bit_length()),
-        INNER=1 << (inner - 1).bit_length(),
-        OUTPUTS=1 << (outputs - 1).bit_length(),
-        num_warps=4)
+        HIDDEN=max(16, _power_of_two(hidden)),
+        INNER=_power_of_two(inner),
+        OUTPUTS=_power_of_two(outputs))
     return out
 
 
