@@ -43,6 +43,22 @@ def test_inference():
     assert sum('ILA' in name for name, _ in rows) == 6
 
 
+def test_gpu():
+    lines = run('gpu.py', '--batch', '2', '--frames', '2', '--size', '32',
+                '--blocks', '1', '--rounds', '1', '--rows',
+                '^(ILA token|plain CLIP ViT, SiLU)(, CLIP frozen)?$')
+    rows = [[cell.strip() for cell in line.split('|')[1:-1]]
+            for line in lines.splitlines() if line.startswith('| ')]
+    rows = [row for row in rows if row[0].startswith(('plain', 'ILA'))]
+    assert [row[0] for row in rows] == [
+        'plain CLIP ViT, SiLU', 'ILA token', 'plain CLIP ViT, SiLU',
+        'ILA token', 'ILA token, CLIP frozen'
+    ]
+    assert rows[0][1] == rows[2][1] == '1.00'
+    for row in rows[:2]:
+        assert 0 < float(row[-1]) < 0.05  # Between bfloat16 and float32.
+
+
 def test_training_memory():
     step = '["token", "recomputed", true, 1, 2]'
     assert int(run('training_memory.py', '--step', step)) > 2**28
