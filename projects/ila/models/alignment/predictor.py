@@ -9,8 +9,7 @@ from mmengine.model import BaseModule
 from torch import Tensor
 
 from mmaction.registry import MODELS
-from ...ops import (compute_dtype, has_kernels, pair_depthwise_conv,
-                    pair_points)
+from ...ops import compute_dtype, has_kernels, pair_depthwise_conv, pair_points
 from .pairs import Pairs
 
 

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from mmcv.cnn.bricks import DropPath
 from mmengine.model.weight_init import trunc_normal_
 from mmpretrain.models.backbones.vision_transformer import VisionTransformer
-from mmpretrain.models.backbones.vit_eva02 import (AttentionWithRoPE, ViTEVA02)
+from mmpretrain.models.backbones.vit_eva02 import AttentionWithRoPE, ViTEVA02
 from mmpretrain.models.utils import RotaryEmbeddingFast
 from torch import Tensor
 
