@@ -59,7 +59,7 @@ class ILAFSDPStrategy(DDPStrategy):
                 '`_base_/strategies/deepspeed.py`')
         super().__init__(model_wrapper=None, sync_bn=sync_bn, **kwargs)
         self.reshard_after_forward = reshard_after_forward
-        self._compile: Union[bool, dict] = False
+        self._compile: Union[bool, str, dict] = False
         self._scalars: List[str] = []
 
     def build_model(self, model: Union[nn.Module, dict]) -> nn.Module:
@@ -84,9 +84,10 @@ class ILAFSDPStrategy(DDPStrategy):
             elif isinstance(module, (TemporalModule, CLIPTextEncoder)):
                 parts.append(module)
         for part in parts:
-            if self._compile and not isinstance(part, CLIPTextEncoder):
+            if self._is_compiled(part):
                 # Without the module's hooks, which gather its weights.
-                options = {} if self._compile is True else self._compile
+                options = self._compile
+                options = options if isinstance(options, dict) else {}
                 part.forward = torch.compile(part.forward, **{
                     'fullgraph': True,
                     **options
@@ -99,6 +100,11 @@ class ILAFSDPStrategy(DDPStrategy):
         warnings.filterwarnings('ignore', message='FSDP2-wrapped module')
         fully_shard(model, mesh=mesh)
         return model
+
+    def _is_compiled(self, part: nn.Module) -> bool:
+        if self._compile == 'temporal':
+            return isinstance(part, TemporalModule)
+        return bool(self._compile) and not isinstance(part, CLIPTextEncoder)
 
     def build_optim_wrapper(self, optim_wrapper: Union[dict, BaseOptimWrapper],
                             *args) -> BaseOptimWrapper:
