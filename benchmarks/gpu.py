@@ -6,17 +6,14 @@ compiled if the row is.
 """
 import argparse
 import copy
-import itertools
-import multiprocessing
 import re
 import statistics
-import time
 from functools import partial
-from queue import Empty
-from typing import Callable, Dict, List, NamedTuple, Optional, Tuple, Union
+from typing import Callable, Dict, NamedTuple, Optional, Tuple, Union
 
 import torch
 from models import build_ila, classify_with, describe_model, other_builders
+from processes import run_in_turn
 from timing import describe_machine, measure
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -167,7 +164,7 @@ def prepare_step(row: Row, args: argparse.Namespace,
     return step,
 
 
-def prepare(row: Row, args: argparse.Namespace) -> tuple:
+def prepare(args: argparse.Namespace, row: Row) -> tuple:
     """Build, compile and run a row once."""
     video = torch.randn(
         args.batch, 3, args.frames, args.size, args.size, device=DEVICE)
@@ -177,7 +174,7 @@ def prepare(row: Row, args: argparse.Namespace) -> tuple:
         return prepare_prediction(row, args, video)
 
 
-def time_row(row: Row, args: argparse.Namespace, function: Callable,
+def time_row(args: argparse.Namespace, row: Row, function: Callable,
              *facts) -> Result:
     """Time a row that is prepared."""
     memory = None
@@ -193,70 +190,6 @@ def time_row(row: Row, args: argparse.Namespace, function: Callable,
     if DEVICE == 'cuda':
         torch.cuda.empty_cache()
     return Result(statistics.median(seconds), memory, *facts)
-
-
-def work(rows: List[Row], args: argparse.Namespace, ready, start, turn,
-         results) -> None:
-    """Prepare rows, wait until all others are, and time them in turn."""
-    prepared, failed = {}, {}
-    for row in rows:
-        try:
-            prepared[row] = prepare(row, args)
-        except Exception as error:  # The other rows are worth having.
-            failed[row] = f'{type(error).__name__}: {error}'
-        if DEVICE == 'cuda':
-            torch.cuda.empty_cache()
-    ready.put(rows)
-    start.wait()
-    for row in rows:
-        if row in prepared:
-            with turn:
-                results.put((row, time_row(row, args, *prepared[row])))
-        else:
-            results.put((row, ' '.join(failed[row].split())[:200]))
-
-
-def run_processes(rows: List[Row],
-                  args: argparse.Namespace) -> Dict[Row, Result]:
-    """Run rows: those that compile in a process each, others in two."""
-    context = multiprocessing.get_context('spawn')
-    parts = [[row for row in rows if not row.compile and row.training == kind]
-             for kind in (False, True)]
-    parts += [[row] for row in rows if row.compile]
-    ready, results = context.Queue(), context.Queue()
-    start, turn = context.Event(), context.Lock()
-    processes = {
-        tuple(part):
-        context.Process(
-            target=work,
-            args=(part, args, ready, start, turn, results),
-            daemon=True)
-        for part in parts if part
-    }
-    for process in processes.values():
-        process.start()
-    deadline = time.monotonic() + args.seconds
-    waiting, found = [], {}
-    try:
-        while len(waiting) < len(processes):
-            waiting.append(
-                tuple(ready.get(timeout=max(0, deadline - time.monotonic()))))
-    except Empty:
-        print(f'{len(waiting)} of {len(processes)} processes were prepared '
-              f'after {args.seconds} s')
-    for part, process in processes.items():
-        if part not in waiting:
-            process.terminate()
-    start.set()
-    try:
-        for _ in itertools.chain.from_iterable(waiting):
-            row, result = results.get(timeout=args.seconds)
-            found[row] = result
-    except Empty:
-        print(f'no result within {args.seconds} s')
-    for process in processes.values():
-        process.terminate()
-    return found
 
 
 def measure_product_rate(size: int) -> float:
@@ -322,10 +255,17 @@ def main() -> None:
           f'{args.batch} x {args.frames} x {args.size} x {args.size}, bf16; '
           f'{2 * rate / 1e12:.0f} TFLOP/s in products')
     if DEVICE == 'cuda':
-        found = run_processes(args.chosen, args)
+        # Each that compiles has a process, all others share two.
+        parts = [[row] for row in args.chosen if row.compile] + [[
+            row for row in args.chosen
+            if not row.compile and row.training == training
+        ] for training in (False, True)]
+        found = run_in_turn([part for part in parts if part],
+                            partial(prepare, args), partial(time_row, args),
+                            args.seconds)
     else:
         found = {
-            row: time_row(row, args, *prepare(row, args))
+            row: time_row(args, row, *prepare(args, row))
             for row in args.chosen
         }
     for training in (False, True):

@@ -268,10 +268,7 @@ def classify_with(model: nn.Module) -> Callable[[Tensor], Tensor]:
 def other_builders(frames: int = 8,
                    size: int = 224,
                    blocks: int = 12) -> Dict[str, Callable[[], nn.Module]]:
-    """Get what builds the models of others that ILA is compared with.
-
-    Hugging Face's X-CLIP is among them where ``transformers`` is installed.
-    """
+    """Get builders of others' models, X-CLIP if there is transformers."""
     chosen = [*range(blocks)][-4:]
     builders = {
         'plain CLIP ViT':

@@ -13,7 +13,7 @@ from mmengine.registry import init_default_scope  # noqa: E402
 
 from projects.ila import ops  # noqa: E402
 from projects.ila.models.backbones import ILAVisionTransformer  # noqa: E402
-from projects.ila.ops import pair_ops  # noqa: E402
+from projects.ila.ops import common  # noqa: E402
 
 init_default_scope('mmaction')
 ARCH = dict(
@@ -125,7 +125,7 @@ def compare_backbone(temporal) -> dict:
 
     def run(kernels, **autocast):
         torch.manual_seed(1)
-        with mock.patch.object(pair_ops, 'INTERPRETED', kernels), \
+        with mock.patch.object(common, 'INTERPRETED', kernels), \
                 torch.autocast('cpu', torch.float16, **autocast):
             features = model(videos)
         return features

@@ -1,0 +1,45 @@
+import os
+from importlib.util import find_spec
+from typing import Tuple
+
+import torch
+from torch import Tensor
+
+HAS_TRITON = find_spec('triton') is not None
+INTERPRETED = os.environ.get('TRITON_INTERPRET') == '1'  # On a CPU.
+DTYPES = torch.float32, torch.float16, torch.bfloat16
+
+
+def has_kernels(x: Tensor) -> bool:
+    """Whether Triton kernels can compute with a tensor."""
+    return (HAS_TRITON and (x.is_cuda or INTERPRETED) and x.dtype in DTYPES
+            and not torch.jit.is_tracing())
+
+
+def compute_dtype(patches: Tensor) -> torch.dtype:
+    """Get the type in which a convolution computes, autocast or not."""
+    kind = patches.device.type
+    if torch.is_autocast_enabled(kind):
+        return torch.get_autocast_dtype(kind)
+    return patches.dtype
+
+
+def as_frames(patches: Tensor) -> Tuple[Tensor, int, int]:
+    """Get patches with the strides of a frame and of a patch.
+
+    Those of a view of tokens are kept, others are copied.
+    """
+    frame, patch = patches.stride(1), patches.stride(3)
+    if patches.stride() != (patches.shape[1] * frame, frame,
+                            patches.shape[3] * patch, patch, 1):
+        patches = patches.contiguous()
+        frame, patch = patches.stride(1), patches.stride(3)
+    return patches, frame, patch
+
+
+def blocks(size: int, block: int) -> int:
+    return (size + block - 1) // block
+
+
+def power_of_two(size: int) -> int:
+    return 1 << (size - 1).bit_length()
