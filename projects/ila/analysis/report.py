@@ -25,20 +25,26 @@ def _percents(value: float, low: float, high: float) -> str:
 def _to_csv(rows: List[dict]) -> str:
     text = io.StringIO(newline='')
     if rows:
-        table = csv.DictWriter(text, rows[0])
-        table.writeheader()
-        table.writerows(rows)
+        table = csv.writer(text)
+        table.writerow(rows[0])
+        for row in rows:
+            table.writerow('' if value != value else value
+                           for value in row.values())
     return text.getvalue()
 
 
+def _to_cell(value: object) -> str:
+    """Write a share as per cent; names may hold any characters."""
+    text = _percent(value) if isinstance(value, float) else str(value)
+    return ' '.join(text.split()).replace('|', r'\|')
+
+
 def _to_markdown(rows: Iterable[dict]) -> Iterator[str]:
-    """Yield the lines of a table; names may hold any characters."""
     for number, row in enumerate(rows):
         if not number:
             yield '| ' + ' | '.join(row) + ' |'
             yield '|' + '---|' * len(row)
-        cells = (' '.join(str(value).split()) for value in row.values())
-        yield '| ' + ' | '.join(x.replace('|', r'\|') for x in cells) + ' |'
+        yield '| ' + ' | '.join(map(_to_cell, row.values())) + ' |'
 
 
 class Report:
@@ -118,26 +124,28 @@ class Report:
                 f'{self.comparison.lost}; McNemar p = {p_value:.2g}')
 
     def class_rows(self) -> Iterator[dict]:
-        """Yield a row per class."""
-        recall = None
+        """Yield a row per class; shares without videos are NaN."""
+        own = self.by_class
         if self.baseline:
-            right = np.bincount(self.predictions.labels, self.baseline.correct,
-                                len(self.classes))
-            recall = right / np.maximum(self.by_class.videos, 1)
-        for label, (videos, *shares, rival) in enumerate(zip(*self.by_class)):
+            recall = accuracy.class_accuracy(
+                ConfusionMatrix.calculate(
+                    self.baseline.predicted, self.baseline.labels,
+                    self.baseline.scores.shape[1]).numpy()).recall
+        for label, name in enumerate(self.classes):
             row = dict(
                 label=label,
-                name=self.classes[label],
-                videos=videos,
-                accuracy=_percent(shares[0]))
-            if recall is not None:
-                row['baseline'] = _percent(recall[label]) if videos else ''
-            row['precision'] = _percent(shares[1])
-            row['most often taken for'] = ''
+                name=name,
+                videos=int(own.videos[label]),
+                accuracy=float(own.recall[label]))
+            if self.baseline:
+                row['baseline'] = float(recall[label])
+            rival, taken = own.rival[label], ''
             if rival >= 0:
-                times = self.matrix[label, rival]
-                row['most often taken for'] = f'{self.classes[rival]} ({times})'
-            yield row
+                taken = f'{self.classes[rival]} ({self.matrix[label, rival]})'
+            yield {
+                **row, 'precision': float(own.precision[label]),
+                'most often taken for': taken
+            }
 
     def mistake_rows(self) -> Iterator[dict]:
         """Yield a row per wrongly classified video, the worst first."""
