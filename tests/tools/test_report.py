@@ -157,6 +157,14 @@ def test_comparison_with_itself(own):
     assert found[2:] == (0, 0, 0, 1)
 
 
+def test_comparison_needs_the_same_files(own):
+    """Whatever folder they are in."""
+    moved = [f'/data/{number}.mp4' for number in range(300)]
+    assert accuracy.compare(own, own._replace(files=moved)).p_value == 1
+    with pytest.raises(ValueError, match='not of the same videos'):
+        accuracy.compare(own, own._replace(files=moved[::-1]))
+
+
 def test_worst_mistakes_come_first(own):
 
     def excess(number):
@@ -281,12 +289,15 @@ def test_bad_dumps(tmp_path, monkeypatch, content, message):
     ('bad.pkl', 'bad.pkl: it is no list of predictions'),
     ('own.pkl --baseline short.pkl', 'own.pkl (300 videos) and short.pkl (30 '
      'videos) are not of the same videos in the same order'),
+    ('own.pkl --baseline two.pkl', 'own.pkl has 7 classes, but two.pkl has 2; '
+     'give a baseline with the same classes'),
     ('own.pkl --classes a,b', 'own.pkl has scores of 7 classes, but there are '
      'names of 2'),
 ])
 def test_bad_input(folder, monkeypatch, args, message):
     monkeypatch.chdir(folder)
     Path('bad.pkl').write_bytes(pickle.dumps([]))
+    Path('two.pkl').write_bytes(pickle.dumps([GOOD]))
     if not Path('short.pkl').exists():
         write_dump('short.pkl', *draw(2, 1.0, 30))
     result = run_tool(TOOL, *args.split(), '--out', 'bad')

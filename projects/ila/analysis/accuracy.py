@@ -124,12 +124,19 @@ def compare(predictions: Predictions,
     """Compare predictions with those of a baseline.
 
     Raises:
-        ValueError: They are not of the same videos, in the same order.
+        ValueError: They are not of the same classes, or of the same videos in
+            the same order.
     """
-    names = [[*map(os.path.basename, x.files)]
-             for x in (predictions, baseline)]
-    if not np.array_equal(predictions.labels, baseline.labels) or (
-            all(names) and names[0] != names[1]):
+    if predictions.scores.shape[1] != baseline.scores.shape[1]:
+        raise ValueError(
+            f'{predictions.source} has {predictions.scores.shape[1]} classes, '
+            f'but {baseline.source} has {baseline.scores.shape[1]}; give a '
+            'baseline with the same classes')
+    # Folders may differ, as on two machines.
+    files, others = ([*map(os.path.basename, x.files)]
+                     for x in (predictions, baseline))
+    if (not np.array_equal(predictions.labels, baseline.labels)
+            or files and others and files != others):
         raise ValueError(
             f'{predictions.source} ({len(predictions.labels)} videos) and '
             f'{baseline.source} ({len(baseline.labels)} videos) are not of '

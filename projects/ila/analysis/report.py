@@ -28,7 +28,8 @@ def _to_csv(rows: List[dict]) -> str:
         table = csv.writer(text)
         table.writerow(rows[0])
         for row in rows:
-            table.writerow('' if value != value else value
+            # NaN, which is not equal to itself, is left empty.
+            table.writerow(value if value == value else ''
                            for value in row.values())
     return text.getvalue()
 
@@ -57,7 +58,7 @@ class Report:
 
     Raises:
         ValueError: There are more or fewer class names than scores, or the
-            baseline is not of the same videos.
+            baseline is not of the same videos and classes.
 
     Attributes:
         matrix (Tensor): Confusion matrix, videos by label and predicted class.
