@@ -11,10 +11,6 @@ import resource
 import subprocess
 import sys
 
-import torch
-from timing import describe_machine
-from training_step import RECIPES, build_training_step
-
 BATCHES = (1, 3)
 
 
@@ -28,6 +24,8 @@ def run_step(form: str,
     Returns:
         int: The highest memory in bytes, of the GPU if there is one.
     """
+    import torch
+    from training_step import build_training_step
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     build_training_step(form, recipe, frozen, batch, device, blocks=blocks)()
     if device == 'cuda':
@@ -60,6 +58,8 @@ def main() -> None:
     if args.step:
         print(run_step(*args.step))
         return
+    from timing import describe_machine
+    from training_step import RECIPES
     print(f'{describe_machine()}\nViT-B/16, 8 x 224 x 224, float32')
     print('| form | CLIP | version | MiB per clip | straightforward = 1 |')
     print('|---|---|---|---|---|')

@@ -342,7 +342,8 @@ def test_motion_can_be_measured(label):
 def test_motion_can_be_measured_in_front_of_a_moving_background(
         monkeypatch, level, label):
     # Distractors are as colourful as the target.
-    monkeypatch.setattr(rendering, '_NUM_DISTRACTORS', 0)
+    plain = rendering._SCENES[level]._replace(num_distractors=0)
+    monkeypatch.setitem(rendering._SCENES, level, plain)
     for seed in range(3):
         frames = render_video(label, (2, seed), level=level)
         parts = np.split(frames, 2 if level == 3 else 1)

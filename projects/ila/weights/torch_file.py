@@ -1,4 +1,5 @@
 """PyTorch's own files: reading their data, and none of their code."""
+import io
 import pickle
 import zipfile
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
@@ -96,3 +97,23 @@ def load_data(file: Union[str, IO],
     with torch.serialization.safe_globals([(value, name)
                                            for name, value in names.items()]):
         return _torch_load(file, map_location, weights_only=True)
+
+
+def load_pickle(file: IO[bytes]) -> Any:
+    """Load tensors, arrays and plain data that ``pickle.dump`` wrote.
+
+    Args:
+        file (IO[bytes]): The file.
+
+    Returns:
+        Any: What it holds.
+
+    Raises:
+        Exception: Of many types, if it is damaged or refers to anything else.
+    """
+    # Here PyTorch would load the content of a tensor with all that it may run.
+    storage = {
+        'torch.storage._load_from_bytes':
+        lambda data: load_data(io.BytesIO(data))
+    }
+    return restricted_pickle({**runner_globals(), **storage}).load(file)

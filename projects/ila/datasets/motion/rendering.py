@@ -40,7 +40,7 @@ motions without their order.
 This is exact for rendered frames. A decoded frame also carries what a lossy
 codec left of its neighbours. Mirroring swaps classes.
 """
-from typing import Optional, Sequence, Tuple, Union
+from typing import Callable, NamedTuple, Optional, Sequence, Tuple, Union
 
 import cv2
 import numpy as np
@@ -65,7 +65,6 @@ _JITTER = 1  # pixels
 _TARGET = (0.32, 0.40)
 _FINGER = (0.08, 0.11)
 _DISTRACTOR = (0.12, 0.18)
-_NUM_DISTRACTORS = 2
 # Least and greatest travel of the camera over a clip, in frame sides.
 _PAN = (0.4, 0.8)
 
@@ -187,6 +186,37 @@ def _moved(background: np.ndarray, shifts: np.ndarray,
     ])
 
 
+def _follow_motion(label: int, num_frames: int, level: int, start: np.ndarray,
+                   draws: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """States of a target that moves as its class, (T, 4)."""
+    return start + displacement(label, num_frames, *draws, level)
+
+
+def _follow_figure(label: int, num_frames: int, level: str, start: np.ndarray,
+                   draws: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """States of a target that draws its class, (T, 4)."""
+    states = np.tile(start, (num_frames, 1))
+    states[:, :2] = draw_path(label, num_frames, rng)
+    return states
+
+
+class _Scene(NamedTuple):
+    """What a level's videos show; see the module's docstring."""
+    num_distractors: int = 0
+    pans: bool = False
+    radius: Tuple[float, float] = _TARGET
+    follow: Callable[..., np.ndarray] = _follow_motion
+
+
+_SCENES = {
+    0: _Scene(),
+    1: _Scene(num_distractors=2),
+    2: _Scene(num_distractors=2, pans=True),
+    3: _Scene(num_distractors=2, pans=True),
+    'figures': _Scene(radius=_FINGER, follow=_follow_figure)
+}
+
+
 def render_states(label: int,
                   seed: Union[int, Sequence[int]],
                   num_frames: Optional[int] = None,
@@ -217,13 +247,12 @@ def render_states(label: int,
     if num_frames is None:
         num_frames = default_frames(level)
     check_video(num_frames, size)
+    scene = _SCENES[level]
     rng = np.random.default_rng(seed)
     # The draws must not depend on the label: see the module's docstring.
     background = _background(rng, size + 2 * _JITTER)
-    low, high = _FINGER if level == 'figures' else _TARGET
-    target = _Look(rng, low * size, high * size)
-    start = rng.random(4)
-    amount, phase = rng.random(2)
+    target = _Look(rng, *(bound * size for bound in scene.radius))
+    start, draws = rng.random(4), rng.random(2)
     jitter = rng.integers(-_JITTER, _JITTER + 1, (num_frames, 2))
     light = rng.uniform(0.8, 1.1)
     flicker = 0.05 * np.sin(
@@ -231,22 +260,18 @@ def render_states(label: int,
 
     # Drawn last: what is above is the same at every level.
     distractors = []
-    for _ in range(_NUM_DISTRACTORS if level in (1, 2, 3) else 0):
+    for _ in range(scene.num_distractors):
         look = _Look(rng, _DISTRACTOR[0] * size, _DISTRACTOR[1] * size)
         path = displacement(
             rng.integers(count), num_frames, *rng.random(2), level)
         distractors.append((look, rng.random(4) + path))
-    shifts = jitter + (size * _pan(rng, num_frames) if level in (2, 3) else 0)
+    shifts = jitter + (size * _pan(rng, num_frames) if scene.pans else 0)
 
     frames = _moved(background, shifts, size)
     for look, states in distractors:
         states[:, :2] += shifts / size
         look.paint(frames, states % 1)
-    if level == 'figures':
-        states = np.tile(start, (num_frames, 1))
-        states[:, :2] = draw_path(label, num_frames, rng)
-    else:
-        states = start + displacement(label, num_frames, amount, phase, level)
+    states = scene.follow(label, num_frames, level, start, draws, rng)
     states[:, :2] += jitter / size
     states %= 1
     target.paint(frames, states)
