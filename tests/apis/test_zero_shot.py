@@ -11,8 +11,10 @@ from tiny import NAMES, TEXT_HEAD, save_weights, tiny_config
 from torchvision.transforms.functional import normalize
 from videos import write_video
 
+from mmaction.registry import MODELS
 from projects.ila.apis import ILAInferencer
 from projects.ila.apis.loading import find_config
+from projects.ila.weights import convert_to_ila
 
 QUERIES = ['riding a bike', 'playing guitar', 'a cat']
 
@@ -130,6 +132,31 @@ def test_scores_and_embeddings_are_those_of_open_clip(clip, folder,
         inferencer.embed_text(QUERIES), texts.T, atol=1e-5)
     one = inferencer.embed_text(QUERIES[1])
     np.testing.assert_allclose(one, texts.T[1:2], atol=1e-5)
+
+
+def test_full_size_is_that_of_the_named_weights():
+    cfg = find_config('clip_vitb16_zeroshot')
+    with torch.device('meta'):
+        model = MODELS.build(cfg.model)
+        expected = open_clip.model.CLIP(
+            **open_clip.get_model_config('ViT-B-16-quickgelu'))
+    own = model.state_dict()
+    weights = convert_to_ila(expected.state_dict())
+    assert own.keys() - weights.keys() <= {
+        f'data_preprocessor.{name}'
+        for name in ('mean', 'std')
+    }
+    assert {
+        name: own[name].shape
+        for name in weights
+    } == {
+        name: value.shape
+        for name, value in weights.items()
+    }
+    for name, value in (('mean', open_clip.OPENAI_DATASET_MEAN),
+                        ('std', open_clip.OPENAI_DATASET_STD)):
+        found = np.array(cfg.model.data_preprocessor[name]) / 255
+        np.testing.assert_allclose(found, value, atol=1e-5)
 
 
 def test_encoders_of_the_model(clip, folder, inferencer):
