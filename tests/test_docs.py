@@ -13,6 +13,7 @@ from archives import save_torchscript
 from commands import ROOT, once, run_command
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from open_clip import pretrained
 from small_project import find_missing, make_clip, run_small, shrink_configs
 from videos import write_video
 
@@ -27,6 +28,7 @@ PAGES = ('docs/training.md', 'README.md', 'docs/inference.md',
 OTHER_PAGES = ('docs/data.md', 'docs/gestures.md', 'docs/tutorial.md',
                'benchmarks/README.md')
 CHECKPOINT = 'trained.pth'
+ZERO_SHOT = 'configs/clip_vitb16_zeroshot.py'
 # In this order, in the small model's folder.
 REPLACED = {
     # The launchers pass these on: tests/tools/test_launchers.py.
@@ -35,6 +37,8 @@ REPLACED = {
     r'^tools/slurm_train\.sh PARTITION JOB_NAME': 'tools/train.py',
     r'^python ': '',
     r'\bCHECKPOINT\b': CHECKPOINT,
+    # By name it would be that of the full size.
+    r'\bclip_vitb16_zeroshot\b': ZERO_SHOT,
     r'--layers 0 5 11': '--layers 0',
     r'=\[8,9,10,11\]': '=[0]',
     r'--level 3': '--level 3 --train 12 --val 12',
@@ -140,6 +144,8 @@ def outputs(tmp_path_factory):
                 write_video(path / f'{take}.mp4', 9 + take + len(name))
         Path('names.txt').write_text('riding a bike\nplaying guitar\n')
         Path('list.txt').write_text('0.mp4 0\n1.mp4 1\n')
+        patch.setattr(pretrained, 'download_pretrained',
+                      lambda cfg: 'ViT-B-16.pt')
         # All exports are of one model.
         patch.setattr(deployment, 'trace', once(deployment.trace))
         outputs = {}
@@ -162,7 +168,8 @@ def test_command_runs(outputs, line):
 def test_python_runs(outputs):
     for block in read_blocks('python'):
         if '_base_' not in block:
-            exec(block.replace("'CHECKPOINT'", repr(CHECKPOINT)), {})
+            block = block.replace("'CHECKPOINT'", repr(CHECKPOINT))
+            exec(block.replace("'clip_vitb16_zeroshot'", repr(ZERO_SHOT)), {})
 
 
 def train(name, text):

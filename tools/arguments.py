@@ -6,7 +6,7 @@ that help and errors in arguments appear at once.
 import errno
 import os
 import sys
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from pathlib import Path
 from typing import Optional, Sequence
 
@@ -39,15 +39,63 @@ def add_override_arguments(parser: ArgumentParser) -> None:
 
 
 def existing_config(path: str) -> str:
-    """Check the path of a config."""
+    """Check the path of a config, or look up one of this project's names."""
+    own = ROOT / 'configs' / f'{path}.py'
+    if not Path(path).exists() and own.is_file():
+        return str(own)
     check_file(path, 'Config')
     return path
 
 
 def add_config_arguments(parser: ArgumentParser, help: str) -> None:
     """Let a tool take a config and settings that override it."""
-    parser.add_argument('config', type=existing_config, help=help)
+    parser.add_argument(
+        'config',
+        type=existing_config,
+        help=f"{help}, or the name of one of this project's, such as "
+        'ila_vitb16_k400')
     add_override_arguments(parser)
+
+
+def add_inference_arguments(parser: ArgumentParser) -> None:
+    """Let a tool run a model on videos; see :func:`find_checkpoint`."""
+    add_config_arguments(parser, 'config file of the model')
+    parser.add_argument(
+        'checkpoint',
+        nargs='?',
+        help="the model's weights: a file, an address, open_clip:MODEL/TAG or "
+        'hf:OWNER/REPOSITORY/FILE; `load_from` of the config by default')
+    parser.add_argument(
+        'paths',
+        nargs='+',
+        help='videos, folders of videos or of frames, or quoted patterns, '
+        'such as "videos/*.mp4"')
+    parser.add_argument(
+        '--batch-size',
+        type=int,
+        default=1,
+        help='videos, or windows, at once; default: %(default)s')
+    parser.add_argument(
+        '--device', help='such as cpu or cuda:1; a GPU by default')
+
+
+def find_checkpoint(args: Namespace, load_from: Optional[str]) -> None:
+    """Tell the checkpoint, which may be left out, from the videos.
+
+    Args:
+        args (Namespace): ``checkpoint`` and ``paths``, which are set right.
+        load_from (str, optional): The checkpoint that the config names.
+    """
+    from projects.ila.datasets.search import names_videos
+    if args.checkpoint is not None and names_videos(args.checkpoint):
+        args.paths.insert(0, args.checkpoint)
+        args.checkpoint = None
+    if args.checkpoint is None:
+        args.checkpoint = load_from
+    if args.checkpoint is None:
+        sys.exit(f'{args.config} has no `load_from`. Please give a checkpoint '
+                 'before the videos')
+    check_file(args.checkpoint, 'Checkpoint')
 
 
 def add_launcher_arguments(parser: ArgumentParser) -> None:
@@ -67,7 +115,8 @@ def add_launcher_arguments(parser: ArgumentParser) -> None:
 
 def check_file(path: str, kind: str) -> None:
     """Exit if a local file is missing."""
-    if '://' not in path and not Path(path).expanduser().is_file():
+    is_remote = '://' in path or path.startswith(('open_clip:', 'hf:'))
+    if not is_remote and not Path(path).expanduser().is_file():
         sys.exit(f'{kind} file not found: {path}. Please check its path, '
                  f'which is taken from {Path.cwd()}')
 

@@ -8,7 +8,7 @@ import sys
 from contextlib import contextmanager, nullcontext, suppress
 from typing import Iterator
 
-from arguments import add_config_arguments, check_file, check_outputs
+from arguments import add_inference_arguments, check_outputs, find_checkpoint
 
 COLUMNS = 'file', 'start', 'end', 'rank', 'label', 'name', 'score'
 
@@ -129,13 +129,7 @@ class ResultFile:
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    add_config_arguments(parser, 'config file of the model')
-    parser.add_argument('checkpoint', help="the model's weights")
-    parser.add_argument(
-        'paths',
-        nargs='+',
-        help='videos, folders of videos or of frames, or quoted patterns, '
-        'such as "videos/*.mp4"')
+    add_inference_arguments(parser)
     parser.add_argument(
         '--classes',
         help="class names, 'one,two' or a text file with one per line: other "
@@ -145,13 +139,6 @@ def parse_args() -> argparse.Namespace:
         type=int,
         default=5,
         help='classes to give, at most; default: %(default)s')
-    parser.add_argument(
-        '--batch-size',
-        type=int,
-        default=1,
-        help='videos, or windows, at once; default: %(default)s')
-    parser.add_argument(
-        '--device', help='such as cpu or cuda:1; a GPU by default')
     parser.add_argument(
         '--window',
         type=float,
@@ -166,8 +153,7 @@ def parse_args() -> argparse.Namespace:
         '--out',
         help='file for the results, .json or .csv; without it they are only '
         'printed')
-    args = parser.parse_args()
-    check_file(args.checkpoint, 'Checkpoint')
+    args = parser.parse_intermixed_args()
     check_outputs(args.out, suffixes=('.json', '.csv'))
     return args
 
@@ -180,6 +166,7 @@ def main() -> None:
     from projects.ila.apis import ILAInferencer
     from projects.ila.cli import exit_on_bad_input, load_overridden_config
     cfg = load_overridden_config(args)
+    find_checkpoint(args, cfg.get('load_from'))
     errors, count = [], 0
     try:
         with exit_on_bad_input():

@@ -8,7 +8,9 @@ from importlib.abc import MetaPathFinder
 from unittest import mock
 
 import pytest
-from arguments import check_output_folder, check_outputs, check_work_dir
+from arguments import (add_inference_arguments, check_output_folder,
+                       check_outputs, check_work_dir, existing_config,
+                       find_checkpoint)
 from commands import ROOT
 from modules import load_module
 
@@ -53,6 +55,42 @@ def test_outputs_that_cannot_be_written(tmp_path, monkeypatch):
     monkeypatch.setattr('builtins.open', fail)
     with pytest.raises(SystemExit, match='Read-only file system'):
         check_outputs(str(tmp_path / 'a.csv'))
+
+
+def test_configs_by_name(tmp_path, monkeypatch):
+    """A file that is there is taken first."""
+    monkeypatch.chdir(tmp_path)
+    for name in ('clip_vitb16_zeroshot', 'released/ila_vitb16_k400'):
+        assert existing_config(name) == str(ROOT / f'configs/{name}.py')
+    (tmp_path / 'ila_motion').touch()
+    assert existing_config('ila_motion') == 'ila_motion'
+    with pytest.raises(SystemExit, match='Config file not found: ila_none'):
+        existing_config('ila_none')
+
+
+@pytest.mark.parametrize('words, load_from, expected', [
+    ('a.pth b.mp4', None, ('a.pth', ['b.mp4'])),
+    ('a.pth b.mp4', 'c.pth', ('a.pth', ['b.mp4'])),
+    ('a.pth odd', None, ('a.pth', ['odd'])),
+    ('a.mp4', 'a.pth', ('a.pth', ['a.mp4'])),
+    ('odd', 'a.pth', ('a.pth', ['odd'])),
+    ('a.MKV b.mp4', 'hf:a/b/c.pt', ('hf:a/b/c.pt', ['a.MKV', 'b.mp4'])),
+    ('*.x b.mp4', 'http://a/b', ('http://a/b', ['*.x', 'b.mp4'])),
+    ('folder b.mp4', 'a.pth', ('a.pth', ['folder', 'b.mp4'])),
+    ('open_clip:a/b b.mp4', 'a.pth', ('open_clip:a/b', ['b.mp4'])),
+])
+def test_checkpoint_may_be_left_out(tmp_path, monkeypatch, words, load_from,
+                                    expected):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'a.pth').touch()
+    (tmp_path / 'folder').mkdir()
+    parser = argparse.ArgumentParser()
+    add_inference_arguments(parser)
+    first, *others = words.split()
+    args = parser.parse_intermixed_args(
+        ['ila_motion', first, '--device', 'cpu', *others])
+    find_checkpoint(args, load_from)
+    assert (args.checkpoint, args.paths) == expected
 
 
 def test_config_is_not_replaced_by_its_copy(tmp_path, monkeypatch):

@@ -1,7 +1,8 @@
+from ..datasets.search import find_videos
 from .clip_reader import split_windows
 from .conversion import (ConversionReport, clip_to_ila, dinov2_to_timm,
                          ila_to_released, released_to_ila)
-from .inferencer import ILAInferencer, find_videos
+from .inferencer import ILAInferencer
 from .loading import load_recognizer, read_weights
 from .released import load_released, released_arrays
 

@@ -1,5 +1,4 @@
 """Checkpoints of CLIP, DINOv2 and the released ILA into others' form."""
-import hashlib
 import os
 import re
 from collections import Counter
@@ -14,7 +13,7 @@ from ..models.images import TimmImage
 from ..models.temporal import ReleasedAlignment
 from ..utils import explaining_builds, naming_source
 from ..weights import (adopt_stem, check_weights, convert_to_ila, find_weights,
-                       hash_weights, is_clip, is_hugging_face_clip,
+                       hash_file, hash_weights, is_clip, is_hugging_face_clip,
                        is_released, is_released_config, is_text_feature,
                        local_copy, read_checkpoint, revert_released)
 from ..weights.dinov2_names import convert_dinov2
@@ -74,12 +73,7 @@ def _check(model: nn.Module, weights: StateDict, path: str) -> None:
 
 def _describe_file(path: str) -> dict:
     """Make the metadata that say what was converted."""
-    digest = hashlib.sha256()
-    with local_copy(path) as local, open(local, 'rb') as file:
-        for block in iter(lambda: file.read(1 << 20), b''):
-            digest.update(block)
-    return dict(
-        source=os.path.basename(path), source_sha256=digest.hexdigest())
+    return dict(source=os.path.basename(path), source_sha256=hash_file(path))
 
 
 def _describe(model: nn.Module, model_cfg: ConfigDict, weights: StateDict,

@@ -1,40 +1,31 @@
-import os
-from itertools import chain, groupby
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import Iterator, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from mmengine.config import Config
-from mmengine.dataset import Compose
-from mmengine.infer.infer import BaseInferencer, ModelType
+from mmengine.infer.infer import ModelType
 from mmengine.registry import init_default_scope
-from rich.console import Console
-from rich.progress import Progress
 from torch import nn
 
 from mmaction.registry import INFERENCERS
 from mmaction.structures import ActionDataSample
-from ..datasets.search import VIDEO_SUFFIXES, find_videos
 from ..models.text import parse_class_names
-from .clip_reader import ClipReader
 from .loading import find_config, load_recognizer
 from .predictions import summarize
-
-PathType = Union[str, Path]
+from .video_inferencer import PathType, VideoInferencer, check_positive
 
 
 @INFERENCERS.register_module()
-class ILAInferencer(BaseInferencer):
-    """Classify videos with a trained ILA model.
+class ILAInferencer(VideoInferencer):
+    """Classify or embed videos with a trained ILA model.
 
     They are read by the config's test pipeline, as ``tools/test.py`` does.
 
     Args:
         model (str | Path | Config): Config of an ``ILARecognizer``, its file,
             or the name of one in this project, such as ``'ila_vitb16_k400'``.
-        weights (str | Path, optional): All of the model's weights, with this
-            project's or the released names. None, for trials, means random
-            ones.
+        weights (str | Path, optional): The model's weights, see
+            :func:`load_recognizer`. Defaults to ``load_from`` of the config.
         device (str, optional): Defaults to a GPU if there is one.
         classes (str | Sequence[str], optional): See :func:`parse_class_names`.
             A model with a text head and its tower classifies with these names
@@ -76,7 +67,9 @@ class ILAInferencer(BaseInferencer):
         head = cfg.get('model', dict()).get('cls_head', dict())
         if self.classes is not None and 'class_names' in head:
             head.update(class_names=self.classes, num_classes=None)
-        model = load_recognizer(cfg.get('model'), weights, device, deploy=True)
+        self.weights = weights or cfg.get('load_from')
+        model = load_recognizer(
+            cfg.get('model'), self.weights, device, deploy=True)
         model.cfg = cfg
         head = model.cls_head
         if self.classes is None:
@@ -116,33 +109,6 @@ class ILAInferencer(BaseInferencer):
         if names != self.classes:
             self.model.cls_head.set_class_names(names)
             self.classes = names
-
-    def _init_pipeline(self, cfg: Config) -> Compose:
-        self.reader = ClipReader(cfg)
-        return self.reader.pipeline
-
-    def _init_visualizer(self, cfg: Config) -> None:
-        """Nothing is drawn."""
-
-    def visualize(self, inputs: list, preds: list, **kwargs) -> None:
-        """Nothing is drawn."""
-
-    def _inputs_to_list(
-            self, inputs: Union[PathType, Sequence[PathType]]) -> List[str]:
-        """List the videos; a missing one stays and fails in its place."""
-        if isinstance(inputs, (str, Path)):
-            inputs = [inputs]
-        paths = [os.fspath(path) for path in inputs]
-        found = [find_videos(path, self.reader.takes_frames) for path in paths]
-        if not any(found):
-            raise FileNotFoundError(
-                f"there are no videos in '{', '.join(paths)}'; give files, "
-                f'folders or patterns of {", ".join(VIDEO_SUFFIXES)} or '
-                'folders of images')
-        return [
-            video for path, videos in zip(paths, found)
-            for video in videos or [path]
-        ]
 
     def __call__(self,
                  inputs: Union[PathType, Sequence[PathType]],
@@ -198,96 +164,20 @@ class ILAInferencer(BaseInferencer):
         for _, result in self._iterate(inputs, **kwargs):
             yield from result if isinstance(result, list) else [result]
 
-    def _iterate(
-        self,
-        inputs: Union[PathType, Sequence[PathType]],
-        return_datasamples: bool = False,
-        batch_size: int = 1,
-        topk: int = 5,
-        window: Optional[float] = None,
-        stride: Optional[float] = None
-    ) -> Iterator[Tuple[int, Union[list, dict]]]:
+    def _iterate(self,
+                 inputs: Union[PathType, Sequence[PathType]],
+                 return_datasamples: bool = False,
+                 topk: int = 5,
+                 **kwargs) -> Iterator[Tuple[int, Union[list, dict]]]:
         """Give each input's number with its predictions or its error."""
-        if window is None and stride is not None:
-            raise ValueError('stride needs a window, in seconds too')
-        stride = window if stride is None else stride
-        for name in ('batch_size', 'topk', 'window', 'stride'):
-            value = locals()[name]
-            if value is not None and not 0 < value < np.inf:
-                raise ValueError(f'{name} must be more than 0, got {value}')
-        files = self._inputs_to_list(inputs)
-        errors, num_told, clips = dict(), 0, []
-        batches = self.preprocess(files, batch_size, window, stride, errors)
-        for batch in chain(batches, [None]):
-            for pred in self._predict(batch, errors) if batch else []:
-                if clips and clips[0].number != pred.number:
-                    clips = []  # Of a video that failed after its first ones.
-                clips.append(pred)
-                if pred.is_last:
-                    if pred.number not in errors:
-                        yield pred.number, self.postprocess(
-                            clips, None, return_datasamples, topk)
-                    clips = []
-            for number in list(errors)[num_told:]:
-                yield number, dict(file=files[number], error=errors[number])
-            num_told = len(errors)
-
-    def _predict(self, batch: dict,
-                 errors: Dict[int, str]) -> List[ActionDataSample]:
-        """Run the model on a batch, and note the errors of its videos."""
-        samples, error = batch['data_samples'], None
-        try:
-            samples = self.forward(batch)
-        except ValueError as failure:  # The model cannot take their size.
-            error = str(failure)
-        for sample in samples:
-            if error is None and not sample.pred_score.isfinite().all():
-                errors.setdefault(
-                    sample.number,
-                    'the scores are not finite; use weights that are, or '
-                    'compute in 32-bit floats')
-            elif error is not None:
-                errors.setdefault(sample.number, error)
-        return samples
-
-    def preprocess(self, inputs: List[str], batch_size: int,
-                   window: Optional[float], stride: Optional[float],
-                   errors: Dict[int, str]) -> Iterator[dict]:
-        """Read videos and make batches of those with the same size.
-
-        ``errors`` gets the errors, by number of the input.
-        """
-
-        def read_all() -> Iterator[dict]:
-            for number, file in enumerate(
-                    progress.track(inputs, description='Inference')):
-                try:
-                    clips = self.reader.read(file, window, stride)
-                    clip = next(clips)
-                    while clip:
-                        following = next(clips, None)
-                        clip['data_samples'].set_metainfo(
-                            dict(
-                                number=number,
-                                filename=file,
-                                is_last=following is None))
-                        yield clip
-                        clip = following
-                except Exception as error:  # Its type depends on the file.
-                    message = str(error).strip().split('\n')[0]
-                    if not isinstance(error, (OSError, ValueError)):
-                        message = f'{type(error).__name__}: {message}'
-                    errors[number] = message
-
-        # What its user prints is not for the progress bar's console.
-        with Progress(
-                console=Console(stderr=True),
-                redirect_stdout=False,
-                disable=not self.show_progress) as progress:
-            for _, clips in groupby(read_all(),
-                                    lambda clip: clip['inputs'].shape):
-                yield from map(self.collate_fn,
-                               self._get_chunk_data(clips, batch_size))
+        check_positive('topk', topk)
+        files = self.list_videos(inputs)
+        for result in self.run(files, self.forward, 'pred_score', **kwargs):
+            number = result.pop('number')
+            if 'clips' in result:
+                result = self.postprocess(result['clips'], None,
+                                          return_datasamples, topk)
+            yield number, result
 
     def postprocess(self,
                     preds: List[ActionDataSample],
@@ -298,3 +188,71 @@ class ILAInferencer(BaseInferencer):
         if return_datasamples:
             return preds
         return summarize(preds, self.classes, topk)
+
+    def iterate_embeddings(self,
+                           inputs: Union[PathType, Sequence[PathType]],
+                           batch_size: int = 1) -> Iterator[dict]:
+        """Embed videos one after the other, see :meth:`embed`.
+
+        Yields:
+            dict: ``file`` and ``embedding``, float32 ``(E, )``, or ``file``
+            and ``error``.
+        """
+        files = self.list_videos(inputs)
+        for result in self.run(files, self._embed, 'embedding', batch_size):
+            del result['number']
+            for clip in result.pop('clips', []):
+                result['embedding'] = clip.embedding.numpy()
+            yield result
+
+    def _embed(self, batch: dict) -> List[ActionDataSample]:
+        videos = self.model.data_preprocessor(batch, False)['inputs']
+        embeddings = self.model.encode_video(videos).float().cpu()
+        for sample, embedding in zip(batch['data_samples'], embeddings):
+            sample.embedding = embedding
+        return batch['data_samples']
+
+    def embed(self,
+              inputs: Union[PathType, Sequence[PathType]],
+              batch_size: int = 1) -> dict:
+        """Embed videos, for retrieval or a classifier of one's own.
+
+        Args:
+            inputs (str | Path | Sequence): Paths, see :func:`find_videos`.
+            batch_size (int): Videos, each with all its views, that pass
+                through the model at once.
+
+        Returns:
+            dict: ``files``, a list of ``N`` paths; ``embeddings``, their
+            float32 ``(N, E)`` of length 1, see
+            :meth:`ILARecognizer.encode_video`; ``errors``, a list of dicts
+            ``file`` and ``error``.
+
+        Raises:
+            FileNotFoundError: There are no videos at all.
+            ValueError: ``batch_size`` is out of its range.
+        """
+        results = list(self.iterate_embeddings(inputs, batch_size))
+        found = [result for result in results if 'error' not in result]
+        size = self.model.cls_head.in_channels
+        return dict(
+            files=[result['file'] for result in found],
+            embeddings=np.array([result['embedding'] for result in found],
+                                np.float32).reshape(-1, size),
+            errors=[result for result in results if 'error' in result])
+
+    def embed_text(self, names: Union[str, Sequence[str]]) -> np.ndarray:
+        """Embed texts, put into the head's templates, for comparison with
+        videos.
+
+        Args:
+            names (str | Sequence[str]): One or ``K`` names of actions.
+
+        Returns:
+            np.ndarray: float32 ``(K, E)`` of length 1.
+
+        Raises:
+            ValueError: The model has no text tower, or a text is too long.
+        """
+        names = [names] if isinstance(names, str) else list(names)
+        return self.model.encode_text(names).float().cpu().numpy()

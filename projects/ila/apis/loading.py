@@ -14,7 +14,12 @@ from ..weights.names import StateDict
 
 
 def find_config(name: str) -> Config:
-    """Load one of this project's configs by its name."""
+    """Load one of this project's configs by its name.
+
+    Args:
+        name (str): Such as ``'clip_vitb16_zeroshot'``, or with a folder as in
+            ``'released/ila_vitb16_k400'``.
+    """
     package = Path(__file__).resolve().parents[2]
     # A wheel has them in `.mim`, a clone beside the package.
     for folder in (package / '.mim', package.parent):
@@ -35,7 +40,9 @@ def load_recognizer(model_cfg: ConfigDict,
     Args:
         model_cfg (ConfigDict): Config of an ``ILARecognizer``.
         path (str, optional): The checkpoint, of this project or of the
-            released code. None, for trials, means random weights.
+            released code; see :func:`local_copy` for names. Weights of CLIP
+            leave the other parts untrained, with a warning. None, for
+            trials, means random weights.
         device (str): Where the model is going to be.
         deploy (bool): Whether it is for inference only, see
             :meth:`ILARecognizer.switch_to_deploy`.

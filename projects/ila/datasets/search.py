@@ -87,6 +87,13 @@ def list_videos(folder: Union[str, Path]) -> List[str]:
     return videos
 
 
+def names_videos(path: str) -> bool:
+    """Whether a path is one for :func:`find_videos`: that of a folder, a
+    pattern or a file that ends as videos do."""
+    return (os.path.isdir(path) or glob.has_magic(path)
+            or path.lower().endswith(VIDEO_SUFFIXES))
+
+
 def find_videos(path: str, prefer_frames: bool = False) -> List[str]:
     """Find the videos that a path stands for, in natural order.
 

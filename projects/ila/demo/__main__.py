@@ -59,7 +59,8 @@ def check_inputs(args: argparse.Namespace) -> None:
         sys.exit('the page needs gradio. Please install it: '
                  'pip install gradio')
     for path in (args.checkpoint, *args.samples):
-        if '://' not in path and not Path(path).is_file():
+        is_remote = '://' in path or path.startswith(('open_clip:', 'hf:'))
+        if not is_remote and not Path(path).is_file():
             sys.exit(f'File not found: {path}. Please check its path, which '
                      f'is taken from {Path.cwd()}')
 

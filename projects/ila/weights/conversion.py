@@ -1,4 +1,5 @@
 """Weights of any known kind, turned into an ``ILARecognizer``'s."""
+import warnings
 from typing import Optional
 
 from torch import nn
@@ -7,7 +8,7 @@ from ..utils import naming_source
 from .check import check_weights
 from .clip_names import (convert_clip, convert_hugging_face_clip,
                          is_hugging_face_clip)
-from .names import StateDict
+from .names import StateDict, is_pretraining, is_text_feature
 from .released_names import convert_released, is_released
 
 
@@ -76,6 +77,9 @@ def convert_all_weights(model: nn.Module, weights: StateDict,
                         path: str) -> StateDict:
     """Rename weights, and refuse those that are not exactly a model's.
 
+    Those of an image model alone, or of CLIP, may lack the other parts. These
+    are then initialised as for training, with a warning.
+
     Args:
         model (nn.Module): An ``ILARecognizer``.
         weights (dict[str, Tensor]): See :func:`convert_to_ila`.
@@ -88,6 +92,27 @@ def convert_all_weights(model: nn.Module, weights: StateDict,
         ValueError: See :func:`check_weights`.
     """
     weights = convert_to_ila(weights, model.cls_head.num_classes)
+    is_pretrained = all(map(is_pretraining, weights))
     with naming_source(path):
-        check_weights(model.state_dict(), weights, partial=False)
+        check_weights(model.state_dict(), weights, partial=is_pretrained)
+    if is_pretrained:
+        _initialise_rest(model, weights, path)
     return weights
+
+
+def _initialise_rest(model: nn.Module, weights: StateDict, path: str) -> None:
+    """Initialise what weights of an image model or of CLIP lack."""
+    missing = model.state_dict().keys() - weights.keys()
+    untrained = []
+    for name, part in (('backbone.temporal', 'alignment'), ('neck', 'neck'),
+                       ('cls_head', 'head')):
+        if any(
+                other.startswith(f'{name}.') and not is_text_feature(other)
+                for other in missing):
+            model.get_submodule(name).init_weights()
+            untrained.append(part)
+    if untrained:
+        warnings.warn(
+            f'{path}: the weights are those of the image model or CLIP alone; '
+            f'{", ".join(untrained)} of this model are untrained, and scores '
+            'mean little. Train it, or take a checkpoint of this model')

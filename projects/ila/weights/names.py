@@ -20,6 +20,14 @@ def is_text_feature(name: str) -> bool:
     return name in _TEXT_FEATURES
 
 
+def is_pretraining(name: str) -> bool:
+    """Whether a parameter of ours is one of the image model or of CLIP."""
+    return name.startswith(
+        ('backbone.image.',
+         'cls_head.text_encoder.')) or (name == 'cls_head.logit_scale'
+                                        or is_text_feature(name))
+
+
 def under(theirs: str, ours: str, *tables: Dict[str, str]) -> Dict[str, str]:
     """Put tables of names under a prefix on either side."""
     return {

@@ -41,11 +41,20 @@ def test_text_head_is_scaled_cosine_of_video_and_prompted_text():
                 cosine.item() / 0.07, abs=1e-4)
 
 
-def test_prompts_without_weight_are_zero_shot_clip():
-    head = text_head(prompt=dict(scale=0.))
+@pytest.mark.parametrize('settings', [
+    dict(prompt=dict(scale=0.)),
+    dict(prompt=None, patch_channels=None, freeze_prompt=True),
+])
+def test_without_prompts_it_is_zero_shot_clip(settings):
+    head = text_head(**settings)
     video, patches = features(2)
     cosine = torch.cosine_similarity(video[:, None], head.text_features, -1)
     torch.testing.assert_close(head((video, patches)), cosine / 0.07)
+
+
+def test_prompts_need_patches():
+    with pytest.raises(ValueError, match='set `model.cls_head.patch_channels'):
+        text_head(patch_channels=None)
 
 
 def test_prompt_equals_loops():

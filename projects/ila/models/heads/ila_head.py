@@ -60,6 +60,11 @@ class ILAHead(BaseHead):
         raise ValueError('the head has no text tower, its classes are fixed; '
                          'take a model with `ILATextHead`')
 
+    def encode_names(self, names: Sequence[str]) -> Tensor:
+        """Encode names as texts; a ValueError where that is impossible."""
+        raise ValueError('the head has no text tower, so texts have no '
+                         'features; take a model with `ILATextHead`')
+
     def logits_to_scores(self, logits: Tensor) -> Tensor:
         """Turn logits ``(..., num_classes)`` into probabilities."""
         return logits.sigmoid() if self.multi_class else logits.softmax(-1)

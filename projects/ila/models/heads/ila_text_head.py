@@ -23,13 +23,15 @@ class ILATextHead(ILAHead):
 
     Args:
         in_channels (int): Size of CLIP's joint embedding.
-        patch_channels (int): Channels of the backbone's patch features.
+        patch_channels (int, optional): Channels of the backbone's patch
+            features, from which prompts are made.
         class_names (str | Sequence[str]): See :func:`load_class_names`.
         templates (str | Sequence[str]): See :func:`load_templates`. The
             features of several are averaged. Defaults to the bare name.
         text_encoder (dict, optional): Arguments of :class:`CLIPTextEncoder`;
             its width defaults to ``in_channels``. None for no text tower.
-        prompt (dict): Arguments of :class:`VideoSpecificPrompt`.
+        prompt (dict, optional): Arguments of :class:`VideoSpecificPrompt`.
+            None for no such prompts: logits are then those of CLIP.
         freeze_prompt (bool): Whether the prompts and the temperature stay as
             they are, as in the authors' training.
         **kwargs: Other arguments of :class:`ILAHead`.
@@ -41,12 +43,12 @@ class ILATextHead(ILAHead):
 
     def __init__(self,
                  in_channels: int,
-                 patch_channels: int,
                  class_names: Union[str, Sequence[str]],
+                 patch_channels: Optional[int] = None,
                  num_classes: Optional[int] = None,
                  templates: Union[str, Sequence[str]] = '{}',
                  text_encoder: Optional[dict] = dict(),
-                 prompt: dict = dict(),
+                 prompt: Optional[dict] = dict(),
                  freeze_prompt: bool = False,
                  **kwargs) -> None:
         names = load_class_names(class_names)
@@ -65,12 +67,19 @@ class ILATextHead(ILAHead):
                 'out_channels': in_channels,
                 **text_encoder
             })
-        self.prompt = VideoSpecificPrompt(in_channels, patch_channels,
-                                          **prompt)
+        self.prompt = None
+        if prompt is not None:
+            if patch_channels is None:
+                raise ValueError('prompts are made from patch features; set '
+                                 '`model.cls_head.patch_channels`, or '
+                                 '`prompt` to None')
+            self.prompt = VideoSpecificPrompt(in_channels, patch_channels,
+                                              **prompt)
         # CLIP's initial temperature, 0.07.
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
         if freeze_prompt:
-            self.prompt.requires_grad_(False)
+            if self.prompt is not None:
+                self.prompt.requires_grad_(False)
             self.logit_scale.requires_grad = False
         # No buffer: those of a model and its average must be as many.
         self._text_features = None
@@ -92,8 +101,11 @@ class ILATextHead(ILAHead):
     @property
     def texts(self) -> List[str]:
         """list[str]: Every class name in every template, in that order."""
+        return self._fill_templates(self.class_names)
+
+    def _fill_templates(self, names: Sequence[str]) -> List[str]:
         return [
-            template.replace('{}', name) for name in self.class_names
+            template.replace('{}', name) for name in names
             for template in self.templates
         ]
 
@@ -108,18 +120,21 @@ class ILATextHead(ILAHead):
         """Tensor: The classes' features before normalisation,
         ``(num_classes, in_channels)``."""
         if self._text_features is None:
-            self._text_features = self._encode_texts()
+            self._text_features = self.encode_names(self.class_names)
         return self._text_features.to(self.logit_scale)
 
-    def _encode_texts(self) -> Tensor:
+    def encode_names(self, names: Sequence[str]) -> Tensor:
+        """Encode ``K`` names in all templates to ``(K, in_channels)``, before
+        normalisation; a ValueError without a text tower."""
         if self.text_encoder is None:
             raise ValueError(
-                'the head has neither a text tower nor text features; load a '
-                'checkpoint that holds them, or fix '
+                'the head has neither a text tower nor features of these '
+                'texts; load a checkpoint that holds them, or fix '
                 '`model.cls_head.text_encoder`')
-        parts = self.tokens.to(self.logit_scale.device).split(1024)
+        tokens = self.text_encoder.tokenize(self._fill_templates(names))
+        parts = tokens.to(self.logit_scale.device).split(1024)
         features = torch.cat([self.text_encoder(part) for part in parts])
-        features = features.unflatten(0, (self.num_classes, -1))
+        features = features.unflatten(0, (len(names), -1))
         # Directions are averaged, as for CLIP's ensembles of prompts; the
         # length, which weighs the text against its prompt, stays theirs.
         direction = F.normalize(F.normalize(features, dim=-1).mean(1), dim=-1)
@@ -158,7 +173,8 @@ class ILATextHead(ILAHead):
         patch features ``(B, T, L, C)``."""
         video, patches = feats
         text = self.text_features
-        text = text + self.prompt(text, patches)
+        if self.prompt is not None:
+            text = text + self.prompt(text, patches)
         similarity = F.normalize(
             text, dim=-1) @ F.normalize(
                 video, dim=-1)[..., None]

@@ -1,7 +1,8 @@
 from contextlib import contextmanager, nullcontext
-from typing import Iterator, Optional, Tuple, Union
+from typing import Iterator, Optional, Sequence, Tuple, Union
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -9,12 +10,10 @@ from mmaction.models.recognizers import BaseRecognizer
 from mmaction.registry import MODELS
 from mmaction.utils import OptSampleList
 from ...weights import prepare_weights
-from ..backbones.ila_backbone import ILABackbone, ILAFeatures
+from ..backbones.ila_backbone import ILAFeatures
 from ..heads import ILATextHead
-from ..necks import TrajectoryTransformer
 from .blending import build_blending
-
-TEST_SETTINGS = {'batch_statistics', 'max_testing_views'}
+from .part_check import check_parts
 
 
 @contextmanager
@@ -90,7 +89,7 @@ class ILARecognizer(BaseRecognizer):
         if blending is not None:
             self.data_preprocessor.blending = build_blending(
                 blending, self.cls_head.num_classes)
-        self._check_parts()
+        check_parts(self)
         self.init_cfg = init_cfg
         self.align_loss_weight = align_loss_weight
         self.bf16 = bf16
@@ -111,48 +110,6 @@ class ILARecognizer(BaseRecognizer):
                 f"arguments of torch.compile, got '{compile}'; fix "
                 '`model.compile`')
         self._register_load_state_dict_pre_hook(self._prepare_loaded_weights)
-
-    def _check_parts(self) -> None:
-        if not isinstance(self.backbone, ILABackbone):
-            raise ValueError(f'{type(self.backbone).__name__} is no '
-                             '`ILABackbone`; fix `model.backbone.type`')
-        unknown = (self.test_cfg or {}).keys() - TEST_SETTINGS
-        if unknown:
-            raise ValueError(
-                f'`model.test_cfg` has no {sorted(unknown)}; it takes '
-                f'{sorted(TEST_SETTINGS)}')
-        channels = self.backbone.image.out_channels
-        sizes = []
-        if self.with_neck and isinstance(self.neck, TrajectoryTransformer):
-            self._check_points()
-            if self.neck.in_channels is not None:
-                sizes.append(
-                    ('neck.in_channels', self.neck.in_channels, channels))
-            channels = self.neck.embed_dims
-        elif self.with_neck:
-            sizes.append(('neck.embed_dims', self.neck.embed_dims, channels))
-        sizes.append(
-            ('cls_head.in_channels', self.cls_head.in_channels, channels))
-        if isinstance(self.cls_head, ILATextHead):
-            sizes.append(
-                ('cls_head.patch_channels', self.cls_head.patch_channels,
-                 self.backbone.embed_dims))
-        for key, size, expected in sizes:
-            if size != expected:
-                raise ValueError(f'the backbone gives {expected} channels, '
-                                 f'but `model.{key}` is {size}; set it to '
-                                 f'{expected}')
-
-    def _check_points(self) -> None:
-        found = sum(alignment.predictor.num_points
-                    for alignment in self.backbone.alignments)
-        if found != self.neck.num_points:
-            raise ValueError(
-                f'the backbone finds {found} points in each frame, but '
-                f'`model.neck.num_points` is {self.neck.num_points}; set it '
-                f'to {found}' if found else
-                '`TrajectoryTransformer` needs a temporal module that finds '
-                'points; fix `model.backbone.temporal`')
 
     def _prepare_loaded_weights(self, state_dict: dict, prefix: str,
                                 local_metadata: dict, *args) -> None:
@@ -257,6 +214,47 @@ class ILARecognizer(BaseRecognizer):
             video, patches = video.float(), patches.float()
         return features, (video, patches)
 
+    @staticmethod
+    def _as_views(inputs: Tensor) -> Tensor:
+        """Give videos ``(B, T, 3, H, W)`` one view; views stay."""
+        if inputs.dim() == 5 and inputs.shape[2] == 3:
+            return inputs.transpose(1, 2)[:, None]
+        if inputs.dim() != 6:
+            raise ValueError('expected videos (B, T, 3, H, W) or views '
+                             f'(N, M, 3, T, H, W), got {tuple(inputs.shape)}')
+        return inputs
+
+    @torch.no_grad()
+    def encode_video(self, inputs: Tensor) -> Tensor:
+        """Embed videos.
+
+        Args:
+            inputs (Tensor): Normalised videos, ``(N, T, 3, H, W)``, or views,
+                ``(N, M, 3, T, H, W)``.
+
+        Returns:
+            Tensor: ``(N, E)`` of length 1, the mean direction of the views.
+        """
+        views = self._as_views(inputs)
+        (video, _), _ = self.extract_feat(views, test_mode=True)
+        video = F.normalize(video, dim=-1).unflatten(0, views.shape[:2])
+        return F.normalize(video.mean(dim=1), dim=-1)
+
+    def encode_text(self, names: Sequence[str]) -> Tensor:
+        """Embed names in the head's templates.
+
+        Without video-specific prompts their products with those of
+        :meth:`encode_video` are the cosines that the head scales.
+
+        Returns:
+            Tensor: ``(K, E)`` of length 1, the mean direction of the
+            templates.
+
+        Raises:
+            ValueError: The head has no text tower.
+        """
+        return F.normalize(self.cls_head.encode_names(names), dim=-1)
+
     def _forward(self, inputs: Tensor, disturb: Optional[bool] = None) -> dict:
         """Get what the parts of the network compute.
 
@@ -274,13 +272,7 @@ class ILARecognizer(BaseRecognizer):
             text head ``text`` (num_classes, E) and, if it has a text tower,
             ``tokens`` (num_classes * templates, 77).
         """
-        if inputs.dim() == 6:
-            views = inputs.flatten(0, 1)
-        elif inputs.dim() == 5 and inputs.shape[2] == 3:
-            views = inputs.transpose(1, 2)
-        else:
-            raise ValueError('expected videos (B, T, 3, H, W) or views '
-                             f'(N, M, 3, T, H, W), got {tuple(inputs.shape)}')
+        views = self._as_views(inputs).flatten(0, 1)
         features, feats = self._network(views, disturb=disturb)
         outputs = dict(logits=self.cls_head(feats), video=feats[0])
         if features.points is not None:

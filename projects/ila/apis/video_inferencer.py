@@ -1,0 +1,172 @@
+import os
+from itertools import chain, groupby
+from pathlib import Path
+from typing import Callable, Dict, Iterator, List, Optional, Sequence, Union
+
+import numpy as np
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.infer.infer import BaseInferencer
+from rich.console import Console
+from rich.progress import Progress
+
+from mmaction.structures import ActionDataSample
+from ..datasets.search import VIDEO_SUFFIXES, find_videos
+from .clip_reader import ClipReader
+
+PathType = Union[str, Path]
+
+
+class VideoInferencer(BaseInferencer):
+    """Run a model on videos, or windows of them, that a config's test pipeline
+    reads.
+
+    A video that fails does not stop the others.
+    """
+
+    def _init_pipeline(self, cfg: Config) -> Compose:
+        self.reader = ClipReader(cfg)
+        return self.reader.pipeline
+
+    def _init_visualizer(self, cfg: Config) -> None:
+        """Nothing is drawn."""
+
+    def visualize(self, inputs: list, preds: list, **kwargs) -> None:
+        """Nothing is drawn."""
+
+    def list_videos(self, inputs: Union[PathType,
+                                        Sequence[PathType]]) -> List[str]:
+        """List the videos; a missing one stays and fails in its place.
+
+        Args:
+            inputs (str | Path | Sequence): Paths, see :func:`find_videos`.
+
+        Raises:
+            FileNotFoundError: There are no videos at all.
+        """
+        if isinstance(inputs, (str, Path)):
+            inputs = [inputs]
+        paths = [os.fspath(path) for path in inputs]
+        found = [find_videos(path, self.reader.takes_frames) for path in paths]
+        if not any(found):
+            raise FileNotFoundError(
+                f"there are no videos in '{', '.join(paths)}'; give files, "
+                f'folders or patterns of {", ".join(VIDEO_SUFFIXES)} or '
+                'folders of images')
+        return [
+            video for path, videos in zip(paths, found)
+            for video in videos or [path]
+        ]
+
+    def run(self,
+            files: List[str],
+            forward: Callable[[dict], List[ActionDataSample]],
+            key: str,
+            batch_size: int = 1,
+            window: Optional[float] = None,
+            stride: Optional[float] = None) -> Iterator[dict]:
+        """Run a part of the model on videos, one after the other.
+
+        Args:
+            files (list[str]): From :meth:`list_videos`.
+            forward (Callable): Gets a batch, and returns its data samples
+                with what was computed.
+            key (str): Name of that in a data sample.
+            batch_size (int): Videos or windows, each with all its views, that
+                pass through the model at once.
+            window (float, optional): See :func:`split_windows`, as ``stride``.
+
+        Yields:
+            dict: ``number``, ``file`` and either ``clips``, the data samples
+            of the video or its windows, or ``error``.
+
+        Raises:
+            ValueError: An argument is out of its range.
+        """
+        if window is None and stride is not None:
+            raise ValueError('stride needs a window, in seconds too')
+        stride = window if stride is None else stride
+        for name in ('batch_size', 'window', 'stride'):
+            check_positive(name, locals()[name])
+        errors, num_told, clips = dict(), 0, []
+        batches = self.preprocess(files, batch_size, window, stride, errors)
+        for batch in chain(batches, [None]):
+            for clip in self._forward(batch, forward, key,
+                                      errors) if batch else []:
+                if clips and clips[0].number != clip.number:
+                    clips = []  # Of a video that failed after its first ones.
+                clips.append(clip)
+                if clip.is_last:
+                    number = clip.number
+                    if number not in errors:
+                        yield dict(
+                            number=number, file=files[number], clips=clips)
+                    clips = []
+            for number in list(errors)[num_told:]:
+                yield dict(
+                    number=number, file=files[number], error=errors[number])
+            num_told = len(errors)
+
+    @staticmethod
+    def _forward(batch: dict, forward: Callable, key: str,
+                 errors: Dict[int, str]) -> List[ActionDataSample]:
+        """Run the model on a batch, and note the errors of its videos."""
+        samples, error = batch['data_samples'], None
+        try:
+            samples = forward(batch)
+        except ValueError as failure:  # The model cannot take their size.
+            error = str(failure)
+        for sample in samples:
+            if error is None and not sample.get(key).isfinite().all():
+                errors.setdefault(
+                    sample.number,
+                    'the scores are not finite; use weights that are, or '
+                    'compute in 32-bit floats')
+            elif error is not None:
+                errors.setdefault(sample.number, error)
+        return samples
+
+    def preprocess(self, inputs: List[str], batch_size: int,
+                   window: Optional[float], stride: Optional[float],
+                   errors: Dict[int, str]) -> Iterator[dict]:
+        """Read videos and make batches of those with the same size.
+
+        ``errors`` gets the errors, by number of the input.
+        """
+
+        def read_all() -> Iterator[dict]:
+            for number, file in enumerate(
+                    progress.track(inputs, description='Inference')):
+                try:
+                    clips = self.reader.read(file, window, stride)
+                    clip = next(clips)
+                    while clip:
+                        following = next(clips, None)
+                        clip['data_samples'].set_metainfo(
+                            dict(
+                                number=number,
+                                filename=file,
+                                is_last=following is None))
+                        yield clip
+                        clip = following
+                except Exception as error:  # Its type depends on the file.
+                    message = str(error).strip().split('\n')[0]
+                    if not isinstance(error, (OSError, ValueError)):
+                        message = f'{type(error).__name__}: {message}'
+                    errors[number] = message
+
+        # What its user prints is not for the progress bar's console.
+        with Progress(
+                console=Console(stderr=True),
+                redirect_stdout=False,
+                disable=not self.show_progress) as progress:
+            for _, clips in groupby(read_all(),
+                                    lambda clip: clip['inputs'].shape):
+                yield from map(self.collate_fn,
+                               self._get_chunk_data(clips, batch_size))
+
+
+def check_positive(name: str, value: Optional[float]) -> None:
+    """Refuse an argument that is not more than 0; None is one not given."""
+    if value is not None and not 0 < value < np.inf:
+        raise ValueError(f'{name} must be more than 0, got {value}')

@@ -1,0 +1,53 @@
+from torch import nn
+
+from ..backbones import ILABackbone
+from ..heads import ILATextHead
+from ..necks import TrajectoryTransformer
+
+TEST_SETTINGS = {'batch_statistics', 'max_testing_views'}
+
+
+def check_parts(model: nn.Module) -> None:
+    """Refuse an ``ILARecognizer`` whose parts do not fit each other.
+
+    Raises:
+        ValueError: A part is of the wrong type or size.
+    """
+    if not isinstance(model.backbone, ILABackbone):
+        raise ValueError(f'{type(model.backbone).__name__} is no '
+                         '`ILABackbone`; fix `model.backbone.type`')
+    unknown = (model.test_cfg or {}).keys() - TEST_SETTINGS
+    if unknown:
+        raise ValueError(f'`model.test_cfg` has no {sorted(unknown)}; it '
+                         f'takes {sorted(TEST_SETTINGS)}')
+    head = model.cls_head
+    channels = model.backbone.image.out_channels
+    sizes = []
+    if model.with_neck and isinstance(model.neck, TrajectoryTransformer):
+        _check_points(model)
+        if model.neck.in_channels is not None:
+            sizes.append(
+                ('neck.in_channels', model.neck.in_channels, channels))
+        channels = model.neck.embed_dims
+    elif model.with_neck:
+        sizes.append(('neck.embed_dims', model.neck.embed_dims, channels))
+    sizes.append(('cls_head.in_channels', head.in_channels, channels))
+    if isinstance(head, ILATextHead) and head.prompt is not None:
+        sizes.append(('cls_head.patch_channels', head.patch_channels,
+                      model.backbone.embed_dims))
+    for key, size, expected in sizes:
+        if size != expected:
+            raise ValueError(f'the backbone gives {expected} channels, but '
+                             f'`model.{key}` is {size}; set it to {expected}')
+
+
+def _check_points(model: nn.Module) -> None:
+    found = sum(alignment.predictor.num_points
+                for alignment in model.backbone.alignments)
+    if found != model.neck.num_points:
+        raise ValueError(
+            f'the backbone finds {found} points in each frame, but '
+            f'`model.neck.num_points` is {model.neck.num_points}; set it to '
+            f'{found}' if found else
+            '`TrajectoryTransformer` needs a temporal module that finds '
+            'points; fix `model.backbone.temporal`')

@@ -1,0 +1,129 @@
+import sys
+
+import numpy as np
+import pytest
+import torch
+from commands import ROOT
+from modules import load_module
+from tiny import save_weights, tiny_config
+from videos import write_video
+
+from projects.ila.apis import ILAInferencer
+from projects.ila.apis.clip_reader import ClipReader
+
+tool = load_module(ROOT / 'tools/extract_features.py')
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('features')
+    cfg = tiny_config()
+    cfg.dump(folder / 'tiny.py')
+    save_weights(cfg, folder / 'tiny.pth')
+    (folder / 'videos').mkdir()
+    for name, frames in (('a', 12), ('b', 20), ('c', 30)):
+        write_video(folder / 'videos' / f'{name}.mp4', frames)
+    (folder / 'videos/broken.mp4').write_bytes(b'')
+    return folder
+
+
+@pytest.fixture
+def extract(folder, monkeypatch, capsys):
+    """Run the tool; give its exit code or message, and the videos read."""
+    read_clips = ClipReader.read
+    monkeypatch.chdir(folder)
+
+    def run(*arguments, stop=None):
+        files = []
+
+        def read(self, file, *args):
+            if stop is not None and stop in file:
+                raise KeyboardInterrupt
+            files.append(file)
+            return read_clips(self, file, *args)
+
+        monkeypatch.setattr(ClipReader, 'read', read)
+        monkeypatch.setattr(sys, 'argv',
+                            ['extract_features.py', 'tiny.py', *arguments])
+        code = 0
+        try:
+            tool.main()
+        except SystemExit as error:
+            code = error.code
+        return code, files, capsys.readouterr().out
+
+    return run
+
+
+def load(path):
+    with np.load(path) as file:
+        return dict(zip(file['files'].tolist(), file['features']))
+
+
+def test_interrupted_and_started_again(folder, extract):
+    """What is done stays, only the rest and what failed is read again."""
+    arguments = 'tiny.pth', 'videos', '--out', 'out/f.npz'
+    code, files, _ = extract(*arguments, stop='broken')
+    assert code == 130
+    assert files == ['videos/a.mp4', 'videos/b.mp4']
+    assert list(load('out/f.npz')) == files
+
+    code, files, out = extract(*arguments, '--batch-size', '2')
+    assert files == ['videos/broken.mp4', 'videos/c.mp4']
+    assert '4 videos, 2 of them not done yet' in out
+    assert code == ('1 of 2 failed:\nvideos/broken.mp4: the file is empty; '
+                    'replace it')
+    inferencer = ILAInferencer('tiny.py', 'tiny.pth', 'cpu')
+    expected = inferencer.embed('videos')
+    found = load('out/f.npz')
+    assert list(found) == expected['files']
+    np.testing.assert_allclose(
+        list(found.values()), expected['embeddings'], atol=1e-6)
+    assert abs(expected['embeddings'][0] -
+               expected['embeddings'][1]).max() > 1e-3
+
+    # Nothing is left to do for these.
+    code, files, _ = extract('tiny.pth', 'videos/[ab].mp4', '--out',
+                             'out/f.npz')
+    assert (code, files) == (0, [])
+    assert list(load('out/f.npz')) == list(found)
+
+
+def test_features_are_saved_on_the_way(extract, monkeypatch):
+    """For a process that is killed."""
+    monkeypatch.setattr(tool, 'SAVE_EVERY', 0)
+    saved = []
+    save = tool.FeatureFile.save
+
+    def record(self):
+        save(self)
+        saved.append(len(load('often.npz')))
+
+    monkeypatch.setattr(tool.FeatureFile, 'save', record)
+    assert extract('tiny.pth', 'videos/[abc].mp4', '--out',
+                   'often.npz')[0] == 0
+    assert saved == [1, 2, 3, 3]
+
+
+def test_other_features_are_not_mixed_in(folder, extract):
+    assert extract('tiny.pth', 'videos/a.mp4', '--out', 'one.npz')[0] == 0
+    weights = torch.load('tiny.pth', weights_only=True)
+    weights['state_dict']['backbone.image.proj.weight'] *= 2
+    torch.save(weights, 'other.pth')
+    pipeline = 'test_dataloader.dataset.pipeline.1.num_clips=1'
+    for arguments in (('other.pth', 'videos/a.mp4'),
+                      ('tiny.pth', 'videos/a.mp4', '--cfg-options', pipeline)):
+        code, files, _ = extract(*arguments, '--out', 'one.npz')
+        assert code.startswith("'one.npz' holds features of another")
+        assert files == []
+    (folder / 'text.npz').write_text('text')
+    np.savez(folder / 'array.npz', a=np.ones(2))
+    for name in ('text.npz', 'array.npz'):
+        code, files, _ = extract('tiny.pth', 'videos/a.mp4', '--out', name)
+        assert code.startswith(f"'{name}' holds no features")
+
+
+def test_checkpoint_is_needed(extract):
+    code, _, _ = extract('videos/a.mp4', '--out', 'none.npz')
+    assert code == ('tiny.py has no `load_from`. Please give a checkpoint '
+                    'before the videos')

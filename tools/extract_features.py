@@ -1,0 +1,132 @@
+"""Embed videos: write one feature per video to an .npz file.
+
+It has `files` (N) and `features` (N, E), float32 of length 1. Started again, it
+goes on with the videos that are not in the file yet.
+"""
+import argparse
+import hashlib
+import os
+import signal
+import sys
+import time
+import zipfile
+
+from arguments import add_inference_arguments, check_outputs, find_checkpoint
+
+SAVE_EVERY = 60  # seconds
+
+
+class FeatureFile:
+    """Features by video, which come one after the other.
+
+    Args:
+        path (str): The file, which is read if it is there.
+        model (str): What features depend on; they are of one kind.
+
+    Raises:
+        ValueError: The file holds other features, or something else.
+    """
+
+    def __init__(self, path: str, model: str) -> None:
+        import numpy as np
+        self.path, self.model = path, model
+        self.features, self.saved = dict(), time.monotonic()
+        if not os.path.exists(path):
+            return
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                files, features = file['files'], file['features']
+                other = str(file['model'])
+        except (EOFError, KeyError, ValueError, zipfile.BadZipFile):
+            raise ValueError(f"'{path}' holds no features of this tool; "
+                             'choose another name') from None
+        if other != model:
+            raise ValueError(
+                f"'{path}' holds features of another checkpoint, or of other "
+                'settings of the model or its test pipeline; choose another '
+                'name, or remove it')
+        self.features.update(zip(files.tolist(), features))
+
+    def add(self, file: str, feature: object) -> None:
+        """Keep a feature ``(E, )``, and save all from time to time."""
+        self.features[file] = feature
+        if time.monotonic() - self.saved >= SAVE_EVERY:
+            self.save()
+
+    def save(self) -> None:
+        """Write all features, or leave the earlier file as it is."""
+        import numpy as np
+
+        from projects.ila.utils import replacing
+        if not self.features:
+            return
+        with replacing(self.path) as partial, open(partial, 'wb') as file:
+            np.savez(
+                file,
+                files=list(self.features),
+                features=np.stack(list(self.features.values())),
+                model=self.model)
+        self.saved = time.monotonic()
+
+
+def describe_model(cfg: object, checkpoint: str) -> str:
+    """Make a text that differs where a model gives other features."""
+    from projects.ila.weights.remote_file import hash_file
+    parts = [
+        cfg.model.get(name)
+        for name in ('backbone', 'neck', 'data_preprocessor', 'test_cfg')
+    ]
+    parts += [cfg.test_dataloader.dataset.pipeline, hash_file(checkpoint)]
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_inference_arguments(parser)
+    parser.add_argument(
+        '--out', required=True, help='file for the features, .npz')
+    args = parser.parse_intermixed_args()
+    check_outputs(args.out, suffixes=('.npz', ))
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    sys.stdout.reconfigure(errors='backslashreplace')  # For odd file names.
+    # How batch systems end jobs; what is done is saved then, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    from projects.ila.apis import ILAInferencer
+    from projects.ila.cli import exit_on_bad_input, load_overridden_config
+    cfg = load_overridden_config(args)
+    find_checkpoint(args, cfg.get('load_from'))
+    errors = []
+    with exit_on_bad_input():
+        inferencer = ILAInferencer(
+            cfg,
+            args.checkpoint,
+            args.device,
+            show_progress=sys.stderr.isatty())
+        output = FeatureFile(args.out, describe_model(cfg, args.checkpoint))
+        files = inferencer.list_videos(args.paths)
+        missing = [file for file in files if file not in output.features]
+        print(f'{len(files)} videos, {len(missing)} of them not done yet')
+        try:
+            for result in inferencer.iterate_embeddings(
+                    missing, args.batch_size) if missing else []:
+                if 'error' in result:
+                    errors.append(result)
+                else:
+                    output.add(result['file'], result['embedding'])
+        except KeyboardInterrupt:
+            sys.exit(130)
+        finally:
+            output.save()
+            print(f'{len(output.features)} features are in {args.out}')
+    if errors:
+        lines = [f'{len(errors)} of {len(missing)} failed:']
+        lines += [f"{error['file']}: {error['error']}" for error in errors]
+        sys.exit('\n'.join(lines))
+
+
+if __name__ == '__main__':
+    main()
