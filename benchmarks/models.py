@@ -48,12 +48,8 @@ def build_ila(form: str,
               **backbone) -> nn.Module:
     """Build ILA-B/16 with its multi-frame transformer and a linear head.
 
-    Args:
-        form (str): ``'token'`` or ``'released'``.
-        frames (int): Number of frames.
-        recognizer (dict): Arguments of the recognizer.
-        blocks (int): Number of blocks.
-        **backbone: Arguments of the backbone.
+    The form is ``'token'`` or ``'released'``; ``recognizer`` and ``backbone``
+    are further arguments of these.
     """
     return MODELS.build(
         dict(
@@ -252,6 +248,8 @@ def make_straightforward(model: nn.Module) -> nn.Module:
         module.__class__ = kinds[type(module)]
     for block in model.backbone.image.blocks:
         block.ffn.layers[0][1] = MODELS.build(QUICK_GELU)
+        for linear in (block.ffn.layers[0][0], block.ffn.layers[1]):
+            linear.weight_scale = linear.bias_scale = 1.
     return model
 
 

@@ -18,7 +18,10 @@ def pytest_collectstart():
 @pytest.fixture(scope='module', autouse=True)
 def no_garbage():
     """Free what a file leaves, and exempt what stays from collections."""
+    from mmengine.logging import MMLogger
     yield
+    # Servers close the files of all loggers, which could not be used again.
+    MMLogger._instance_dict.clear()
     gc.collect()
     gc.freeze()
     if hasattr(LIBC, 'malloc_trim'):  # glibc keeps what models free.

@@ -79,7 +79,8 @@ def test_configs_of_full_size_reproduce_released_arrays(name, tmp_path):
     check_arrays(model, video, expected)
     # Without a config, the same model is found from the weights.
     own = load_released(state_dict, class_names=info['class_names'])
-    assert str(own) == str(model)
+    for part in ('backbone', 'neck', 'cls_head'):
+        assert str(getattr(own, part)) == str(getattr(model, part))
     weights = model.state_dict()
     for key, value in own.state_dict().items():
         if key != 'cls_head.text_features':  # Computed when it is needed.

@@ -14,6 +14,20 @@ def load_row(image, row, column, channel, known, height, width, stride):
 
 
 @triton.jit
+def load_taps(weight, known):
+    """Load the nine weights of each channel, row by row."""
+    return (tl.load(weight, mask=known, other=0.)[None, :],
+            tl.load(weight + 1, mask=known, other=0.)[None, :],
+            tl.load(weight + 2, mask=known, other=0.)[None, :],
+            tl.load(weight + 3, mask=known, other=0.)[None, :],
+            tl.load(weight + 4, mask=known, other=0.)[None, :],
+            tl.load(weight + 5, mask=known, other=0.)[None, :],
+            tl.load(weight + 6, mask=known, other=0.)[None, :],
+            tl.load(weight + 7, mask=known, other=0.)[None, :],
+            tl.load(weight + 8, mask=known, other=0.)[None, :])
+
+
+@triton.jit
 def depthwise(patches, weight, bias, out, frames, height, width, channels,
               frame_stride, patch_stride, RELU: tl.constexpr,
               WIDTH: tl.constexpr, CHANNELS: tl.constexpr):
@@ -33,26 +47,10 @@ def depthwise(patches, weight, bias, out, frames, height, width, channels,
         out + pair * area * 2 * channels + column[:, None] * 2 * channels +
         channel[None, :])
     stored = (column < width)[:, None] & known[None, :]
-    taps = weight + channel * 9
-    a0 = tl.load(taps + 0, mask=known, other=0.)[None, :]
-    a1 = tl.load(taps + 1, mask=known, other=0.)[None, :]
-    a2 = tl.load(taps + 2, mask=known, other=0.)[None, :]
-    a3 = tl.load(taps + 3, mask=known, other=0.)[None, :]
-    a4 = tl.load(taps + 4, mask=known, other=0.)[None, :]
-    a5 = tl.load(taps + 5, mask=known, other=0.)[None, :]
-    a6 = tl.load(taps + 6, mask=known, other=0.)[None, :]
-    a7 = tl.load(taps + 7, mask=known, other=0.)[None, :]
-    a8 = tl.load(taps + 8, mask=known, other=0.)[None, :]
-    taps += channels * 9  # Of the later frame of a pair.
-    b0 = tl.load(taps + 0, mask=known, other=0.)[None, :]
-    b1 = tl.load(taps + 1, mask=known, other=0.)[None, :]
-    b2 = tl.load(taps + 2, mask=known, other=0.)[None, :]
-    b3 = tl.load(taps + 3, mask=known, other=0.)[None, :]
-    b4 = tl.load(taps + 4, mask=known, other=0.)[None, :]
-    b5 = tl.load(taps + 5, mask=known, other=0.)[None, :]
-    b6 = tl.load(taps + 6, mask=known, other=0.)[None, :]
-    b7 = tl.load(taps + 7, mask=known, other=0.)[None, :]
-    b8 = tl.load(taps + 8, mask=known, other=0.)[None, :]
+    weight += channel * 9
+    (a0, a1, a2, a3, a4, a5, a6, a7, a8) = load_taps(weight, known)
+    (b0, b1, b2, b3, b4, b5, b6, b7, b8) = load_taps(weight + channels * 9,
+                                                     known)
     zero = tl.zeros((WIDTH, CHANNELS), tl.float32)
     bias += channel
     a_start = zero + tl.load(bias, mask=known, other=0.)[None, :]
@@ -102,26 +100,10 @@ def depthwise_input_gradient(gradient, weight, out, frames, height, width,
         out + frame * area * channels + column[:, None] * channels +
         channel[None, :])
     stored = (column < width)[:, None] & known[None, :]
-    taps = weight + channel * 9
-    a0 = tl.load(taps + 0, mask=known, other=0.)[None, :]
-    a1 = tl.load(taps + 1, mask=known, other=0.)[None, :]
-    a2 = tl.load(taps + 2, mask=known, other=0.)[None, :]
-    a3 = tl.load(taps + 3, mask=known, other=0.)[None, :]
-    a4 = tl.load(taps + 4, mask=known, other=0.)[None, :]
-    a5 = tl.load(taps + 5, mask=known, other=0.)[None, :]
-    a6 = tl.load(taps + 6, mask=known, other=0.)[None, :]
-    a7 = tl.load(taps + 7, mask=known, other=0.)[None, :]
-    a8 = tl.load(taps + 8, mask=known, other=0.)[None, :]
-    taps += channels * 9
-    b0 = tl.load(taps + 0, mask=known, other=0.)[None, :]
-    b1 = tl.load(taps + 1, mask=known, other=0.)[None, :]
-    b2 = tl.load(taps + 2, mask=known, other=0.)[None, :]
-    b3 = tl.load(taps + 3, mask=known, other=0.)[None, :]
-    b4 = tl.load(taps + 4, mask=known, other=0.)[None, :]
-    b5 = tl.load(taps + 5, mask=known, other=0.)[None, :]
-    b6 = tl.load(taps + 6, mask=known, other=0.)[None, :]
-    b7 = tl.load(taps + 7, mask=known, other=0.)[None, :]
-    b8 = tl.load(taps + 8, mask=known, other=0.)[None, :]
+    weight += channel * 9
+    (a0, a1, a2, a3, a4, a5, a6, a7, a8) = load_taps(weight, known)
+    (b0, b1, b2, b3, b4, b5, b6, b7, b8) = load_taps(weight + channels * 9,
+                                                     known)
     above = tl.zeros((WIDTH, CHANNELS), tl.float32)
     here = tl.zeros((WIDTH, CHANNELS), tl.float32)
     for row in range(0, height + 1):
