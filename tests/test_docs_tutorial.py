@@ -207,7 +207,8 @@ ERRORS = {
     'train_dataloader': f'{TRAIN} {CLASSES}4',
     'cannot load video': f'{TRAIN} {LIST}broken.txt',
     'one clip per GPU': find_command('plan_run.py').replace('12', '0.001'),
-    'the weights lack': f'tools/test.py configs/actions.py {CLIP}',
+    'the weights lack':
+    find_command('tools/test.py') + ' --cfg-options model.neck=None',
     'the page needs': find_command('projects.ila.demo'),
     'ONNX files need': find_command('export.py')
 }

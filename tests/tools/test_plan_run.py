@@ -90,11 +90,15 @@ def room_for(batch, gpus):
     (dict(temporal=dict(type='ReleasedAlignment')), 1657),
     (dict(
         temporal=dict(type='TokenAlignment'), freeze_image=True,
-        with_cp=True), 186),
+        with_cp=True), 184),
 ])
 def test_memory_per_clip_is_the_measured_one(backbone, measured):
     one, further = memory_of_clips(**backbone)
     assert further == pytest.approx(measured, rel=0.03)
+    # Whatever the batch, blocks keep the weights of QuickGELU's linear layers
+    # multiplied by its factor; recomputed blocks do so one at a time.
+    blocks = 1 if backbone.get('with_cp') else 12
+    one -= blocks * 2 * 768 * 3072 * 4 / MIB
     # The pairs of one video need not be copied together.
     assert 0.8 * measured < one < measured
 
