@@ -1,4 +1,5 @@
 import os
+from functools import lru_cache
 from importlib.util import find_spec
 from typing import Tuple
 
@@ -8,12 +9,19 @@ from torch import Tensor
 HAS_TRITON = find_spec('triton') is not None
 INTERPRETED = os.environ.get('TRITON_INTERPRET') == '1'  # On a CPU.
 DTYPES = torch.float32, torch.float16, torch.bfloat16
+_get_capability = lru_cache(torch.cuda.get_device_capability)
+
+
+@torch.compiler.assume_constant_result
+def _is_new_enough() -> bool:
+    """Whether the GPU is of NVIDIA's Ampere generation or newer."""
+    return _get_capability() >= (8, 0)
 
 
 def has_kernels(x: Tensor) -> bool:
     """Whether Triton kernels can compute with a tensor."""
-    return (HAS_TRITON and (x.is_cuda or INTERPRETED) and x.dtype in DTYPES
-            and not torch.jit.is_tracing())
+    return (HAS_TRITON and (INTERPRETED or x.is_cuda and _is_new_enough())
+            and x.dtype in DTYPES and not torch.jit.is_tracing())
 
 
 def compute_dtype(patches: Tensor) -> torch.dtype:

@@ -40,6 +40,8 @@ class TemporalChange(NamedTuple):
             num_prefix (int): Tokens before the patches.
         """
         alone = self.class_token is None and self.patches is None
+        if alone and self.token is None:
+            return tokens[:, :length]
         if alone and tokens.shape[1] > length and _may_overwrite():
             tokens[:, -1] = self.token.flatten(0, 1)
             return tokens
