@@ -172,7 +172,9 @@ def test_python_predicts_what_the_tool_does(outputs):
     output = io.StringIO()
     with redirect_stdout(output):
         exec(SCRIPT, {})
-    *lines, error = output.getvalue().splitlines()
+    *lines, error = (
+        line for line in output.getvalue().splitlines()
+        if ' - mmengine - ' not in line)
     assert error.startswith('new_videos/broken.mp4: the file is empty')
     with open(RUN / 'new_videos.csv', newline='') as file:
         rows = list(csv.DictReader(file))
