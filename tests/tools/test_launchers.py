@@ -228,7 +228,7 @@ SRUN = """
 trap 'echo asked; exit {asked}' USR1
 printf '%s\\n' "$@"
 echo started >&2
-for _ in $(seq {time}); do sleep 0.1; done
+for ((i = 0; i < {time}; i++)); do sleep 0.1; done
 exit {end}
 """
 
