@@ -17,6 +17,7 @@ from processes import run_in_turn
 from timing import describe_machine, measure
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
+from training_step import make_step
 
 DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
 PLAIN = 'plain CLIP ViT, SiLU'
@@ -149,17 +150,7 @@ def prepare_step(row: Row, args: argparse.Namespace,
         if row.compile:
             model.compile()
     model.to(DEVICE).train()
-
-    def step() -> None:
-        model.zero_grad()
-        if row.is_ila:
-            feats, losses = model.extract_feat(video[:, None])
-            loss = model.cls_head(feats).square().sum()
-            loss = loss + losses['loss_aux']['loss_align']
-        else:
-            loss = in_bf16(model)(video).float().square().sum()
-        loss.backward()
-
+    step = make_step(model, video, None if row.is_ila else in_bf16(model))
     step()
     return step,
 

@@ -1,9 +1,9 @@
 """A training step, in several versions."""
-from typing import Callable
+from typing import Callable, Optional
 
 import torch
 from models import QUICK_GELU, PlainCLIP, build_ila, make_straightforward
-from torch import Tensor
+from torch import Tensor, nn
 
 # Versions of training ILA: whether it is the straightforward one, and settings
 # of recognizer and backbone.
@@ -13,6 +13,29 @@ RECIPES = {
     'recomputed': (False, {}, dict(with_cp=True)),
     'bf16': (False, dict(bf16=True), {}),
 }
+
+
+def make_step(model: nn.Module,
+              video: Tensor,
+              classify: Optional[Callable] = None) -> Callable[[], Tensor]:
+    """Make a forward and backward pass that returns the loss.
+
+    ILA has its alignment loss beside that of the logits; other models have
+    ``classify``, which gives these.
+    """
+
+    def step() -> Tensor:
+        model.zero_grad()
+        if classify:
+            loss = classify(video).float().square().sum()
+        else:
+            feats, losses = model.extract_feat(video[:, None])
+            loss = model.cls_head(feats).square().sum()
+            loss = loss + losses['loss_aux']['loss_align']
+        loss.backward()
+        return loss
+
+    return step
 
 
 def build_training_step(form: str,
@@ -51,16 +74,4 @@ def build_training_step(form: str,
         if straightforward:
             make_straightforward(model)
     model.to(device).train()
-
-    def step() -> Tensor:
-        model.zero_grad()
-        if form == 'plain':
-            loss = model(video).square().sum()
-        else:
-            feats, losses = model.extract_feat(video[:, None])
-            loss = model.cls_head(feats).square().sum()
-            loss = loss + losses['loss_aux']['loss_align']
-        loss.backward()
-        return loss
-
-    return step
+    return make_step(model, video, model if form == 'plain' else None)

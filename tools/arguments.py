@@ -5,6 +5,7 @@ that help and errors in arguments appear at once.
 """
 import errno
 import os
+import signal
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from pathlib import Path
@@ -96,6 +97,33 @@ def find_checkpoint(args: Namespace, load_from: Optional[str]) -> None:
         sys.exit(f'{args.config} has no `load_from`. Please give a checkpoint '
                  'before the videos')
     check_file(args.checkpoint, 'Checkpoint')
+
+
+def start_inference(args: Namespace) -> object:
+    """Get ready to run a model on videos.
+
+    Args:
+        args (Namespace): From :func:`add_inference_arguments`; see
+            :func:`find_checkpoint`.
+
+    Returns:
+        Config: The config, with what overrides it.
+    """
+    sys.stdout.reconfigure(errors='backslashreplace')  # For odd file names.
+    # How batch systems end jobs; as an exception it leaves whole files, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    from projects.ila.cli import load_overridden_config
+    cfg = load_overridden_config(args)
+    find_checkpoint(args, cfg.get('load_from'))
+    return cfg
+
+
+def exit_on_failures(errors: Sequence[dict], count: int) -> None:
+    """Exit if some of ``count`` videos failed, and list these."""
+    if errors:
+        lines = [f'{len(errors)} of {count} failed:']
+        lines += [f"{error['file']}: {error['error']}" for error in errors]
+        sys.exit('\n'.join(lines))
 
 
 def add_launcher_arguments(parser: ArgumentParser) -> None:

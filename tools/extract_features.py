@@ -6,12 +6,12 @@ goes on with the videos that are not in the file yet.
 import argparse
 import hashlib
 import os
-import signal
 import sys
 import time
 import zipfile
 
-from arguments import add_inference_arguments, check_outputs, find_checkpoint
+from arguments import (add_inference_arguments, check_outputs,
+                       exit_on_failures, start_inference)
 
 SAVE_EVERY = 60  # seconds
 
@@ -92,13 +92,9 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    sys.stdout.reconfigure(errors='backslashreplace')  # For odd file names.
-    # How batch systems end jobs; what is done is saved then, too.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    cfg = start_inference(args)
     from projects.ila.apis import ILAInferencer
-    from projects.ila.cli import exit_on_bad_input, load_overridden_config
-    cfg = load_overridden_config(args)
-    find_checkpoint(args, cfg.get('load_from'))
+    from projects.ila.cli import exit_on_bad_input
     errors = []
     with exit_on_bad_input():
         inferencer = ILAInferencer(
@@ -122,10 +118,7 @@ def main() -> None:
         finally:
             output.save()
             print(f'{len(output.features)} features are in {args.out}')
-    if errors:
-        lines = [f'{len(errors)} of {len(missing)} failed:']
-        lines += [f"{error['file']}: {error['error']}" for error in errors]
-        sys.exit('\n'.join(lines))
+    exit_on_failures(errors, len(missing))
 
 
 if __name__ == '__main__':

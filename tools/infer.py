@@ -3,12 +3,12 @@ import argparse
 import csv
 import json
 import os
-import signal
 import sys
 from contextlib import contextmanager, nullcontext, suppress
 from typing import Iterator
 
-from arguments import add_inference_arguments, check_outputs, find_checkpoint
+from arguments import (add_inference_arguments, check_outputs,
+                       exit_on_failures, start_inference)
 
 COLUMNS = 'file', 'start', 'end', 'rank', 'label', 'name', 'score'
 
@@ -160,13 +160,9 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    sys.stdout.reconfigure(errors='backslashreplace')  # For odd file names.
-    # How batch systems end jobs; as an exception it leaves a whole file, too.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    cfg = start_inference(args)
     from projects.ila.apis import ILAInferencer
-    from projects.ila.cli import exit_on_bad_input, load_overridden_config
-    cfg = load_overridden_config(args)
-    find_checkpoint(args, cfg.get('load_from'))
+    from projects.ila.cli import exit_on_bad_input
     errors, count = [], 0
     try:
         with exit_on_bad_input():
@@ -193,10 +189,7 @@ def main() -> None:
     except KeyboardInterrupt:
         print(f'interrupted, {count} files are done', file=sys.stderr)
         sys.exit(130)
-    if errors:
-        lines = [f'{len(errors)} of {count} failed:']
-        lines += [f"{error['file']}: {error['error']}" for error in errors]
-        sys.exit('\n'.join(lines))
+    exit_on_failures(errors, count)
 
 
 if __name__ == '__main__':

@@ -4,6 +4,7 @@ import io
 from typing import Dict, Iterable, Iterator, List, Optional, Tuple
 
 import numpy as np
+from torch import Tensor
 
 from mmaction.evaluation import ConfusionMatrix, top_k_accuracy
 from . import accuracy
@@ -11,6 +12,12 @@ from .predictions import Predictions
 
 # Rows of mistakes in the Markdown file; the CSV file has all.
 _MAX_MISTAKES = 20
+
+
+def _count(predictions: Predictions) -> Tensor:
+    """Count the videos by label and predicted class."""
+    return ConfusionMatrix.calculate(predictions.predicted, predictions.labels,
+                                     predictions.scores.shape[1])
 
 
 def _percent(value: float) -> str:
@@ -81,8 +88,7 @@ class Report:
         self.predictions, self.classes = predictions, classes
         self.baseline = baseline
         self.comparison = baseline and accuracy.compare(predictions, baseline)
-        self.matrix = ConfusionMatrix.calculate(predictions.predicted,
-                                                predictions.labels, count)
+        self.matrix = _count(predictions)
         self.by_class = accuracy.class_accuracy(self.matrix.numpy())
         self.calibration = accuracy.calibrate(predictions)
 
@@ -128,10 +134,8 @@ class Report:
         """Yield a row per class; shares without videos are NaN."""
         own = self.by_class
         if self.baseline:
-            recall = accuracy.class_accuracy(
-                ConfusionMatrix.calculate(
-                    self.baseline.predicted, self.baseline.labels,
-                    self.baseline.scores.shape[1]).numpy()).recall
+            recall = accuracy.class_accuracy(_count(
+                self.baseline).numpy()).recall
         for label, name in enumerate(self.classes):
             row = dict(
                 label=label,

@@ -7,7 +7,7 @@ from mmengine.model import BaseModule
 from torch import Tensor
 
 from mmaction.registry import MODELS
-from ...ops import has_kernels, pair_pool, pair_tokens
+from ...ops import pair_pool, pair_tokens
 from .masks import pair_masks
 from .pairs import Pairs
 
@@ -103,7 +103,7 @@ class ImplicitAlignment(BaseModule):
             tuple[Tensor, Tensor]: Means over a frame's patches and pairs,
             ``(B, T, C)``, and points, see :meth:`forward`.
         """
-        if has_kernels(patches) and self.pairs.target == 'neighbour':
+        if self.pairs.has_kernels(patches):
             _, points = self.predictor(patches)
             token = pair_tokens(patches, points.float(), self.radius,
                                 self.slope)
@@ -122,7 +122,7 @@ class ImplicitAlignment(BaseModule):
         Returns:
             Tensor: ``(B, T - 1, 2, C)``.
         """
-        if has_kernels(patches) and self.pairs.target == 'neighbour':
+        if self.pairs.has_kernels(patches):
             return pair_pool(patches, masks)
         weights = masks.flatten(3) / masks[0, 0, 0].numel()
         features = patches.flatten(2, 3)

@@ -3,6 +3,8 @@ from typing import List, Tuple
 import torch
 from torch import Tensor
 
+from ...ops import has_kernels
+
 TARGETS = ('neighbour', 'first', 'middle')
 
 
@@ -24,6 +26,10 @@ class Pairs:
                 f"target must be one of {[*TARGETS]}, got '{target}'; fix "
                 '`model.backbone.temporal.target`')
         self.target = target
+
+    def has_kernels(self, patches: Tensor) -> bool:
+        """Whether Triton kernels, which are for neighbours, can take them."""
+        return self.target == 'neighbour' and has_kernels(patches)
 
     def _anchor(self, frames: int) -> int:
         return frames // 2 if self.target == 'middle' else 0

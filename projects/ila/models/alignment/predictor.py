@@ -50,7 +50,7 @@ class PairDepthwiseSeparableConv(DepthwiseSeparableConvModule):
 
     def forward(self, patches: Tensor, pairs: Pairs) -> Tensor:
         depthwise, pointwise = self.depthwise_conv, self.pointwise_conv
-        if has_kernels(patches) and pairs.target == 'neighbour':
+        if pairs.has_kernels(patches):
             infers = is_folded(depthwise) and not torch.is_grad_enabled()
             x = pair_depthwise_conv(
                 patches,

@@ -14,6 +14,18 @@ def load_row(image, row, column, channel, known, height, width, stride):
 
 
 @triton.jit
+def load_neighbours(image, row, column, channel, known, height, width, stride):
+    """Load the left neighbours of a row's patches, these, and the right."""
+    left = load_row(image, row, column - 1, channel, known, height, width,
+                    stride)
+    middle = load_row(image, row, column, channel, known, height, width,
+                      stride)
+    right = load_row(image, row, column + 1, channel, known, height, width,
+                     stride)
+    return left, middle, right
+
+
+@triton.jit
 def load_taps(weight, known):
     """Load the nine weights of each channel, row by row."""
     return (tl.load(weight, mask=known, other=0.)[None, :],
@@ -59,12 +71,9 @@ def depthwise(patches, weight, bias, out, frames, height, width, channels,
     a_above, a_here = zero, a_start
     b_above, b_here = zero, b_start
     for row in range(0, height + 1):
-        left = load_row(image, row, column - 1, channel, known, height, width,
-                        patch_stride)
-        middle = load_row(image, row, column, channel, known, height, width,
-                          patch_stride)
-        right = load_row(image, row, column + 1, channel, known, height, width,
-                         patch_stride)
+        left, middle, right = load_neighbours(image, row, column, channel,
+                                              known, height, width,
+                                              patch_stride)
         a_above += left * a6 + middle * a7 + right * a8
         b_above += left * b6 + middle * b7 + right * b8
         if RELU:
@@ -107,22 +116,14 @@ def depthwise_input_gradient(gradient, weight, out, frames, height, width,
     above = tl.zeros((WIDTH, CHANNELS), tl.float32)
     here = tl.zeros((WIDTH, CHANNELS), tl.float32)
     for row in range(0, height + 1):
-        # A patch is the right neighbour of the one on its left.
-        left = load_row(a_image, row, column + 1, channel, a_known, height,
-                        width, stride)
-        middle = load_row(a_image, row, column, channel, a_known, height,
-                          width, stride)
-        right = load_row(a_image, row, column - 1, channel, a_known, height,
-                         width, stride)
+        # What is on the left took a patch as its right neighbour.
+        right, middle, left = load_neighbours(a_image, row, column, channel,
+                                              a_known, height, width, stride)
         above += left * a0 + middle * a1 + right * a2
         here += left * a3 + middle * a4 + right * a5
         below = left * a6 + middle * a7 + right * a8
-        left = load_row(b_image, row, column + 1, channel, b_known, height,
-                        width, stride)
-        middle = load_row(b_image, row, column, channel, b_known, height,
-                          width, stride)
-        right = load_row(b_image, row, column - 1, channel, b_known, height,
-                         width, stride)
+        right, middle, left = load_neighbours(b_image, row, column, channel,
+                                              b_known, height, width, stride)
         above += left * b0 + middle * b1 + right * b2
         here += left * b3 + middle * b4 + right * b5
         below += left * b6 + middle * b7 + right * b8
