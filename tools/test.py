@@ -37,8 +37,9 @@ def parse_args() -> argparse.Namespace:
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     if args.dump:
         check_outputs(args.dump, suffixes=('.pkl', '.pickle'))
-    if Path(args.checkpoint).is_dir():  # Of a sharded training.
-        args.checkpoint = str(Path(args.checkpoint, 'weights.pth'))
+    sharded = Path(args.checkpoint, 'weights.pth')
+    if sharded.is_file():
+        args.checkpoint = str(sharded)
     check_file(args.checkpoint, 'Checkpoint')
     return args
 

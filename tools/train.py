@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from arguments import (add_config_arguments, add_launcher_arguments,
-                       check_file, check_work_dir)
+                       check_file, check_work_dir, holds_weights)
 
 
 def parse_args() -> argparse.Namespace:
@@ -87,7 +87,8 @@ def main() -> None:
         with cli.exit_on_bad_input():
             cfg.load_from = find_latest_checkpoint(cfg.work_dir)
     # Checkpoints of sharded trainings are folders.
-    if cfg.get('load_from') and Path(cfg.load_from).is_dir():
+    if (cfg.get('load_from') and Path(cfg.load_from).is_dir()
+            and not holds_weights(cfg.load_from)):
         if not cfg.get('resume'):
             cfg.load_from = str(Path(cfg.load_from, 'weights.pth'))
     elif cfg.get('load_from'):

@@ -24,6 +24,7 @@ from .models.recognizers import ILARecognizer
 from .utils import explaining_builds, is_explained, unwrap_model
 from .utils.config_keys import check_keys, merge_options, parse_options
 from .weights import convert_all_weights
+from .weights.model_folder import is_model_folder, read_model_config
 from .weights.names import StateDict
 
 
@@ -50,7 +51,11 @@ def load_config(args: Namespace) -> Config:
             are not merged yet, and ``allow_new_keys``.
     """
     try:
-        cfg = Config.fromfile(args.config)
+        if is_model_folder(args.config):
+            with exit_on_bad_input():
+                cfg = read_model_config(args.config)
+        else:
+            cfg = Config.fromfile(args.config)
     except FileNotFoundError as error:
         sys.exit(f'{args.config}: {error}')
     args.cfg_options = parse_options(args.cfg_options)

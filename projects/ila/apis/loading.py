@@ -3,23 +3,24 @@ from pathlib import Path
 from typing import Optional
 
 from mmengine.config import Config, ConfigDict
-from mmengine.runner import CheckpointLoader
 from torch import nn
 
 from mmaction.registry import MODELS
 from mmaction.utils import get_str_type
-from ..utils import check_device, explaining_builds, naming_source
-from ..weights import adopt_stem, convert_all_weights, find_weights
-from ..weights.names import StateDict
+from ..models.recognizers.loading import build_with_weights
+from ..utils import check_device, explaining_builds
+from ..weights.model_folder import is_model_folder, read_model_config
 
 
 def find_config(name: str) -> Config:
-    """Load one of this project's configs by its name.
+    """Load one of this project's configs by its name, or a shared model's.
 
     Args:
         name (str): Such as ``'clip_vitb16_zeroshot'``, or with a folder as in
-            ``'released/ila_vitb16_k400'``.
+            ``'released/ila_vitb16_k400'``; or see :func:`read_model_config`.
     """
+    if is_model_folder(name):
+        return read_model_config(name)
     package = Path(__file__).resolve().parents[2]
     # A wheel has them in `.mim`, a clone beside the package.
     for folder in (package / '.mim', package.parent):
@@ -64,19 +65,8 @@ def load_recognizer(model_cfg: ConfigDict,
         with explaining_builds():
             model = MODELS.build(model_cfg)
     else:
-        weights = read_weights(path)
-        with explaining_builds():
-            model = MODELS.build(adopt_stem(model_cfg, weights))
-        weights = convert_all_weights(model, weights, path)
-        with naming_source(path):
-            model.load_state_dict(weights, strict=False)
+        model = build_with_weights(model_cfg, path)
     model.eval().to(device)
     if deploy:
         model.switch_to_deploy()
     return model
-
-
-def read_weights(path: str) -> StateDict:
-    """Read the weights of a checkpoint; see :func:`load_recognizer`."""
-    checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
-    return find_weights(checkpoint, path)

@@ -13,6 +13,7 @@ from ...weights import prepare_weights
 from ..backbones.ila_backbone import ILAFeatures
 from ..heads import ILATextHead
 from .blending import build_blending
+from .hub_mixin import HubMixin
 from .part_check import check_parts
 
 
@@ -34,7 +35,7 @@ def use_batch_statistics(model: nn.Module) -> Iterator[None]:
 
 
 @MODELS.register_module()
-class ILARecognizer(BaseRecognizer):
+class ILARecognizer(BaseRecognizer, HubMixin):
     """Video recognizer with implicit learnable alignment.
 
     Weights of CLIP and of the released ILA are renamed when they are loaded.
