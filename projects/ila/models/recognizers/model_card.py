@@ -18,7 +18,7 @@ Alignment)]({{ paper_url }}) for MMAction2, the package `mmaction2-ila`.
 | Model | |
 |---|---|
 {% for name, value in model.items() -%}
-| {{ name }} | {{ value | replace('|', '\\|') }} |
+| {{ name }} | {{ value | replace('|', '&#124;') }} |
 {% endfor %}
 ## Accuracy
 
@@ -40,7 +40,7 @@ On the validation data of the training, at this checkpoint:
 | | |
 |---|---|
 {% for name, value in training.items() -%}
-| {{ name }} | {{ value | replace('|', '\\|') }} |
+| {{ name }} | {{ value | replace('|', '&#124;') }} |
 {% endfor %}
 {% else -%}
 *To be filled in: data, settings, and what the weights were before.*
