@@ -121,16 +121,18 @@ def serving_hub(folder):
     server.repositories, server.requests, server.asked = {}, [], []
     thread = Thread(target=server.serve_forever, args=(0.01, ))
     thread.start()
-    with pytest.MonkeyPatch.context() as patch:
-        address = f'http://127.0.0.1:{server.server_port}'
-        template = constants.HUGGINGFACE_CO_URL_TEMPLATE
-        patch.setattr(constants, 'ENDPOINT', address)
-        patch.setattr(constants, 'HUGGINGFACE_CO_URL_TEMPLATE',
-                      template.replace('https://huggingface.co', address))
-        patch.setattr(constants, 'HF_HUB_CACHE', str(folder / 'hub'))
-        patch.setattr(constants, 'HF_TOKEN_PATH', str(folder / 'token'))
-        patch.setenv('HF_TOKEN', TOKEN)
-        yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            address = f'http://127.0.0.1:{server.server_port}'
+            template = constants.HUGGINGFACE_CO_URL_TEMPLATE
+            patch.setattr(constants, 'ENDPOINT', address)
+            patch.setattr(constants, 'HUGGINGFACE_CO_URL_TEMPLATE',
+                          template.replace('https://huggingface.co', address))
+            patch.setattr(constants, 'HF_HUB_CACHE', str(folder / 'hub'))
+            patch.setattr(constants, 'HF_TOKEN_PATH', str(folder / 'token'))
+            patch.setenv('HF_TOKEN', TOKEN)
+            yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

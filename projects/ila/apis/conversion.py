@@ -15,7 +15,8 @@ from ..utils import explaining_builds, naming_source
 from ..weights import (adopt_stem, check_weights, convert_to_ila, find_weights,
                        hash_file, hash_weights, is_clip, is_hugging_face_clip,
                        is_released, is_released_config, is_text_feature,
-                       local_copy, read_checkpoint, revert_released)
+                       is_timm_clip, local_copy, read_checkpoint,
+                       revert_released)
 from ..weights.dinov2_names import convert_dinov2
 from ..weights.names import StateDict
 from ..weights.onnx_file import is_onnx, read_onnx
@@ -99,7 +100,8 @@ def clip_to_ila(model_cfg: ConfigDict,
 
     Args:
         model_cfg (ConfigDict): Config of an ``ILARecognizer``.
-        path (str): OpenAI's archive, an open_clip or a Hugging Face file.
+        path (str): OpenAI's archive, or a file of open_clip, Hugging Face or
+            timm.
 
     Returns:
         tuple[dict, ConversionReport]: A checkpoint with CLIP's part of the
@@ -109,11 +111,12 @@ def clip_to_ila(model_cfg: ConfigDict,
         ValueError: The file is damaged, no CLIP or one of another size.
     """
     weights = _read(path)
-    if not is_clip(weights) and not is_hugging_face_clip(weights):
+    if not (is_clip(weights) or is_hugging_face_clip(weights)
+            or is_timm_clip(weights)):
         raise ValueError(
             f'{path}: these are no weights of CLIP '
             f'({", ".join(list(weights)[:3])}); take a file of OpenAI, '
-            'open_clip or Hugging Face')
+            'open_clip, Hugging Face or timm')
     converted = convert_to_ila(weights)
     model = _build(model_cfg)
     with naming_source(path):

@@ -5,7 +5,7 @@ import re
 import tempfile
 from contextlib import contextmanager
 from functools import partial
-from typing import Callable, Iterator, Optional, Tuple
+from typing import Callable, Iterator, Tuple
 from urllib.parse import urlparse
 
 import torch
@@ -78,7 +78,7 @@ def _fetch_from_hub(repository: str, *files: str) -> str:
     # Without network a download would be tried for 47 seconds, this is not.
     there = {
         file.rfilename
-        for file in model_info(repository, timeout=10).siblings
+        for file in HfApi().model_info(repository, timeout=10).siblings
     }
     for file in files:
         if file in there:
