@@ -9,7 +9,7 @@ from typing import Callable, Iterator, Tuple
 from urllib.parse import urlparse
 
 import torch
-from huggingface_hub import hf_hub_download, model_info, try_to_load_from_cache
+from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
 from huggingface_hub.constants import SAFETENSORS_SINGLE_FILE
 from huggingface_hub.errors import (GatedRepoError, HfHubHTTPError,
                                     RepositoryNotFoundError)
