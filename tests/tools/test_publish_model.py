@@ -100,13 +100,13 @@ def test_published_and_pushed(folder, publish, tmp_path):
     for name, value in expected.model.state_dict().items():
         assert torch.equal(found.model.state_dict()[name], value), name
 
-    # Without the folder of the run, and of another iteration.
-    (folder / STAMP).rename(folder / 'elsewhere')
+    # Copied without the logs.
+    (folder / STAMP).rename(tmp_path / 'logs')
     assert publish('epoch_2.pth', 'alone').returncode == 0
     card = (folder / 'alone/README.md').read_text()
     assert '| seed | 7 |' in card and 'versions' not in card
     assert card.count('To be filled in') == 2
-    (folder / 'elsewhere').rename(folder / STAMP)
+    (tmp_path / 'logs').rename(folder / STAMP)
 
 
 def test_accuracy_is_that_of_the_checkpoint(folder, publish):
