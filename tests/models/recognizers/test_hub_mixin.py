@@ -1,15 +1,15 @@
 """Models in folders and repositories, which others load."""
+import copy
 import json
 import socket
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from hub_server import serving_hub
 from huggingface_hub import ModelCard, constants
+from image_models import IMAGES, OTHERS, stir, with_images
 from mmengine.registry import DefaultScope
-from safetensors.torch import load_file
 from tiny import NAMES, TEXT_HEAD, draw_weights, tiny_config
 from videos import write_video
 
@@ -36,8 +36,8 @@ def model(folder):
     """A model whose config names local files."""
     (folder / 'secret.txt').write_text('\n'.join(NAMES))
     (folder / 'templates.txt').write_text('{}\na video of {}\n')
-    cfg = tiny_config(
-        **TEXT_HEAD, **{'templates': str(folder / 'templates.txt')})
+    cfg = tiny_config(**TEXT_HEAD,
+                      **{'templates': str(folder / 'templates.txt')})
     cfg.model.cls_head.class_names = str(folder / 'secret.txt')
     cfg.model.init_cfg = dict(
         type='Pretrained', checkpoint=str(folder / 'clip.pt'))
@@ -83,8 +83,7 @@ def test_pushed_model_is_the_same(model, folder, hub):
     inferencer = ILAInferencer('hf:owner/tiny', device='cpu')
     result = inferencer.embed(folder / 'a.mp4')['embeddings']
     sample = inferencer.pipeline(
-        dict(
-            filename=str(folder / 'a.mp4'), start_index=0, modality='RGB'))
+        dict(filename=str(folder / 'a.mp4'), start_index=0, modality='RGB'))
     videos = model.data_preprocessor(
         dict(inputs=[sample['inputs']], data_samples=None))['inputs']
     np.testing.assert_allclose(result, model.encode_video(videos), atol=1e-5)
@@ -95,6 +94,35 @@ def test_pushed_model_is_the_same(model, folder, hub):
     hub.asked.clear()
     read_weights('hf:owner/tiny')
     assert not hub.asked
+
+
+@with_images
+def test_image_models_are_the_same(folder, image, monkeypatch):
+    """Also those whose config says where their weights were."""
+    settings = copy.deepcopy(IMAGES[image])
+    if 'timm' in image:
+        settings.update(
+            pretrained=True, pretrained_cfg_overlay=dict(file='none.pth'))
+    kind = MODELS.get(settings['type'])
+    width = MODELS.build(settings).out_channels
+    model = MODELS.build(
+        dict(
+            type='ILARecognizer',
+            backbone=dict(
+                type='ILABackbone',
+                image=settings,
+                temporal=dict(type=OTHERS[0]),
+                layers=[1]),
+            cls_head=dict(
+                type='ILALinearHead', num_classes=3, in_channels=width)))
+    stir(model.eval())
+    model.save_pretrained(folder / image)
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, 'init_weights', None)
+        again = ILARecognizer.from_pretrained(folder / image)
+    expected, found = outputs(model)['logits'], outputs(again)['logits']
+    assert expected.std() > 1e-3 and torch.equal(expected, found)
+    assert 'none.pth' not in (folder / image / 'config.json').read_text()
 
 
 def test_card(model, saved, hub):
@@ -137,7 +165,7 @@ def test_folder_keeps_its_card(model, folder):
 
 
 def write_config(saved, folder, change):
-    """Save the config of a model in another folder, with a change."""
+    """Copy a folder with a change of its config."""
     path = folder / 'changed'
     path.mkdir(exist_ok=True)
     cfg = json.loads((saved / 'config.json').read_text())
@@ -179,8 +207,8 @@ def test_other_keys_are_not_read(saved, folder):
     path = write_config(saved, folder, change)
     ILAInferencer(str(path), device='cpu')
 
-    path = write_config(
-        saved, folder, lambda cfg: cfg['model'].update(_scope_='mmdet'))
+    path = write_config(saved, folder,
+                        lambda cfg: cfg['model'].update(_scope_='mmdet'))
     with pytest.raises(ValueError, match='`_scope_` cannot be shared'):
         ILARecognizer.from_pretrained(path)
 
