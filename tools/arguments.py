@@ -50,6 +50,15 @@ def existing_config(path: str) -> str:
     return path
 
 
+def refuse_shared(config: str) -> None:
+    """Exit if a run is given a shared model, which names no data."""
+    if not Path(config).is_file():
+        sys.exit(
+            f"'{config}' is a shared model, which has no data set. Please "
+            'give a config, and the model as its checkpoint: '
+            '--cfg-options load_from=MODEL for a training')
+
+
 def add_config_arguments(parser: ArgumentParser, help: str) -> None:
     """Let a tool take a config and settings that override it."""
     parser.add_argument(

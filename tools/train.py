@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 from arguments import (add_config_arguments, add_launcher_arguments,
-                       check_file, check_work_dir, holds_weights)
+                       check_file, check_work_dir, holds_weights,
+                       refuse_shared)
 
 
 def parse_args() -> argparse.Namespace:
@@ -44,6 +45,7 @@ def parse_args() -> argparse.Namespace:
         help='use only operations that give the same result every time')
     add_launcher_arguments(parser)
     args = parser.parse_args()
+    refuse_shared(args.config)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args
 

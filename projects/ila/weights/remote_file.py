@@ -12,6 +12,7 @@ import torch
 from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
 from huggingface_hub.constants import SAFETENSORS_SINGLE_FILE
 from huggingface_hub.errors import (GatedRepoError, HfHubHTTPError,
+                                    LocalEntryNotFoundError,
                                     RepositoryNotFoundError)
 from mmengine import fileio
 from mmengine.dist import get_dist_info
@@ -197,7 +198,12 @@ def explain_hub(error: Exception) -> str:
     if isinstance(error,
                   HfHubHTTPError) and error.response.status_code in (401, 403):
         return 'the hub refuses it: ' + login
-    return str(error).strip().split('\n')[0] or type(error).__name__
+    reason = str(error).strip().split('\n')[0] or type(error).__name__
+    # Of httpx or requests, as the release of the hub's package has it.
+    is_offline = type(error).__name__.startswith('Connect')
+    if is_offline or isinstance(error, LocalEntryNotFoundError):
+        return f'there is no connection to the hub: {reason}'
+    return reason
 
 
 @contextmanager

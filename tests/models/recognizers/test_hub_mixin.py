@@ -266,5 +266,5 @@ def test_errors_of_the_hub(model, hub, folder, monkeypatch):
         probe.bind(('127.0.0.1', 0))
         address = f'http://127.0.0.1:{probe.getsockname()[1]}'
     monkeypatch.setattr(constants, 'ENDPOINT', address)
-    assert 'refused' in load('owner/other')
-    assert 'refused' in push('owner/other')
+    assert 'there is no connection to the hub: ' in load('owner/other')
+    assert 'there is no connection to the hub: ' in push('owner/other')

@@ -99,7 +99,7 @@ def describe_model(model: nn.Module, cfg: dict) -> Dict[str, dict]:
         'classes': str(head.num_classes),
         'frames': str(lengths[0]) if lengths else '',
         'input': f'{image.img_size} x {image.img_size} pixels',
-        'parameters': f'{parameters / 1e6:.1f} million'
+        'parameters': f'{parameters:,}'
     }
     if isinstance(head, ILATextHead):
         names = ', '.join(head.class_names[:5])
