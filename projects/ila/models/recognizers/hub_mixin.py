@@ -35,7 +35,6 @@ class HubMixin(
         model_card_template=TEMPLATE,
         library_name='mmaction2',
         pipeline_tag='video-classification',
-        paper_url='https://arxiv.org/abs/2304.10465',
         tags=['ila', 'action-recognition']):
     """Folders and repositories of Hugging Face's hub for a recognizer.
 
