@@ -195,8 +195,8 @@ def explain_hub(error: Exception) -> str:
         return 'ask for access on its page at the hub, and ' + login
     if isinstance(error, RepositoryNotFoundError):
         return 'there is no such repository, or it is private: ' + login
-    if isinstance(error,
-                  HfHubHTTPError) and error.response.status_code in (401, 403):
+    status = getattr(getattr(error, 'response', None), 'status_code', None)
+    if isinstance(error, HfHubHTTPError) and status in (401, 403):
         return 'the hub refuses it: ' + login
     reason = str(error).strip().split('\n')[0] or type(error).__name__
     # Of httpx or requests, as the release of the hub's package has it.

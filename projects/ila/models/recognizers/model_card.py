@@ -12,8 +12,9 @@ TEMPLATE = '''---
 
 # {{ (repo_id or 'ILA').split('/')[-1] }}
 
-A model that classifies and embeds videos: [ILA (Implicit Learnable
-Alignment)](https://arxiv.org/abs/2304.10465) for MMAction2, the package `mmaction2-ila`.
+A model that classifies and embeds videos:
+[ILA (Implicit Learnable Alignment)](https://arxiv.org/abs/2304.10465) for
+MMAction2, the package `mmaction2-ila`.
 
 | Model | |
 |---|---|
