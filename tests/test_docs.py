@@ -44,10 +44,11 @@ REPLACED = {
     r'--level 3': '--level 3 --train 12 --val 12',
 }
 # Elsewhere run: the Makefile's targets by CI, benchmarks by
-# test_benchmarks.py, sharded trainings by tests/tools/test_strategies.py and
-# what restarts by itself by tests/tools/test_launchers.py.
+# test_benchmarks.py, sharded trainings by tests/tools/test_strategies.py, what
+# restarts by itself by tests/tools/test_launchers.py and ONNX files by
+# test_docs_tutorial.py.
 ELSEWHERE = (r'(make|python benchmarks/|\S+ configs/sharded/|'
-             r'.*\bMAX_RESTARTS=|sbatch )')
+             r'.*\bMAX_RESTARTS=|sbatch |.*\.onnx\b)')
 # Sizes for 64 pixels, and no weights to download.
 SMALL_HEAD = """
 model.update(neck=dict(embed_dims=64), cls_head=dict(in_channels=64))
