@@ -1,0 +1,6 @@
+_base_ = [
+    '_base_/models/ila_vitb16_linear.py', '_base_/datasets/diving48_32f.py',
+    '_base_/schedules/adamw_50e_linear.py', '_base_/default_runtime.py'
+]
+
+model = dict(neck=dict(num_frames=32), cls_head=dict(num_classes=48))
