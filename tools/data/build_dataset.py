@@ -143,16 +143,12 @@ def parse_args() -> argparse.Namespace:
         '--force', action='store_true', help='replace lists that exist')
     args = parser.parse_args()
     counts = len(args.folders), len(args.annotations or args.folders)
-    if args.dataset:
-        given = [
-            f"--{name.replace('_', '-')}"
-            for name in ('path', 'class_names', 'val_fraction', 'seed',
-                         'list_name')
-            if getattr(args, name) != parser.get_default(name)
-        ]
-        if counts != (1, 1) or given:
-            parser.error('--dataset takes one FOLDER, and one folder of '
-                         f"--annotations{', but no '.join(['', *given])}")
+    others = 'path', 'class_names', 'val_fraction', 'seed', 'list_name'
+    if args.dataset and (counts != (1, 1) or any(
+            getattr(args, x) != parser.get_default(x) for x in others)):
+        parser.error('--dataset takes one FOLDER, one folder of --annotations '
+                     'and none of --path, --class-names, --val-fraction, '
+                     '--seed and --list-name')
     if counts not in ((1, 1), (1, 2), (2, 2)):
         parser.error('give one FOLDER or two, and with --annotations as many '
                      'files, or one FOLDER and two files')
