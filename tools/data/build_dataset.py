@@ -192,7 +192,8 @@ def build_official(args: argparse.Namespace) -> None:
     ])
     print_command([ROOT / 'tools/train.py', CONFIGS[args.dataset]])
     print(f'The config expects {os.path.basename(folder)}/ and the lists in '
-          f'data/{args.dataset}/')
+          f'data/{args.dataset}/. The training starts\nfrom '
+          'checkpoints/ViT-B-16.pt, or load_from=FILE.')
 
 
 def main() -> None:
