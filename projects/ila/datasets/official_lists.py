@@ -99,8 +99,7 @@ def read_hmdb51(folder: str) -> Annotations:
             file = os.path.join(folder, f'{name}_test_split{split}.txt')
             for number, row in _read_rows(
                     file, r'(.*?\.\w+)\s+([012])',
-                    'April_09_brush_hair_u_nm_np1_ba_'
-                    'goo_0.avi 1'):
+                    'April_09_brush_hair_u_nm_np1_ba_goo_0.avi 1'):
                 if row[2] != '0':  # Of another split.
                     parts[row[2]].append(
                         Entry(file, number, f'{name}/{row[1]}', label))
