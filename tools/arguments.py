@@ -173,6 +173,14 @@ def check_outputs(*paths: Optional[str], suffixes: Sequence[str] = ()) -> None:
                      'another place or fix this')
 
 
+def check_absent(paths: Sequence[str], force: bool) -> None:
+    """Exit before files are replaced, unless that is forced."""
+    existing = [path for path in paths if os.path.exists(path)]
+    if existing and not force:
+        sys.exit(f'{existing[0]} exists already; give another --out or '
+                 'replace it with --force')
+
+
 def check_output_folder(folder: str) -> None:
     """Exit before some work if files cannot be written to a folder.
 
