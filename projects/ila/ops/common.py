@@ -17,7 +17,8 @@ def _is_new_enough() -> bool:
     return _get_capability() >= (8, 0)
 
 
-if torch.cuda.is_available():  # Else it would import torch._dynamo for nothing.
+# Importing torch._dynamo takes two seconds.
+if torch.cuda.is_available():
     _is_new_enough = torch.compiler.assume_constant_result(_is_new_enough)
 
 
