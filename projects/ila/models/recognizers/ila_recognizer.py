@@ -54,7 +54,7 @@ class ILARecognizer(BaseRecognizer):
             compiles the temporal modules alone, which takes less time.
         test_cfg (dict, optional): ``max_testing_views`` (int) limits how many
             views pass through the network at once. Compiled, these are always
-            as many; the views of one video unless given.
+            as many; those of the first batch unless given.
             ``batch_statistics=True`` predicts as the released code validates
             on Kinetics-400: batch normalisations use the statistics of the
             batch, one view of each video, and update their running ones.
@@ -94,6 +94,7 @@ class ILARecognizer(BaseRecognizer):
         self.align_loss_weight = align_loss_weight
         self.bf16 = bf16
         self.compiled = compile is True or isinstance(compile, dict)
+        self.compiled_views: Optional[int] = None  # Those of the first batch.
         if self.batch_statistics and 'max_testing_views' in self.test_cfg:
             raise ValueError(
                 '`model.test_cfg.batch_statistics` takes one view at a time; '
@@ -166,9 +167,10 @@ class ILARecognizer(BaseRecognizer):
                 torch.stack(part, dim=1).flatten(0, 1)
                 for part in zip(*feats)), dict()
         if test_mode:
+            if self.compiled and not self.compiled_views:
+                self.compiled_views = len(views)
             limit = (self.test_cfg or dict()).get(
-                'max_testing_views',
-                inputs.shape[1] if self.compiled else len(views))
+                'max_testing_views', self.compiled_views or len(views))
             feats = [
                 self._predict_feat(part, limit) for part in views.split(limit)
             ]
