@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from image_models import RELEASED, TOKEN, build, with_images
 from mmengine.dataset import pseudo_collate
+from mmengine.registry import DefaultScope
 
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
@@ -150,6 +151,13 @@ def test_alignment_loss_is_not_lost(out_type):
     with pytest.raises(ValueError, match="'AlignmentLossNeck'.*ILARecogniz"):
         model(inputs, samples([1, 3]), mode='loss')
     model.eval()(inputs, samples([1, 3]), mode='predict')
+
+
+def test_needs_no_default_scope(monkeypatch):
+    """As in a program of one's own, where no runner sets one."""
+    monkeypatch.setattr(DefaultScope, '_instance_dict', dict())
+    model = build_recognizer('ILARecognizer', 'cls_token')
+    assert type(model.data_preprocessor).__name__ == 'ActionDataPreprocessor'
 
 
 @pytest.mark.parametrize('kwargs, message', [

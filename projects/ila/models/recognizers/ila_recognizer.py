@@ -80,9 +80,13 @@ class ILARecognizer(Recognizer3D):
                  init_cfg: Optional[dict] = None,
                  **kwargs) -> None:
         blending = None
+        if data_preprocessor is None:
+            data_preprocessor = dict(type='ActionDataPreprocessor')
         if isinstance(data_preprocessor, dict):
             data_preprocessor = {**data_preprocessor}
             blending = data_preprocessor.pop('blending', None)
+            # MMEngine would find it only in a default scope.
+            data_preprocessor = MODELS.build(data_preprocessor)
         super().__init__(
             backbone=backbone,
             neck=neck,
