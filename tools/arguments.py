@@ -39,13 +39,18 @@ def add_override_arguments(parser: ArgumentParser) -> None:
         help='accept keys that nothing is known to read')
 
 
+def find_own_config(name: str) -> Optional[str]:
+    """Look up the name of one of this project's configs."""
+    own = ROOT / 'configs' / f'{name}.py'
+    return None if Path(name).exists() or not own.is_file() else str(own)
+
+
 def existing_config(path: str) -> str:
     """Check the path of a config, or look up one of this project's names."""
-    own = ROOT / 'configs' / f'{path}.py'
-    if not Path(path).exists() and own.is_file():
-        return str(own)
-    check_file(path, 'Config')
-    return path
+    own = find_own_config(path)
+    if own is None:
+        check_file(path, 'Config')
+    return own or path
 
 
 def add_config_arguments(parser: ArgumentParser, help: str) -> None:
