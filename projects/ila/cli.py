@@ -24,23 +24,28 @@ from .models.recognizers import ILARecognizer
 from .utils import explaining_builds, is_explained, unwrap_model
 from .utils.config_keys import check_keys, merge_options, parse_options
 from .weights import convert_all_weights
-from .weights.model_folder import is_model_folder, read_model_config
+from .weights.model_folder import load_any_config
 from .weights.names import StateDict
 
 
-def load_mmaction_tool(name: str) -> Dict[str, Any]:
-    """Load the functions of one of MMAction2's own tools by name.
+def find_mmaction_tool(name: str) -> str:
+    """Find one of MMAction2's own tools.
 
     Args:
-        name (str): File name in MMAction2's ``tools/``.
+        name (str): Path in MMAction2's ``tools/``.
     """
     package = Path(mmaction.__file__).parent
     # A release ships its tools in `.mim`, a clone has them beside the package.
     for folder in (package / '.mim' / 'tools', package.parent / 'tools'):
         if (folder / name).is_file():
-            return runpy.run_path(str(folder / name))
-    sys.exit(f'MMAction2 in {package} has no tools/{name}. Please install it '
-             'again: pip install --force-reinstall --no-deps mmaction2')
+            return str(folder / name)
+    sys.exit(f'MMAction2 in {package} has no tools/{name}. Check the name, or '
+             'run pip install --force-reinstall --no-deps mmaction2')
+
+
+def load_mmaction_tool(name: str) -> Dict[str, Any]:
+    """Load the functions of one of MMAction2's own tools."""
+    return runpy.run_path(find_mmaction_tool(name))
 
 
 def load_config(args: Namespace) -> Config:
@@ -51,12 +56,8 @@ def load_config(args: Namespace) -> Config:
             are not merged yet, and ``allow_new_keys``.
     """
     try:
-        if is_model_folder(args.config):
-            with exit_on_bad_input():
-                cfg = read_model_config(args.config)
-        else:
-            cfg = Config.fromfile(args.config)
-    except FileNotFoundError as error:
+        cfg = load_any_config(args.config)
+    except (FileNotFoundError, ValueError) as error:
         sys.exit(f'{args.config}: {error}')
     args.cfg_options = parse_options(args.cfg_options)
     if not args.allow_new_keys:

@@ -42,3 +42,10 @@ def read_model_config(name: str, **options) -> Config:
     cfg = read_config(os.path.join(folder, CONFIG_NAME))
     cfg.load_from = os.path.join(folder, SAFETENSORS_SINGLE_FILE)
     return cfg
+
+
+def load_any_config(name: str) -> Config:
+    """Load a config file, or read that of a shared model."""
+    if is_model_folder(name):
+        return read_model_config(name)
+    return Config.fromfile(name)
