@@ -5,19 +5,24 @@ import socket
 import subprocess
 import sys
 import time
+from html import unescape
 from pathlib import Path
 from types import SimpleNamespace
 
 import av
+import cv2
+import numpy as np
 import pytest
 from mmengine.config import Config
 from tiny import NAMES, TEXT_HEAD, save_weights
 from videos import write_h264, write_video
 
 from projects.ila.apis import ILAInferencer
+from projects.ila.visualization import load_views
 
 gr = pytest.importorskip('gradio')
 from projects.ila.demo.page import build_page  # noqa: E402
+from projects.ila.demo.results import describe_model  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = f'''
@@ -34,15 +39,19 @@ pipeline = [
 val_dataloader = dict(dataset=dict(pipeline=pipeline))
 test_dataloader = dict(dataset=dict(pipeline=pipeline))
 '''
+MODELS = dict(
+    linear=dict(),
+    text=dict(cls_head=TEXT_HEAD),
+    plain=dict(backbone=dict(temporal=None)))
 
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
-    """Models with a linear and a text head, and videos."""
+    """Models, and videos."""
     folder = tmp_path_factory.mktemp('demo')
-    for name, head in (('linear', {}), ('text', TEXT_HEAD)):
+    for name, model in MODELS.items():
         path = folder / f'{name}.py'
-        path.write_text(f'{CONFIG}\nmodel = dict(cls_head={head})\n')
+        path.write_text(f'{CONFIG}\nmodel = {model}\n')
         save_weights(Config.fromfile(path), path.with_suffix('.pth'))
     write_video(folder / 'a.mp4')
     write_h264(folder / 'long.mp4', 100)
@@ -67,17 +76,38 @@ class Page:
         self.inferencer = load(folder, name)
         self.cache = cache
         self.blocks = build_page(self.inferencer, str(cache), **limits)
-        functions = {fn.name: fn.fn for fn in self.blocks.fns.values()}
-        self.functions = functions
+        self.functions = {fn.name: fn for fn in self.blocks.fns.values()}
+
+    def find(self, name):
+        """Find a component by its ID or label."""
+        component, = (
+            block for block in self.blocks.blocks.values()
+            if name in (block.elem_id, getattr(block, 'label', None)))
+        return component
 
     def call(self, name, *args, session='one'):
         request = SimpleNamespace(session_hash=session)
-        return self.functions[name](*args, request)
+        return self.functions[name].fn(*args, request)
+
+    def run(self, path, names='', t=0, block=0, session='one'):
+        """Classify, and give what the outputs show in the end, by name."""
+        shown = {}
+        for outputs in self.call(
+                'run', str(path), names, t, block, session=session):
+            shown.update(outputs)
+        return {
+            getattr(component, 'elem_id', None)
+            or getattr(component, 'label', type(component).__name__): value
+            for component, value in shown.items()
+        }
 
     def error(self, path, names=''):
-        with pytest.raises(gr.Error) as error:
-            self.call('run', path and str(path), names)
-        return error.value.message
+        with pytest.warns(UserWarning) as caught:
+            shown = self.run(path, names)
+        assert shown['scores'] is None
+        assert not shown['alignment'].visible
+        message, = caught
+        return unescape(str(message.message))
 
 
 @pytest.fixture
@@ -94,28 +124,65 @@ def expected_scores(folder, name, video, classes=None):
     return {x['name']: x['score'] for x in result['predictions'][0]['topk']}
 
 
+def read_picture(path):
+    return cv2.imread(path)[..., ::-1]
+
+
 def test_results_are_those_of_the_inferencer(folder, page):
     page = page()
-    scores, *files = page.call('run', str(folder / 'a.mp4'), '')
-    assert len(scores) == 5
-    assert scores == expected_scores(folder, 'linear', 'a.mp4')
-    assert scores != expected_scores(folder, 'linear', 'long.mp4')
-    assert [Path(file).name
-            for file in files] == ['overlay.mp4', 'frames.png', 'pairs.png']
-    with av.open(files[0]) as container:
+    shown = page.run(folder / 'a.mp4', t=1)
+    assert len(shown['scores']) == 5
+    assert shown['scores'] == expected_scores(folder, 'linear', 'a.mp4')
+    assert shown['scores'] != expected_scores(folder, 'linear', 'long.mp4')
+    assert shown['alignment'].visible
+    with av.open(shown['blocks']) as container:
         assert len(list(container.decode(video=0))) == 4  # of one view
+    for name in ('all_frames', 'pairs_of_frames'):
+        assert read_picture(shown[name]).size
+
+    # Frames and blocks of the sliders.
+    assert page.find('choose_block').maximum == 1
+    assert shown['choose_frame'].maximum == 3
+    view = shown['State']
+    frames = load_views(page.inferencer.cfg.val_dataloader,
+                        folder / 'a.mp4')['inputs'][0]
+    pictures = {}
+    for t in range(4):
+        expected = frames[:, t].movedim(0, -1).numpy()
+        expected = np.kron(expected, np.ones((21, 21, 1), np.uint8))
+        for block in range(2):
+            frame, overlay = page.functions['look'].fn(view, t, block)
+            assert np.array_equal(read_picture(frame), expected)
+            pictures[t, block] = read_picture(overlay)
+            assert pictures[t, block].shape == expected.shape
+    assert len({picture.tobytes() for picture in pictures.values()}) == 8
+    assert np.array_equal(read_picture(shown['overlay']), pictures[1, 0])
+
+
+def test_without_alignment(folder, page):
+    page = page('plain')
+    shown = page.run(folder / 'a.mp4')
+    assert shown == {'scores': expected_scores(folder, 'plain', 'a.mp4')}
+    assert 'no temporal module' in describe_model(page.inferencer)
+
+
+def test_model_is_described(page):
+    linear, text = (describe_model(page(x).inferencer) for x in ('linear', 'text'))
+    assert linear == ('Model `linear` · `TokenAlignment` in 2 of 2 blocks · '
+                      '10 fixed classes · weights `linear.pth`')
+    assert '3 any classes' in text
 
 
 def test_other_class_names(folder, page):
     page = page('text')
-    video = str(folder / 'a.mp4')
+    video = folder / 'a.mp4'
     texts = {
         '': NAMES,
         'walk, jump ,run': ['walk', 'jump', 'run'],
         'walk,run': ['walk', 'run']
     }
     for text, names in (*texts.items(), ('', NAMES)):
-        scores = page.call('run', video, text)[0]
+        scores = page.run(video, text)['scores']
         expected = expected_scores(folder, 'text', 'a.mp4', names)
         assert scores == pytest.approx(expected, abs=1e-5)
         assert set(scores) == set(names)
@@ -125,20 +192,15 @@ def test_other_class_names(folder, page):
     assert page.inferencer.classes == NAMES
 
 
-@pytest.mark.parametrize('name, interactive', [('linear', False),
-                                               ('text', True)])
-def test_class_names_need_a_text_tower(page, name, interactive):
-    box, = (
-        block for block in page(name).blocks.blocks.values()
-        if isinstance(block, gr.Textbox))
-    assert box.interactive == interactive
-    assert ('no text tower' in box.info) != interactive
+@pytest.mark.parametrize('name, visible', [('linear', False), ('text', True)])
+def test_class_names_need_a_text_tower(page, name, visible):
+    assert page(name).find('names').visible == visible
 
 
 def test_limits(folder, page, monkeypatch):
     """They are those of the page, and come before anything is decoded."""
     page = page(max_seconds=2.5, max_mb=0.1)
-    page.call('run', str(folder / 'a.mp4'), '')  # 2 s
+    page.run(folder / 'a.mp4')  # 2 s
     monkeypatch.setattr(page.inferencer, 'forward', None)
     assert page.error(folder / 'long.mp4') == (
         'long.mp4: the video is 3.3 s long, more than the 2.5 s allowed; '
@@ -148,6 +210,9 @@ def test_limits(folder, page, monkeypatch):
     assert page.error(folder / 'large.mp4') == (
         f'large.mp4: the file has {size:.1f} MB, more than the 0.1 MB '
         'allowed; give a smaller one')
+    with pytest.warns(UserWarning, match='3.3 s long'):
+        shutil.copy(folder / 'long.mp4', page.cache)
+        assert page.call('keep', str(page.cache / 'long.mp4')) is None
 
 
 def test_broken_video(folder, page):
@@ -156,8 +221,14 @@ def test_broken_video(folder, page):
     error, = page.inferencer(path)['errors']
     assert page.error(path) == f"broken.mp4: {error['error']}"
     assert '\n' not in error['error']
-    assert page.error(None) == 'upload a video first'
     assert 'No such file' in page.error(folder / 'none.mp4')
+
+
+def test_only_one_video_passes_through_the_model(page):
+    functions = page().functions
+    assert functions['run'].concurrency_limit == 1
+    # It neither waits for frames to be drawn nor for uploads.
+    assert functions['look'].concurrency_id != functions['run'].concurrency_id
 
 
 def test_files_of_a_session(folder, page):
@@ -167,20 +238,40 @@ def test_files_of_a_session(folder, page):
     def list_files():
         return sorted(x.name for x in page.cache.rglob('*') if x.is_file())
 
-    results = ['frames.png', 'overlay.mp4', 'pairs.png']
+    results = [
+        'frame_0.png', 'frame_0_block_0.png', 'frames.png', 'overlay.mp4',
+        'pairs.png'
+    ]
     for name in ('first.mp4', 'second.mp4'):
         shutil.copy(folder / 'a.mp4', page.cache / name)
-        path = page.call('keep', str(page.cache / name))
-        assert Path(path).name == name
-        overlay = page.call('run', path, '')[1]
-        assert list_files() == sorted([*results, name])
-    assert page.call('run', path, '')[1] != overlay
-    page.call('run', path, '', session='two')
+        shown = page.call('keep', str(page.cache / name))
+        overlay = page.run(shown)['overlay']
+        assert list_files() == sorted(
+            [*results, name, name.replace('.', '.preview.')])
+    assert page.run(shown)['overlay'] != overlay
+    page.run(shown, session='two')
     page.call('forget')
     assert list_files() == results
     page.call('forget', session='two')
     page.call('forget', session='../..')
     assert list(page.cache.iterdir()) == []
+
+
+def test_videos_are_shown_as_browsers_play_them(folder, page):
+    """What the model gets is the upload itself."""
+    page = page()
+    for name, codec in (('a.mp4', 'mpeg4'), ('long.mp4', 'h264')):
+        shutil.copy(folder / name, page.cache)
+        shown = page.call('keep', str(page.cache / name))
+        with av.open(str(folder / name)) as video, av.open(shown) as preview:
+            video, preview = (x.streams.video[0] for x in (video, preview))
+            assert video.codec.canonical_name == codec
+            assert preview.codec.canonical_name == 'h264'
+            assert preview.frames == video.frames
+            assert preview.average_rate == video.average_rate
+            assert preview.width == video.width
+        assert page.run(shown)['scores'] == expected_scores(
+            folder, 'linear', name)
 
 
 def run_command(folder, *options, **kwargs):
