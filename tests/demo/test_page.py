@@ -79,10 +79,10 @@ class Page:
         self.functions = {fn.name: fn for fn in self.blocks.fns.values()}
 
     def find(self, name):
-        """Find a component by its ID or label."""
+        """Find a component by its ID."""
         component, = (
             block for block in self.blocks.blocks.values()
-            if name in (block.elem_id, getattr(block, 'label', None)))
+            if block.elem_id == name)
         return component
 
     def call(self, name, *args, session='one'):
@@ -96,8 +96,7 @@ class Page:
                 'run', str(path), names, t, block, session=session):
             shown.update(outputs)
         return {
-            getattr(component, 'elem_id', None)
-            or getattr(component, 'label', type(component).__name__): value
+            component.elem_id or type(component).__name__: value
             for component, value in shown.items()
         }
 
@@ -137,7 +136,7 @@ def test_results_are_those_of_the_inferencer(folder, page):
     assert shown['alignment'].visible
     with av.open(shown['blocks']) as container:
         assert len(list(container.decode(video=0))) == 4  # of one view
-    for name in ('all_frames', 'pairs_of_frames'):
+    for name in ('all_frames', 'pairs'):
         assert read_picture(shown[name]).size
 
     # Frames and blocks of the sliders.
@@ -167,10 +166,11 @@ def test_without_alignment(folder, page):
 
 
 def test_model_is_described(page):
-    linear, text = (describe_model(page(x).inferencer) for x in ('linear', 'text'))
+    linear, text = (
+        describe_model(page(x).inferencer) for x in ('linear', 'text'))
     assert linear == ('Model `linear` · `TokenAlignment` in 2 of 2 blocks · '
-                      '10 fixed classes · weights `linear.pth`')
-    assert '3 any classes' in text
+                      '10 classes · weights `linear.pth`')
+    assert '3 classes or your own' in text
 
 
 def test_other_class_names(folder, page):

@@ -14,13 +14,18 @@ from .results import View, classify, describe_model
 # Only fonts that the machine has: nothing is fetched from elsewhere.
 THEME = gr.themes.Soft(
     font=['system-ui', 'sans-serif'], font_mono=['monospace'])
-CSS = '#frame img, #overlay img { image-rendering: pixelated; }'
+# Gradio would fetch the program that trims videos from elsewhere.
+CSS = '''
+#frame img, #overlay img { image-rendering: pixelated; }
+#video video { max-height: 360px; }
+#video button:is([aria-label^="Trim"], [aria-label^="Reset"]) { display: none; }
+'''
 EXPLANATION = (
-    'Each block of the network predicts one point that two neighbouring '
-    'frames share: **○** marks it in the earlier frame, **×** in the later '
-    'one. A soft mask around the point, shown as brightness, says how much '
-    'each patch counts when the two frames are aligned. Points that follow '
-    'what moves mean that the model aligns what moves.')
+    'Each block of the network predicts points that two frames share: **○** '
+    'marks them in the earlier frame, **×** in the later one. Soft masks '
+    'around them, shown as brightness, say how much each patch counts when '
+    'the two frames are aligned. Points that follow what moves mean that the '
+    'model aligns what moves.')
 
 
 def build_page(inferencer: ILAInferencer,
@@ -95,14 +100,15 @@ def build_page(inferencer: ILAInferencer,
                 inferencer.set_classes(
                     names.split(',') if names else own_classes)
             yield {scores: classify(inferencer, path)}
-            if not layers:
-                return
-            results = files.new_folder(request.session_hash, 'results')
-            found = View.of(inferencer, path, results)
+            if layers:
+                results = files.new_folder(request.session_hash, 'results')
+                yield from draw(path, results, t, block)
         except (OSError, ValueError) as error:
             warn(path, error)
             yield reset(shown)
-            return
+
+    def draw(path: str, results: str, t: int, block: int) -> Iterator[dict]:
+        found = View.of(inferencer, path, results)
         last = len(found.frames) - 1
         t = min(t, last)
         pictures = found.write_frame(t, layers[block])
@@ -112,7 +118,8 @@ def build_page(inferencer: ILAInferencer,
             number: gr.Slider(maximum=last, value=t),
             **dict(zip(sharp, pictures))
         }
-        yield dict(zip(drawings, found.write_drawings()))
+        for output, path in zip(drawings, found.write_drawings()):
+            yield {output: path}
 
     def look(found: Optional[View], t: int, block: int) -> tuple:
         """Show another frame or block."""
@@ -125,21 +132,18 @@ def build_page(inferencer: ILAInferencer,
             analytics_enabled=False,
             # In seconds: how often files are looked at, and their age.
             delete_cache=(60, 3600)) as page:
-        gr.Markdown('# Implicit Learnable Alignment\n'
-                    'What happens in a video, and what the model aligns from '
-                    f'frame to frame.\n\n{describe_model(inferencer)}')
+        gr.Markdown(
+            '# Implicit Learnable Alignment\n'
+            'What happens in a video, and what the model aligns from '
+            f'frame to frame. Videos may be up to {max_seconds:g} s '
+            f'long and {max_mb:g} MB large.\n\n{describe_model(inferencer)}')
         with gr.Row():
             with gr.Column():
                 video = gr.Video(
                     label='Video',
-                    height=320,
                     # Left and right decide in many classes.
                     webcam_options=gr.WebcamOptions(mirror=False),
                     elem_id='video')
-                gr.Markdown(f'Up to {max_seconds:g} s and {max_mb:g} MB')
-            with gr.Column():
-                scores = gr.Label(
-                    label='Top 5', num_top_classes=5, elem_id='scores')
                 names = gr.Textbox(
                     label='Class names',
                     info='separated by commas; if empty, the '
@@ -152,13 +156,17 @@ def build_page(inferencer: ILAInferencer,
                     variant='primary',
                     interactive=False,
                     elem_id='classify')
-        if samples:
-            examples = []
-            for sample in samples:
-                own = mkdtemp(prefix='sample_', dir=folder)
-                with naming_source(sample):
-                    examples.append([files.show(sample, own)])
-            gr.Examples(examples, video, label='Samples', cache_examples=False)
+            with gr.Column():
+                scores = gr.Label(
+                    label='Top 5', num_top_classes=5, elem_id='scores')
+                if samples:
+                    examples = []
+                    for sample in samples:
+                        own = mkdtemp(prefix='sample_', dir=folder)
+                        with naming_source(sample):
+                            examples.append([files.show(sample, own)])
+                    gr.Examples(
+                        examples, video, label='Samples', cache_examples=False)
         with gr.Column(visible=False, elem_id='alignment') as section:
             gr.Markdown(f'## What the model aligns\n{EXPLANATION}')
             sharp, drawings = [], []
@@ -184,17 +192,19 @@ def build_page(inferencer: ILAInferencer,
                                 label=title,
                                 interactive=False,
                                 format='png',
+                                buttons=['fullscreen'],
                                 min_width=150,
                                 elem_id=title.lower()))
-            for title in ('All frames', 'Pairs of frames'):
+            for title in ('All frames', 'Pairs'):
                 with gr.Tab(title):
                     drawings.append(
                         gr.Image(
                             show_label=False,
                             interactive=False,
                             format='png',
+                            buttons=['download', 'fullscreen'],
                             elem_id=title.lower().replace(' ', '_')))
-            with gr.Tab('All blocks as a video'):
+            with gr.Tab('Video'):
                 drawings.append(
                     gr.Video(
                         show_label=False,
@@ -211,7 +221,7 @@ def build_page(inferencer: ILAInferencer,
             run, [video, names, number, block],
             [scores, button, section, view, number, *sharp, *drawings],
             concurrency_limit=1,
-            show_progress_on=scores,
+            show_progress_on=[scores, *drawings],
             **private)
         video.change(
             reset,

@@ -25,9 +25,11 @@ def describe_model(inferencer: ILAInferencer) -> str:
     weights = inferencer.weights
     if Path(weights).is_file():
         weights = Path(weights).name
-    kind = 'any' if inferencer.open_vocabulary else 'fixed'
+    classes = f'{len(inferencer.classes)} classes'
+    if inferencer.open_vocabulary:
+        classes += ' or your own'
     return (f'Model `{Path(inferencer.cfg.filename).stem}` · {temporal} · '
-            f'{len(inferencer.classes)} {kind} classes · weights `{weights}`')
+            f'{classes} · weights `{weights}`')
 
 
 def classify(inferencer: ILAInferencer, path: str) -> Dict[str, float]:

@@ -93,10 +93,10 @@ def draw_frame(frames: np.ndarray,
 def _mark(picture: np.ndarray, point: np.ndarray, marker: str) -> None:
     """Draw a red marker with a white border around a point in pixels."""
     bits = 4  # of fractions of a pixel
-    radius = max(3, picture.shape[1] / 75)
+    radius = max(3, picture.shape[1] / 50)
     x, y, r = (int(round(v * 2**bits)) for v in (*point, radius))
     drawn = dict(lineType=cv2.LINE_AA, shift=bits)
-    thickness = max(1, round(radius / 4))
+    thickness = max(1, round(radius / 5))
     for color, line in (((255, 255, 255), 3 * thickness), ((255, 0, 0),
                                                            thickness)):
         if marker == 'o':
