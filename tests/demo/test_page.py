@@ -331,7 +331,8 @@ def browser(served, tmp_path_factory):
     for flag in ('headless', 'no-sandbox', 'disable-gpu', 'disable-quic',
                  'no-first-run', 'disable-background-networking',
                  'disable-component-update', 'disable-sync',
-                 'window-size=1100,1250',
+                 'use-fake-device-for-media-stream',
+                 'use-fake-ui-for-media-stream', 'window-size=1100,1250',
                  f"user-data-dir={tmp_path_factory.mktemp('chromium')}"):
         options.add_argument(f'--{flag}')
     options.set_capability('goog:loggingPrefs', dict(performance='ALL'))
@@ -354,53 +355,132 @@ def wait_for(condition, seconds=30):
     pytest.fail('waited in vain')
 
 
-def test_in_a_browser(folder, browser, served):
-    address, temporary = served
+class Visit:
+    """The page in a window of a browser.
 
-    def find(selector):
-        return browser.find_elements('css selector', selector)
+    Args:
+        browser (Chrome): The browser.
+        address (str): The page's.
+    """
 
-    def upload(name):
-        for button in find('button[aria-label="Clear"]'):
-            browser.execute_script('arguments[0].click()', button)
-        wait_for(lambda: find('input[type=file]'))[0].send_keys(
-            str(folder / name))
+    def __init__(self, browser, address):
+        self.browser = browser
+        browser.get(address)
+        wait_for(lambda: self.find('#classify'))
 
-    def classify(name):
-        upload(name)
-        wait_for(lambda: list(temporary.rglob(f'upload_*/{name}')))
-        wait_for(lambda: find('#classify:not([disabled])'))[0].click()
+    def find(self, selector):
+        return self.browser.find_elements('css selector', selector)
 
-    def read_error():
+    def click(self, selector):
+        button = wait_for(lambda: self.find(selector))[0]
+        self.browser.execute_script('arguments[0].click()', button)
+
+    def upload(self, path):
+        if self.find('#video button[aria-label="Clear"]'):
+            self.click('#video button[aria-label="Clear"]')
+        wait_for(lambda: self.find('#video input[type=file]'))[0].send_keys(
+            str(path))
+
+    def wait_for_player(self, part):
+        """Wait until a video, whose address has that part, can be played."""
+        wait_for(lambda: self.browser.execute_script(
+            "const video = document.querySelector('#video video');"
+            'return video?.src.includes(arguments[0]) && video.videoWidth',
+            part))
+
+    def classify(self):
+        self.click('#classify:not([disabled])')
+        return wait_for(
+            lambda: [x.text for x in self.find('#scores') if '%' in x.text])[0]
+
+    def read_error(self):
+        """Read the only message, and close it."""
         # It has no text while it fades in.
-        wait_for(lambda: find('.toast-body') and find('.toast-body')[0].text)
-        message = find('.toast-body')[0].text
-        browser.execute_script('arguments[0].click()', find('.toast-close')[0])
-        wait_for(lambda: not find('.toast-body'))
+        wait_for(lambda: all(x.text for x in self.find('.toast-body')) and self
+                 .find('.toast-body'))
+        message, = (x.text for x in self.find('.toast-body'))
+        self.click('.toast-close')
+        wait_for(lambda: not self.find('.toast-body'))
         return message
 
-    browser.get(address)
-    wait_for(lambda: find('#classify'))
-    assert not find('#names textarea:enabled, #names input:enabled')
-    classify('a.mp4')
-    wait_for(lambda: find('#scores') and '%' in find('#scores')[0].text)
+    def move(self, slider, value):
+        self.browser.execute_script(
+            'const input = document.querySelector(arguments[0]);'
+            'input.value = arguments[1];'
+            "input.dispatchEvent(new Event('input', {bubbles: true}))",
+            f'{slider} input[type=range]', value)
+
+    def width(self):
+        """Width of what the page shows, and that of the window."""
+        return self.browser.execute_script(
+            'return [document.documentElement.scrollWidth, innerWidth]')
+
+    def resize(self, width, height):
+        self.browser.execute_cdp_cmd(
+            'Emulation.setDeviceMetricsOverride',
+            dict(width=width, height=height, deviceScaleFactor=1, mobile=True))
+
+
+def overlaps(one, other):
+    """Whether two elements of a page overlap."""
+    one, other = one.rect, other.rect
+    return all(one[start] < other[start] +
+               other[size] and other[start] < one[start] + one[size]
+               for start, size in (('x', 'width'), ('y', 'height')))
+
+
+def test_in_a_browser(folder, browser, served):
+    address, temporary = served
+    visit = Visit(browser, address)
+    assert not visit.find('#names')
+    assert not visit.find('#classify:enabled')
+    assert '`' not in visit.find('body')[0].text
+    visit.upload(folder / 'a.mp4')
+    visit.wait_for_player('a.preview.mp4')
+    lines = visit.classify().splitlines()[2:]
     expected = expected_scores(folder, 'linear', 'a.mp4')
-    lines = find('#scores')[0].text.splitlines()[2:]
     assert lines == [
         part for name, score in expected.items()
         for part in (name, f'{100 * score:.0f}%')
     ]
-    # The overlay is playable.
-    wait_for(lambda: browser.execute_script(
-        "return document.querySelector('#overlay video')?.videoWidth"))
-    browser.save_screenshot(str(temporary / 'page.png'))
 
-    classify('broken.mp4')
-    assert 'broken.mp4: the content is not that of a video' in read_error()
-    classify('long.mp4')
-    assert 'the video is 3.3 s long, more than the 2.5 s' in read_error()
-    upload('large.mp4')
-    assert 'exceed the maximum allowed size of 97.7 Kb' in read_error()
+    def shown():
+        return browser.execute_script(
+            "const image = document.querySelector('#overlay img');"
+            'return image?.naturalWidth && image.src.split("/").pop()')
+
+    assert wait_for(shown) == 'frame_0_block_0.png'
+    visit.move('#choose_frame', 2)
+    wait_for(lambda: shown() == 'frame_2_block_0.png')
+    visit.move('#choose_block', 1)
+    wait_for(lambda: shown() == 'frame_2_block_1.png')
+    # On a phone nothing is cut off, and labels cover no buttons.
+    visit.resize(390, 844)
+    assert visit.width() == [390, 390]
+    for name in ('#video', '#frame', '#overlay'):
+        label, = visit.find(f'{name} label[data-testid="block-label"]')
+        assert visit.find(f'{name} button')
+        for button in visit.find(f'{name} button'):
+            assert not overlaps(label, button)
+    visit.resize(1100, 1250)
+    visit.click('button[role=tab]:nth-of-type(4)')
+    wait_for(lambda: browser.execute_script(
+        "return document.querySelector('#blocks video')?.videoWidth"))
+
+    visit.upload(folder / 'broken.mp4')
+    assert ('broken.mp4: the content is not that of a video'
+            in visit.read_error())
+    visit.upload(folder / 'long.mp4')
+    assert 'the video is 3.3 s long, more than the 2.5 s' in visit.read_error()
+    visit.upload(folder / 'large.mp4')
+    assert 'exceed the maximum allowed size of 102.4 Kb' in visit.read_error()
+    visit.click('#video button[aria-label="Capture from camera"]')
+    visit.click('#video button:has([title="grant webcam access"])')
+    visit.click('#video button[aria-label="start recording"]')
+    time.sleep(1)
+    visit.click('#video .capture-button')
+    visit.wait_for_player('sample.webm')
+    visit.classify()
 
     log = [
         json.loads(entry['message'])['message']
@@ -414,6 +494,17 @@ def test_in_a_browser(folder, browser, served):
     assert len(urls) > 10
     assert {url for url in urls if not url.startswith(address)} == set()
 
-    assert list(temporary.rglob('upload_*'))
+    # Another visitor, whose files go with the page.
+    browser.switch_to.new_window('tab')
+    visit = Visit(browser, address)
+    visit.upload(folder / 'a.mp4')
+    visit.wait_for_player('a.preview.mp4')
+
+    def uploads():
+        return {x.name for x in temporary.rglob('upload_*/*')}
+
+    assert uploads() == {'a.mp4', 'a.preview.mp4', 'sample.webm'}
+    browser.close()
+    wait_for(lambda: uploads() == {'sample.webm'})
     browser.quit()
-    wait_for(lambda: not list(temporary.rglob('*_*/*.mp4')))
+    wait_for(lambda: not list(temporary.rglob('*_*/*.*')))

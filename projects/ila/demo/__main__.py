@@ -82,7 +82,7 @@ def serve(args: argparse.Namespace, folder: str) -> None:
     os.environ.update(GRADIO_TEMP_DIR=folder, GRADIO_ANALYTICS_ENABLED='False')
     projects.ila.register_all()
     from projects.ila.apis import ILAInferencer
-    from projects.ila.demo.page import CSS, THEME, build_page
+    from projects.ila.demo.page import CSS, HEAD, THEME, build_page
     try:
         inferencer = ILAInferencer(
             args.config,
@@ -105,11 +105,13 @@ def serve(args: argparse.Namespace, folder: str) -> None:
             share=False,
             # Errors are shown to those who can fix them.
             show_error=True,
-            max_file_size=int(args.max_mb * 1e6),
+            # Its message counts in these; the page is the more exact one.
+            max_file_size=int(args.max_mb * 2**20),
             footer_links=[],
             ssr_mode=False,
             theme=THEME,
             css=CSS,
+            head=HEAD,
             quiet=True,
             prevent_thread_lock=True)
     except OSError:  # Gradio's own message names arguments of its own.

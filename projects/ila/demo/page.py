@@ -14,12 +14,21 @@ from .results import View, classify, describe_model
 # Only fonts that the machine has: nothing is fetched from elsewhere.
 THEME = gr.themes.Soft(
     font=['system-ui', 'sans-serif'], font_mono=['monospace'])
-# Gradio would fetch the program that trims videos from elsewhere.
+# Gradio would fetch the program that trims videos from elsewhere. Errors are
+# described in messages, and the upload remains usable.
 CSS = '''
 #frame img, #overlay img { image-rendering: pixelated; }
 #video video { max-height: 360px; }
-#video button:is([aria-label^="Trim"], [aria-label^="Reset"]) { display: none; }
+#video button:is([aria-label^="Trim"], [aria-label^="Reset"]),
+#video [data-testid="status-tracker"]:has(.error) { display: none; }
 '''
+# An upload that browsers cannot play is replaced by a copy that they can, or a
+# message says why not. The player's own message would come before.
+HEAD = '''<script>
+addEventListener("error", event => {
+    if (event.target.closest?.("#video")) event.stopPropagation();
+}, true);
+</script>'''
 EXPLANATION = (
     'Each block of the network predicts points that two frames share: **○** '
     'marks them in the earlier frame, **×** in the later one. Soft masks '
@@ -46,8 +55,8 @@ def build_page(inferencer: ILAInferencer,
         max_mb (float): So are larger files, in megabytes.
 
     Returns:
-        gr.Blocks: The page, to be launched with :data:`THEME` and
-        :data:`CSS`.
+        gr.Blocks: The page, to be launched with :data:`THEME`,
+        :data:`CSS` and :data:`HEAD`.
 
     Raises:
         OSError: There is no such sample.
@@ -63,10 +72,8 @@ def build_page(inferencer: ILAInferencer,
         check_length(path, max_seconds)
 
     def warn(path: str, error: Exception) -> None:
-        gr.Warning(
-            escape(f'{Path(path).name}: {error}'),
-            duration=None,
-            title='This video cannot be classified')
+        # An error would mark all outputs, too.
+        gr.Warning(escape(f'{Path(path).name}: {error}'), duration=None)
 
     def keep(path: str, request: gr.Request) -> Optional[str]:
         """Take an upload into the folder of its page, and show it."""
