@@ -100,6 +100,11 @@ class Page:
             for component, value in shown.items()
         }
 
+    def is_ready(self, path):
+        """Whether a video can be classified."""
+        button = self.find('classify')
+        return self.functions['reset'].fn(path)[button].interactive
+
     def error(self, path, names=''):
         with pytest.warns(UserWarning) as caught:
             shown = self.run(path, names)
@@ -243,8 +248,10 @@ def test_files_of_a_session(folder, page):
         'pairs.png'
     ]
     for name in ('first.mp4', 'second.mp4'):
-        shutil.copy(folder / 'a.mp4', page.cache / name)
-        shown = page.call('keep', str(page.cache / name))
+        upload = str(shutil.copy(folder / 'a.mp4', page.cache / name))
+        assert not page.is_ready(upload)
+        shown = page.call('keep', upload)
+        assert page.is_ready(shown)
         overlay = page.run(shown)['overlay']
         assert list_files() == sorted(
             [*results, name, name.replace('.', '.preview.')])
@@ -255,6 +262,7 @@ def test_files_of_a_session(folder, page):
     page.call('forget', session='two')
     page.call('forget', session='../..')
     assert list(page.cache.iterdir()) == []
+    assert not page.is_ready(shown)
 
 
 def test_videos_are_shown_as_browsers_play_them(folder, page):

@@ -1,7 +1,7 @@
 import shutil
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Dict
+from typing import Dict, Optional
 
 from ..datasets.video_reader import VideoReader
 from ..visualization import make_playable
@@ -59,6 +59,10 @@ class SessionFiles:
         shown = str(make_playable(Path(path), Path(folder)))
         self._originals[shown] = path
         return shown
+
+    def __contains__(self, shown: Optional[str]) -> bool:
+        """Whether :meth:`show` gave a file."""
+        return shown in self._originals
 
     def original(self, shown: str) -> str:
         """Get the file that :meth:`show` was given."""

@@ -93,7 +93,8 @@ def build_page(inferencer: ILAInferencer,
         """Clear the results of another video."""
         return {
             scores: None,
-            button: gr.Button(interactive=shown is not None),
+            # An upload is not until it was kept, or it would be cleared again.
+            button: gr.Button(interactive=shown in files),
             section: gr.Column(visible=False),
             view: None
         }
@@ -171,7 +172,8 @@ def build_page(inferencer: ILAInferencer,
                     for sample in samples:
                         own = mkdtemp(prefix='sample_', dir=folder)
                         with naming_source(sample):
-                            examples.append([files.show(sample, own)])
+                            examples.append(
+                                [files.show(shutil.copy(sample, own), own)])
                     gr.Examples(
                         examples, video, label='Samples', cache_examples=False)
         with gr.Column(visible=False, elem_id='alignment') as section:
