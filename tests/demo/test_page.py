@@ -528,4 +528,5 @@ def test_in_a_browser(folder, browser, served):
     browser.close()
     wait_for(lambda: uploads() == {'sample.webm'})
     browser.quit()
-    wait_for(lambda: not list(temporary.rglob('*_*/*.*')))
+    wait_for(lambda: not uploads())
+    assert not list(temporary.rglob('results_*'))
