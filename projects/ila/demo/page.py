@@ -65,6 +65,9 @@ def build_page(inferencer: ILAInferencer,
     own_classes = inferencer.classes
     backbone = inferencer.model.backbone
     layers = backbone.temporal_layers if backbone.alignments else ()
+    places = ''
+    if [*layers] != [*range(len(layers))]:
+        places = f", by its place in {', '.join(map(str, layers))}"
     files = SessionFiles(folder)
 
     def check(path: str) -> None:
@@ -187,12 +190,13 @@ def build_page(inferencer: ILAInferencer,
                             max(1, last),
                             0,
                             step=1,
-                            label=title,
+                            label=title + more,
                             buttons=[],
                             visible=last > 0,
                             elem_id=f'choose_{title.lower()}')
-                        for title, last in (('Frame', 1), ('Block',
-                                                           len(layers) - 1))
+                        for title, last, more in (('Frame', 1, ''),
+                                                  ('Block', len(layers) - 1,
+                                                   places))
                     ]
                 with gr.Row():
                     for title in ('Frame', 'Overlay'):
