@@ -1,6 +1,7 @@
 from .alignment import draw_alignment, draw_pairs
 from .attention import TokenAttention, draw_attention, record_token_attention
-from .overlay import draw_overlay
+from .overlay import draw_frame, draw_overlay, enlarge
+from .preview import make_playable
 from .similarity import record_similarities
 from .style import DrawingStyle
 from .view import (check_alignment, frames_of, load_views, run_model,
@@ -8,7 +9,7 @@ from .view import (check_alignment, frames_of, load_views, run_model,
 
 __all__ = [
     'DrawingStyle', 'TokenAttention', 'check_alignment', 'draw_alignment',
-    'draw_attention', 'draw_overlay', 'draw_pairs', 'frames_of', 'load_views',
-    'record_similarities', 'record_token_attention', 'run_model',
-    'save_figure', 'write_alignment'
+    'draw_attention', 'draw_frame', 'draw_overlay', 'draw_pairs', 'enlarge',
+    'frames_of', 'load_views', 'make_playable', 'record_similarities',
+    'record_token_attention', 'run_model', 'save_figure', 'write_alignment'
 ]
