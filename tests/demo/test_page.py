@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from html import unescape
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,11 +19,12 @@ from tiny import NAMES, TEXT_HEAD, save_weights
 from videos import write_barcodes, write_video
 
 from projects.ila.apis import ILAInferencer
+from projects.ila.demo.results import describe_model
 from projects.ila.visualization import load_views
 
-gr = pytest.importorskip('gradio')
-from projects.ila.demo.page import build_page  # noqa: E402
-from projects.ila.demo.results import describe_model  # noqa: E402
+# Importing it takes five seconds, which only this file's tests wait for.
+pytestmark = pytest.mark.skipif(
+    find_spec('gradio') is None, reason='needs gradio')
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = f'''
@@ -74,6 +76,7 @@ class Page:
     """A page's functions, called without a browser."""
 
     def __init__(self, folder, name, cache, **limits):
+        from projects.ila.demo.page import build_page
         self.inferencer = load(folder, name)
         self.cache = cache
         self.blocks = build_page(self.inferencer, str(cache), **limits)
