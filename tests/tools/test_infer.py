@@ -189,11 +189,11 @@ def test_finished_predictions_outlive_an_interrupt(folder, infer, monkeypatch,
                                                    name, error, expected):
     read, written = ClipReader.read, []
 
-    def interrupt(self, file, *args):
-        if 'd.mp4' in file:
+    def interrupt(self, video, *args):
+        if 'd.mp4' in video.name:
             written.append((folder / f'{name}.partial').read_text())
             raise error
-        return read(self, file, *args)
+        return read(self, video, *args)
 
     monkeypatch.setattr(ClipReader, 'read', interrupt)
     (folder / name).write_text('older')

@@ -1,5 +1,5 @@
 from functools import partial
-from typing import List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, List, Optional, Sequence, Tuple, Union
 
 import torch
 from mmengine.model import BaseModule, ModuleDict
@@ -10,28 +10,8 @@ from ...weights import prepare_weights
 from ..alignment import ImplicitAlignment
 from ..images import lora as low_rank
 from ..temporal import TemporalModule
+from .features import ILAFeatures
 from .recomputation import recompute
-
-
-class ILAFeatures(NamedTuple):
-    """Features of ``B`` videos of ``T`` frames.
-
-    Attributes:
-        frames (Tensor): Features of the frames, ``(B, T, E)``.
-        patches (Tensor): Patch tokens of the last block, ``(B, T, L, C)``.
-        points (Tensor, optional): Interactive points,
-            ``(layers, B, T - 1, 2, 2)``: per pair the earlier and the later
-            frame, each x and y in grid units. The layers are the blocks in
-            the backbone's ``temporal_layers``, in this order.
-        frame_points (Tensor, optional): Those of each frame, the mean over
-            its pairs, layer by layer: ``(B, T, layers * K, 2)``.
-        align_loss (Tensor, optional): Alignment losses, ``(layers,)``.
-    """
-    frames: Tensor
-    patches: Tensor
-    points: Optional[Tensor]
-    frame_points: Optional[Tensor]
-    align_loss: Optional[Tensor]
 
 
 @MODELS.register_module()
@@ -157,10 +137,30 @@ class ILABackbone(BaseModule):
         found = (module.alignment for module in self.temporal.values())
         return [alignment for alignment in found if alignment is not None]
 
+    @property
+    def first_temporal_layer(self) -> int:
+        return min(self.temporal_layers, default=self.num_layers)
+
+    def encode_frames(self, images: Tensor) -> Tuple[Tensor, Any]:
+        """Compute what a frame's tokens are before any other is looked at.
+
+        Args:
+            images (Tensor): Normalised frames, ``(N, 3, H, W)``.
+
+        Returns:
+            tuple: Tokens ``(N, L, C)`` before the first temporal module, and
+            their positions, which are the same for all frames.
+        """
+        tokens, positions = self.image.embed(images)
+        for number in range(self.first_temporal_layer):
+            tokens = self.image.run(number, tokens, positions)
+        return tokens, positions
+
     def forward(self,
                 x: Tensor,
                 disturb: Optional[bool] = None,
-                with_loss: bool = True) -> ILAFeatures:
+                with_loss: bool = True,
+                encoded: Optional[Tuple[Tensor, Any]] = None) -> ILAFeatures:
         """Extract features.
 
         Args:
@@ -168,19 +168,26 @@ class ILABackbone(BaseModule):
             disturb (bool, optional): Whether to disturb the alignment's
                 masks. None means in training only.
             with_loss (bool): Whether to compute the alignment losses.
+            encoded (tuple, optional): What :meth:`encode_frames` gives for
+                their ``B * T`` frames, which is not computed again then.
 
         Raises:
             ValueError: The videos have one frame, or the patches do not
                 divide them.
         """
         grid = self._patch_grid(x)
-        tokens, positions = self.image.embed(x.transpose(1, 2).flatten(0, 1))
+        first = 0
+        if encoded is not None:
+            first, (tokens, positions) = self.first_temporal_layer, encoded
+        else:
+            images = x.transpose(1, 2).flatten(0, 1)
+            tokens, positions = self.image.embed(images)
         run = self._run
         if self.with_cp and self.training:
             run = partial(recompute, self._run, self)
 
         points, losses = [], []
-        for number in range(self.num_layers):
+        for number in range(first, self.num_layers):
             tokens, found, loss = run(number, tokens, grid, positions, disturb,
                                       with_loss)
             if found is not None:

@@ -1,36 +1,19 @@
-from contextlib import contextmanager, nullcontext
-from typing import Iterator, Optional, Sequence, Tuple, Union
+from contextlib import nullcontext
+from typing import Any, ContextManager, Optional, Sequence, Tuple, Union
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch import Tensor
 
 from mmaction.models.recognizers import BaseRecognizer
 from mmaction.registry import MODELS
 from mmaction.utils import OptSampleList
 from ...weights import prepare_weights
-from ..backbones.ila_backbone import ILAFeatures
+from ..backbones.features import ILAFeatures
 from ..heads import ILATextHead
+from .batch_statistics import use_batch_statistics
 from .blending import build_blending
 from .part_check import check_parts
-
-
-@contextmanager
-def use_batch_statistics(model: nn.Module) -> Iterator[None]:
-    """Let batch normalisations compute as in training, nothing else."""
-    norms = [norm for norm in model.modules() if isinstance(norm, _BatchNorm)]
-    if not norms:
-        raise ValueError(
-            'the model has no batch normalisation, or it was folded into the '
-            'convolutions; remove `model.test_cfg.batch_statistics`')
-    for norm in norms:
-        norm.train()
-    try:
-        yield
-    finally:
-        for norm in norms:
-            norm.eval()
 
 
 @MODELS.register_module()
@@ -193,15 +176,18 @@ class ILARecognizer(BaseRecognizer):
         return tuple(part[:batch].clone() if self.compiled else part
                      for part in feats)
 
+    def _precision(self, inputs: Tensor) -> ContextManager:
+        if self.bf16:
+            return torch.autocast(inputs.device.type, torch.bfloat16)
+        return nullcontext()
+
     def _network(self, views: Tensor,
                  **kwargs) -> Tuple[ILAFeatures, Tuple[Tensor, Tensor]]:
         """Get the backbone's features, and what the head takes of them."""
-        precision = statistics = nullcontext()
-        if self.bf16:
-            precision = torch.autocast(views.device.type, torch.bfloat16)
+        statistics = nullcontext()
         if self.batch_statistics and not self.training:
             statistics = use_batch_statistics(self)
-        with precision, statistics:
+        with self._precision(views), statistics:
             features = self.backbone(views, **kwargs)
             if self.with_neck:
                 video, _ = self.neck(
@@ -213,6 +199,32 @@ class ILARecognizer(BaseRecognizer):
             # A hundredth of a cosine is much for the head's temperature.
             video, patches = video.float(), patches.float()
         return features, (video, patches)
+
+    @property
+    def encodes_frames(self) -> bool:
+        """bool: Whether :meth:`encode_frames` goes with the settings."""
+        return not (self.compiled or self.batch_statistics)
+
+    def encode_frames(self, images: Tensor) -> Tuple[Tensor, Any]:
+        """Encode frames, see :meth:`ILABackbone.encode_frames`."""
+        with self._precision(images):
+            return self.backbone.encode_frames(images)
+
+    def predict_encoded(self, views: Tensor, tokens: Tensor, positions: Any,
+                        data_samples: OptSampleList) -> list:
+        """Predict views ``(N * M, 3, T, H, W)`` from their frames' tokens.
+
+        Args:
+            tokens (Tensor): ``(N * M * T, L, C)`` of :meth:`encode_frames`,
+                as ``positions``.
+            data_samples (list[:obj:`ActionDataSample`]): Of ``N`` videos.
+
+        Returns:
+            list[:obj:`ActionDataSample`]: The samples with predictions.
+        """
+        _, feats = self._network(
+            views, with_loss=False, encoded=(tokens, positions))
+        return self.cls_head.predict(feats, data_samples)
 
     @staticmethod
     def _as_views(inputs: Tensor) -> Tensor:
