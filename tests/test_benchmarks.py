@@ -43,6 +43,14 @@ def test_inference():
     assert sum('ILA' in name for name, _ in rows) == 6
 
 
+def test_streaming():
+    lines = run('streaming.py', '--frames', '2', '--window', '4', '--size',
+                '64', '--blocks', '2', '--rounds', '1').splitlines()
+    assert sum(', stream |' in line for line in lines) == 3
+    errors = [float(line.split()[-1]) for line in lines if 'differ' in line]
+    assert len(errors) == 3 and max(errors) < 1e-5
+
+
 def test_gpu():
     lines = run('gpu.py', '--batch', '2', '--frames', '2', '--size', '32',
                 '--blocks', '1', '--rounds', '1', '--rows',
