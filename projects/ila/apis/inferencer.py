@@ -12,7 +12,7 @@ from torch import nn
 from mmaction.registry import INFERENCERS
 from mmaction.structures import ActionDataSample
 from ..models.text import parse_class_names
-from ..visualization import name_outputs, write_captioned
+from .captions import name_outputs, write_captioned
 from .clip_reader import count_window
 from .frame_stream import DEFAULT_FPS, WindowPredictor, open_stream, slide
 from .loading import find_config, list_configs, load_recognizer

@@ -95,11 +95,12 @@ def _find(path: str, prefer_frames: bool) -> List[VideoInput]:
     """Find the videos of a path or an address."""
     if path.lower().startswith('file://'):
         path = url2pathname(urlparse(path).path)
-    if is_remote(path):
+    is_camera = path.isdecimal() and not os.path.exists(path)
+    if is_camera or path.lower().startswith(STREAMS):
+        raise ValueError(f"'{path}' is a camera or a stream, which does not "
+                         'end; give it to `stream` (--stream)')
+    if '://' in path:  # For the config's storage if it is no web address.
         return [VideoInput(path)]
-    if path.lower().startswith(STREAMS):
-        raise ValueError(f"'{path}' is a stream, which does not end; give it "
-                         'to `stream`')
     return [VideoInput(video) for video in find_videos(path, prefer_frames)]
 
 
@@ -126,16 +127,13 @@ def list_inputs(inputs: InputsType,
     for number, item in enumerate(inputs):
         if isinstance(item, VideoInput):
             videos.append(item)
-        elif isinstance(item, (str, os.PathLike)):
-            path = os.fspath(item)
+        elif isinstance(item, (str, int, os.PathLike)):
+            path = str(item) if isinstance(item, int) else os.fspath(item)
             found = _find(path, prefer_frames)
             videos += found or [VideoInput(path)]
             missing += [] if found else [path]
         elif isinstance(item, bytes):
             videos.append(VideoInput(f'bytes {number}', item))
-        elif isinstance(item, int):
-            raise ValueError(f'{item} is a camera, whose video does not end; '
-                             'give it to `stream`')
         else:
             try:
                 videos.append(

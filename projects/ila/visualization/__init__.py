@@ -1,6 +1,5 @@
 from .alignment import draw_alignment, draw_pairs
 from .attention import TokenAttention, draw_attention, record_token_attention
-from .captions import name_outputs, write_captioned
 from .overlay import draw_overlay
 from .similarity import record_similarities
 from .style import DrawingStyle
@@ -10,6 +9,6 @@ from .view import (check_alignment, frames_of, load_views, run_model,
 __all__ = [
     'DrawingStyle', 'TokenAttention', 'check_alignment', 'draw_alignment',
     'draw_attention', 'draw_overlay', 'draw_pairs', 'frames_of', 'load_views',
-    'name_outputs', 'record_similarities', 'record_token_attention',
-    'run_model', 'save_figure', 'write_alignment', 'write_captioned'
+    'record_similarities', 'record_token_attention', 'run_model',
+    'save_figure', 'write_alignment'
 ]
