@@ -3,16 +3,18 @@ import random
 import re
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
-from videos import write_video
+from videos import moving_noise, write_video
 
 from mmaction.registry import (DATASETS, HOOKS, MODELS, PARAM_SCHEDULERS,
                                TRANSFORMS)
 from mmaction.structures import ActionDataSample
+from projects.ila.datasets.official_lists import name_lists
 from projects.ila.models.images import CLIPImage
 from projects.ila.models.recognizers.blending import build_blending
 from projects.ila.weights import is_temporal
@@ -23,7 +25,17 @@ LEAVES = sorted(
     for path in CONFIGS.joinpath(folder).glob('ila_vit*.py'))
 GENERALITY = sorted(
     path.name for path in CONFIGS.joinpath('generality').glob('*_k400.py'))
-NUM_CLASSES = dict(k400=400, k600=600, k700=700, ssv2=174, custom=2)
+NUM_CLASSES = dict(
+    k400=400,
+    k600=600,
+    k700=700,
+    ssv2=174,
+    custom=2,
+    ucf101=101,
+    hmdb51=51,
+    diving48=48,
+    jester=27,
+    charades=157)
 NORMS = (torch.nn.LayerNorm, torch.nn.modules.batchnorm._BatchNorm)
 
 
@@ -44,8 +56,10 @@ def class_names(tmp_path, monkeypatch):
     """The files of class names that come with other data than Kinetics-400."""
     monkeypatch.chdir(tmp_path)
     for path, number in (('kinetics600/label_map_k600.txt',
-                          600), ('kinetics700/label_map_k700.txt', 700),
-                         ('custom/class_names.txt', 2)):
+                          600), ('kinetics700/label_map_k700.txt',
+                                 700), ('custom/class_names.txt',
+                                        2), ('ucf101/class_names.txt', 101),
+                         ('hmdb51/class_names.txt', 51)):
         file = tmp_path / 'data' / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text('\n'.join(f'class {i}' for i in range(number)))
@@ -61,8 +75,9 @@ def test_parts_fit_together(name, class_names):
     num_classes = NUM_CLASSES[name.rpartition('_')[2][:-3]]
     img_size = cfg.model.backbone.img_size
     for split in ('train', 'val', 'test'):
-        dataset = cfg[f'{split}_dataloader'].dataset
-        assert dataset.pipeline[1].clip_len == cfg.model.neck.num_frames
+        pipeline = cfg[f'{split}_dataloader'].dataset.pipeline
+        sample, = (step for step in pipeline if step.type == 'UniformSample')
+        assert sample.clip_len == cfg.model.neck.num_frames
     # One block and layer fit as all do.
     cfg.model.backbone.arch = dict(
         CLIPImage.arch_zoo[cfg.model.backbone.arch], num_layers=1)
@@ -110,7 +125,11 @@ def test_sizes():
                                          ('released/', 'ReleasedAlignment'))}
     expected |= {(f'ila_vitb16_{name}.py', 'clip-b/16', 224, 8,
                   'TokenAlignment', 'ILATextHead', 'separable')
-                 for name in ('k600', 'k700', 'custom')}
+                 for name in ('k600', 'k700', 'custom', 'ucf101', 'hmdb51')}
+    expected |= {(f'ila_vitb16_{name}.py', 'clip-b/16', 224, frames,
+                  'TokenAlignment', 'ILALinearHead', 'dense')
+                 for name, frames in (('jester', 8), ('32f_diving48', 32),
+                                      ('32f_charades', 32))}
     assert found == expected
 
 
@@ -146,14 +165,18 @@ def test_other_image_models(name):
 
 
 @pytest.mark.parametrize(
-    'name', [name for name in LEAVES if 'ssv2' in name or 'released' in name])
-def test_ssv2_and_released_trainings_mirror_nothing(name):
+    'name',
+    [name for name in LEAVES if re.search('ssv2|jester|released', name)])
+def test_what_mirrors_nothing(name):
+    """Where classes have directions, and as the authors train."""
     cfg = Config.fromfile(CONFIGS / name)
     pipeline = cfg.train_dataloader.dataset.pipeline
     expected = Config.fromfile(CONFIGS / 'ila_vitb16_k400.py')
-    assert [transform.type for transform in pipeline] == [
-        transform.type for transform in expected.train_pipeline
-        if transform.type != 'Flip'
+    reading = ('UniformSample', 'SafePyAVInit', 'SafePyAVDecode',
+               'RawFrameDecode')
+    assert [step.type for step in pipeline if step.type not in reading] == [
+        step.type for step in expected.train_pipeline
+        if step.type not in (*reading, 'Flip')
     ]
 
 
@@ -175,13 +198,30 @@ def root(tmp_path_factory):
     write_video(custom / 'videos' / 'a.mp4', 40, (320, 240))
     for split in ('train', 'val'):
         (custom / f'{split}.txt').write_text('a.mp4 1')
+    make_official(root / 'data', custom / 'videos' / 'a.mp4')
     return root
+
+
+def make_official(folder, video):
+    """Add the data sets whose lists are made of official files."""
+    for name, line in (('ucf101', 'a.mp4 100'), ('hmdb51', 'a.mp4 50'),
+                       ('diving48', 'a.mp4 47'), ('charades', 'a.mp4 3 156')):
+        (folder / name / 'videos').mkdir(parents=True)
+        (folder / name / 'videos/a.mp4').symlink_to(video)
+        for file in sum(name_lists(name), ()):
+            (folder / name / file).write_text(line)
+    frames = folder / 'jester/rawframes/1'
+    frames.mkdir(parents=True)
+    for index, frame in enumerate(moving_noise(12, (160, 100)), 1):
+        cv2.imwrite(str(frames / f'{index:05}.jpg'), frame)
+    for file in sum(name_lists('jester'), ()):
+        (folder / 'jester' / file).write_text('1 12 26')
 
 
 @pytest.mark.parametrize('name', [
     'vitb16_k400', 'vitb16_16f_k400', 'vitl14-336_16f_k400', 'vitb16_ssv2',
     'vitb16_32f_ssv2', 'vitl14-336_16f_ssv2', 'vitb16_k600', 'vitb16_k700',
-    'vitb16_custom'
+    'vitb16_custom', 'vitb16_ucf101'
 ])
 @pytest.mark.parametrize('split, views', [('train', 1), ('val', 1),
                                           ('test', 12)])
@@ -192,8 +232,11 @@ def test_pipelines(root, monkeypatch, name, split, views):
     sample = DATASETS.build(cfg[f'{split}_dataloader'].dataset)[0]
     assert sample['inputs'].shape == (views, 3, num_frames, size, size)
     assert sample['inputs'].dtype == torch.uint8
-    label = NUM_CLASSES[name.rpartition('_')[2]] - 1
-    assert sample['data_samples'].gt_label.item() == label
+    expected = torch.tensor([NUM_CLASSES[name.rpartition('_')[2]] - 1])
+    if name == 'vitb16_32f_charades':
+        expected = torch.zeros(157)
+        expected[[3, 156]] = 1
+    torch.testing.assert_close(sample['data_samples'].gt_label, expected)
 
 
 def test_frames_of_a_clip_are_augmented_alike(cfg):

@@ -4,9 +4,12 @@ Those of data, gestures, the tutorial and benchmarks have their own tests.
 """
 import re
 import shutil
+import sys
 from argparse import ArgumentParser
 from pathlib import Path
+from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
 from archives import save_torchscript
@@ -19,11 +22,12 @@ from videos import write_video
 
 from mmaction.registry import MODELS
 from projects.ila.apis import deployment, ila_to_released
+from projects.ila.weights import convert_clip
 
 # The first command trains what the others use.
 PAGES = ('docs/training.md', 'README.md', 'docs/inference.md',
          'docs/checkpoints.md', 'docs/comparisons.md', 'docs/images.md',
-         'docs/tour.md', 'CONTRIBUTING.md')
+         'docs/tour.md', 'docs/integration.md', 'CONTRIBUTING.md')
 # By other test_docs_*.py and test_benchmarks.py.
 OTHER_PAGES = ('docs/data.md', 'docs/gestures.md', 'docs/tutorial.md',
                'benchmarks/README.md')
@@ -43,12 +47,16 @@ REPLACED = {
     r'--layers 0 5 11': '--layers 0',
     r'=\[8,9,10,11\]': '=[0]',
     r'--level 3': '--level 3 --train 12 --val 12',
+    # A picture of 400 classes, and each video that is written, take seconds.
+    r'--show-path': '--target-classes 0 1 3 --show-path',
+    r'--show-number 2': '--show-number 1',
 }
 # Elsewhere run: the Makefile's targets by CI, benchmarks by
-# test_benchmarks.py, sharded trainings by tests/tools/test_strategies.py and
-# what restarts by itself by tests/tools/test_launchers.py.
+# test_benchmarks.py, sharded trainings by tests/tools/test_strategies.py, what
+# restarts by itself by tests/tools/test_launchers.py and ONNX files by
+# test_docs_tutorial.py.
 ELSEWHERE = (r'(make|python benchmarks/|\S+ configs/sharded/|'
-             r'.*\bMAX_RESTARTS=|sbatch )')
+             r'.*\bMAX_RESTARTS=|sbatch |.*\.onnx\b)')
 # Sizes for 64 pixels, and no weights to download.
 SMALL_HEAD = """
 model.update(neck=dict(embed_dims=64), cls_head=dict(in_channels=64))
@@ -73,6 +81,21 @@ model['backbone']['image'].update(
     img_size=64,
     pretrained=False)
 """
+SMALL_MAP = """
+model['cls_head'].update(in_channels=128)
+"""
+SMALL_RECOGNIZER = """
+model['backbone'].update(
+    arch=dict(
+        embed_dims=128,
+        num_layers=1,
+        num_heads=2,
+        feedforward_channels=512,
+        patch_size=16,
+        out_channels=64),
+    img_size=64)
+model['cls_head'].update(in_channels=64)
+"""
 
 
 def read_blocks(language):
@@ -93,6 +116,22 @@ def to_small(line):
     for pattern, replacement in REPLACED.items():
         line = re.sub(pattern, replacement, line)
     return line
+
+
+class ImageSequenceClip:
+    """Stands in for moviepy's, which writes the videos of MMAction2."""
+
+    def __init__(self, frames, fps):
+        self.frames = np.stack(frames)
+
+    def write_videofile(self, path, **kwargs):
+        np.save(f'{path}.npy', self.frames)
+
+
+def make_moviepy():
+    editor = ModuleType('moviepy.editor')
+    editor.ImageSequenceClip = ImageSequenceClip
+    return {'moviepy': ModuleType('moviepy'), 'moviepy.editor': editor}
 
 
 def make_kinetics():
@@ -149,6 +188,8 @@ def outputs(tmp_path_factory):
                       lambda cfg: 'ViT-B-16.pt')
         # All exports are of one model.
         patch.setattr(deployment, 'trace', once(deployment.trace))
+        for name, module in make_moviepy().items():
+            patch.setitem(sys.modules, name, module)
         outputs = {}
         for line in read_commands():
             if not find_missing(line):
@@ -200,6 +241,40 @@ def test_settings_of_a_config_train(outputs):
 def test_config_of_a_timm_model_trains(outputs):
     weights = train('generality/timm', read_config('TimmImage') + SMALL_TIMM)
     assert weights['state_dict']['backbone.image.model.reg_token'].ndim == 3
+
+
+def test_configs_with_heads_of_mmaction2_train(outputs):
+    train('head', read_config('I3DHead') + SMALL_MAP)
+    weights = train('recognizer',
+                    read_config('AlignmentLossNeck') + SMALL_RECOGNIZER)
+    name = 'backbone.image.model.patch_embed.projection.weight'
+    torch.testing.assert_close(
+        weights['state_dict'][name],
+        convert_clip(make_clip())[name].float(),
+        rtol=0,
+        atol=1e-3)
+    log, = Path('work_dirs/recognizer').glob('*/vis_data/scalars.json')
+    assert 'loss_align' in log.read_text()
+
+
+def find_output(outputs, part):
+    return next(text for line, (_, text) in outputs.items() if part in line)
+
+
+def test_tools_of_mmaction2_agree(outputs):
+    """With the test that wrote the dump, whose accuracies are in its log."""
+    log = find_output(outputs, '--dump out.pkl')
+    expected = re.findall(r'acc/\w+: ([.\d]+)', log)[-3:]
+    assert len(expected) == 3
+    found = re.findall(r"'acc/\w+': (?:np.float64\()?([.\d]+)",
+                       find_output(outputs, 'eval_metric'))
+    assert [f'{float(value):.4f}' for value in found] == expected
+    found = re.findall(r'Accuracy: ([.\d]+)',
+                       find_output(outputs, 'report_accuracy'))
+    assert [*found[1:], found[0]] == expected
+    assert Path('confusion.png').is_file()
+    frames = np.load('cam.mp4.npy')
+    assert frames.shape == (12 * 8, 64, 64, 3) and frames.std() > 0
 
 
 def test_every_page_with_commands_is_run():

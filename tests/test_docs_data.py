@@ -4,16 +4,28 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
+from archives import save_torchscript
 from commands import ROOT, find_commands, run_command
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from official_data import make_all
+from open_clip import pretrained
+from small_project import make_clip, shrink_configs
 from videos import write_video
 
-from mmaction.registry import DATASETS
+from mmaction.registry import DATASETS, MODELS
 from projects.ila.models.text import load_class_names
 
 TEXT = (ROOT / 'docs/data.md').read_text()
 COMMANDS = find_commands(TEXT)
 K400 = load_class_names('kinetics400')
+# By their names the configs would be those of the full size.
+REPLACED = {
+    r'\b(clip_vitb16_zeroshot|ila_vitb16_ucf101)\b': r'configs/\1.py',
+    r'\bCHECKPOINT\b': 'checkpoint.pth',
+    'epoch_50.pth': 'epoch_1.pth',
+}
 TEMPLATES = ('Closing [something]', 'Pushing [something] off of [something]',
              'Holding [something]')
 
@@ -81,6 +93,25 @@ def make_sthv2(root):
         Path(f'{stem}{split}.json').write_text(json.dumps(entries))
 
 
+def make_models(folder):
+    """Small configs in the working directory, and weights for them."""
+    shrink_configs(folder)
+    with open('configs/_base_/schedules/adamw_50e.py', 'a') as file:
+        file.write("train_cfg['max_epochs'] = 1\n")
+    save_torchscript(make_clip(), 'ViT-B-16.pt')
+    init_default_scope('mmaction')
+    torch.manual_seed(0)
+    model = MODELS.build(Config.fromfile('configs/ila_vitb16_k400.py').model)
+    model.init_weights()
+    torch.save(model.state_dict(), 'checkpoint.pth')
+
+
+def run(command):
+    for pattern, replacement in REPLACED.items():
+        command = re.sub(pattern, replacement, command)
+    return run_command(command)
+
+
 @pytest.fixture(scope='module')
 def outputs(tmp_path_factory):
     """Run all commands; give the exit code of each and what it printed."""
@@ -92,9 +123,13 @@ def outputs(tmp_path_factory):
     (folder / 'data/kinetics600/label_map_k600.txt').write_text(
         '\n'.join(classes))
     make_sthv2(folder / 'data')
+    make_all(folder / 'data')
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        yield folder, [run_command(command) for command in COMMANDS]
+        make_models(folder)
+        patch.setattr(pretrained, 'download_pretrained',
+                      lambda cfg: 'ViT-B-16.pt')
+        yield folder, [run(command) for command in COMMANDS]
 
 
 def test_all_commands_run(outputs):
@@ -110,6 +145,11 @@ def test_all_commands_run(outputs):
     ('ila_vitb16_k600.py', (2, 2), ('-a_train_000000_000010.mp4', 0)),
     ('ila_vitb16_ssv2.py', (3, 3), ('10.webm', 0)),
     ('ila_vitb16_custom.py', (6, 3), None),
+    ('ila_vitb16_ucf101.py', (12, 3), ('v_ApplyEyeMakeup_g02_c01.avi', 0)),
+    ('ila_vitb16_hmdb51.py', (3, 3), ('#10_(a)!_brush_hair_f_np1.avi', 0)),
+    ('ila_vitb16_32f_diving48.py', (4, 2), ('-train_00000.mp4', 2)),
+    ('ila_vitb16_32f_charades.py', (2, 1), None),
+    ('ila_vitb16_jester.py', (2, 1), None),
 ])
 def test_configs_find_what_the_commands_made(outputs, config, lengths, first):
     cfg = Config.fromfile(ROOT / 'configs' / config)

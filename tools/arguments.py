@@ -39,13 +39,18 @@ def add_override_arguments(parser: ArgumentParser) -> None:
         help='accept keys that nothing is known to read')
 
 
+def find_own_config(name: str) -> Optional[str]:
+    """Look up the name of one of this project's configs."""
+    own = ROOT / 'configs' / f'{name}.py'
+    return None if Path(name).exists() or not own.is_file() else str(own)
+
+
 def existing_config(path: str) -> str:
     """Check the path of a config, or look up one of this project's names."""
-    own = ROOT / 'configs' / f'{path}.py'
-    if not Path(path).exists() and own.is_file():
-        return str(own)
-    check_file(path, 'Config')
-    return path
+    own = find_own_config(path)
+    if own is None:
+        check_file(path, 'Config')
+    return own or path
 
 
 def add_config_arguments(parser: ArgumentParser, help: str) -> None:
@@ -171,6 +176,14 @@ def check_outputs(*paths: Optional[str], suffixes: Sequence[str] = ()) -> None:
         except OSError as error:
             sys.exit(f"cannot write '{path}': {error.strerror}; choose "
                      'another place or fix this')
+
+
+def check_absent(paths: Sequence[str], force: bool) -> None:
+    """Exit before files are replaced, unless that is forced."""
+    existing = [path for path in paths if os.path.exists(path)]
+    if existing and not force:
+        sys.exit(f'{existing[0]} exists already; give another --out or '
+                 'replace it with --force')
 
 
 def check_output_folder(folder: str) -> None:

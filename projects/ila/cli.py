@@ -27,19 +27,24 @@ from .weights import convert_all_weights
 from .weights.names import StateDict
 
 
-def load_mmaction_tool(name: str) -> Dict[str, Any]:
-    """Load the functions of one of MMAction2's own tools by name.
+def find_mmaction_tool(name: str) -> str:
+    """Find one of MMAction2's own tools.
 
     Args:
-        name (str): File name in MMAction2's ``tools/``.
+        name (str): Path in MMAction2's ``tools/``.
     """
     package = Path(mmaction.__file__).parent
     # A release ships its tools in `.mim`, a clone has them beside the package.
     for folder in (package / '.mim' / 'tools', package.parent / 'tools'):
         if (folder / name).is_file():
-            return runpy.run_path(str(folder / name))
-    sys.exit(f'MMAction2 in {package} has no tools/{name}. Please install it '
-             'again: pip install --force-reinstall --no-deps mmaction2')
+            return str(folder / name)
+    sys.exit(f'MMAction2 in {package} has no tools/{name}. Check the name, or '
+             'run pip install --force-reinstall --no-deps mmaction2')
+
+
+def load_mmaction_tool(name: str) -> Dict[str, Any]:
+    """Load the functions of one of MMAction2's own tools."""
+    return runpy.run_path(find_mmaction_tool(name))
 
 
 def load_config(args: Namespace) -> Config:

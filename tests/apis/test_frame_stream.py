@@ -8,7 +8,7 @@ import pytest
 from tiny import TEXT_HEAD, save_weights, tiny_config
 from videos import draw_barcode, moving_noise, read_barcode, write_h264
 
-from projects.ila.apis import ILAInferencer
+from projects.ila.apis import ILAInferencer, frame_stream
 from projects.ila.apis.frame_stream import open_stream
 
 MODELS = {
@@ -64,20 +64,20 @@ def test_stream_equals_windows(inferencer, tmp_path):
 def test_each_frame_is_prepared_once(inferencer):
     """And encoded once, in crops of both clips."""
     seen, prepared = [], []
-    encode = inferencer.model.encode_frames
+    encode = frame_stream.encode_frames
     prepare = inferencer.reader.prepare_frame
     frames = np.random.default_rng(0).integers(0, 255, (30, 48, 64, 3),
                                                'uint8')
 
-    def count(images):
+    def count(model, images):
         seen.append(len(images))
-        return encode(images)
+        return encode(model, images)
 
     def count_prepared(frame):
         prepared.append(frame.tobytes())
         return prepare(frame)
 
-    with mock.patch.object(inferencer.model, 'encode_frames', count), \
+    with mock.patch.object(frame_stream, 'encode_frames', count), \
             mock.patch.object(inferencer.reader, 'prepare_frame',
                               count_prepared):
         assert len(list(inferencer.stream(iter(frames), 0.5, fps=40))) == 11

@@ -10,6 +10,9 @@ A fraction of each class is drawn for validation, unless FOLDER has `train` and
 `val` with the classes' folders, or two folders or two files are given, the one
 for training first. Names of classes are in natural order: digits count as
 numbers, capitals come first.
+
+With --dataset the lists are made of the files that its authors publish, which
+are in the folder `annotations` beside FOLDER, or in that of --annotations.
 """
 import argparse
 import os
@@ -22,9 +25,16 @@ from typing import List, Sequence
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from arguments import ROOT, check_outputs  # noqa: E402
+from arguments import ROOT, check_absent, check_outputs  # noqa: E402
 
 SPLITS = ('train', 'val')
+# Data sets whose official files are read, and their configs.
+CONFIGS = dict(
+    ucf101='ila_vitb16_ucf101',
+    hmdb51='ila_vitb16_hmdb51',
+    diving48='ila_vitb16_32f_diving48',
+    jester='ila_vitb16_jester',
+    charades='ila_vitb16_32f_charades')
 
 
 def is_option(value: str) -> bool:
@@ -34,6 +44,16 @@ def is_option(value: str) -> bool:
         return DictAction._parse_iterable(value) == value
     except AssertionError:  # brackets
         return False
+
+
+def print_command(command: Sequence[object]) -> None:
+    """Print a command of Python, with paths from the working directory."""
+    words = ['python']
+    for word in command:
+        word = os.path.relpath(word) if isinstance(word, Path) else word
+        starts = word.startswith('--') or '=' in word
+        words.append('\\\n    ' * starts + shlex.quote(word))
+    print(' '.join(words))
 
 
 def print_commands(files: List[str], prefixes: Sequence[str]) -> None:
@@ -61,12 +81,7 @@ def print_commands(files: List[str], prefixes: Sequence[str]) -> None:
               'not take,\nor write the paths into a copy of '
               'configs/ila_vitb16_custom.py.')
     for command in commands:
-        words = ['python']
-        for word in command:
-            word = os.path.relpath(word) if isinstance(word, Path) else word
-            starts = word.startswith('--') or '=' in word
-            words.append('\\\n    ' * starts + shlex.quote(word))
-        print(' '.join(words))
+        print_command(command)
     print('The training starts from checkpoints/ViT-B-16.pt, or load_from='
           'FILE. Where left and\nright are different classes, add '
           'train_dataloader.dataset.mirror=False')
@@ -83,11 +98,15 @@ def parse_args() -> argparse.Namespace:
         help='what the paths of the lists are relative to; one for training '
         'and one for validation if there are two')
     parser.add_argument(
+        '--dataset',
+        choices=[*CONFIGS],
+        help='make all lists of this data set, as MMAction2 names them')
+    parser.add_argument(
         '--annotations',
         nargs='+',
         metavar='FILE',
-        help='CSV or JSON, one file or one for training and one for validation'
-    )
+        help='CSV or JSON, one file or one for training and one for '
+        "validation; with --dataset the official files' folder")
     parser.add_argument(
         '--path',
         help='how a path is made of the columns or fields of --annotations, '
@@ -100,7 +119,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--skip-missing',
         action='store_true',
-        help='leave out videos of --annotations that do not exist')
+        help='leave out videos of the annotations that do not exist')
     parser.add_argument(
         '--val-fraction',
         type=float,
@@ -114,7 +133,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--out',
         help='folder for the lists; by default FOLDER, or where the first of '
-        'two is')
+        'two, or that of --dataset, is')
     parser.add_argument(
         '--list-name',
         default='{split}_list.txt',
@@ -124,6 +143,12 @@ def parse_args() -> argparse.Namespace:
         '--force', action='store_true', help='replace lists that exist')
     args = parser.parse_args()
     counts = len(args.folders), len(args.annotations or args.folders)
+    others = 'path', 'class_names', 'val_fraction', 'seed', 'list_name'
+    if args.dataset and (counts != (1, 1) or any(
+            getattr(args, x) != parser.get_default(x) for x in others)):
+        parser.error('--dataset takes one FOLDER, one folder of --annotations '
+                     'and none of --path, --class-names, --val-fraction, '
+                     '--seed and --list-name')
     if counts not in ((1, 1), (1, 2), (2, 2)):
         parser.error('give one FOLDER or two, and with --annotations as many '
                      'files, or one FOLDER and two files')
@@ -134,9 +159,49 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
+def build_official(args: argparse.Namespace) -> None:
+    """Make the lists of --dataset."""
+    folder = os.path.normpath(args.folders[0])
+    out = args.out or os.path.dirname(folder) or os.curdir
+    source, = args.annotations or [
+        os.path.join(os.path.dirname(folder), 'annotations')
+    ]
+    from projects.ila.cli import exit_on_bad_input
+    from projects.ila.datasets import official_lists
+    from projects.ila.datasets.annotations import write_files
+    pairs = [[os.path.join(out, name) for name in names]
+             for names in official_lists.name_lists(args.dataset)]
+    class_names = os.path.join(out, 'class_names.txt')
+    check_absent([*chain(*pairs), class_names], args.force)
+    check_outputs(class_names)
+    with exit_on_bad_input():
+        texts = official_lists.make_lists(args.dataset, folder, source,
+                                          args.skip_missing)
+        files = {os.path.join(out, name): texts[name] for name in texts}
+        write_files(files)
+    for file, text in files.items():
+        print(f'{text.count(chr(10)):6} lines in {file}')
+    print()
+    train, val = pairs[0]
+    template = official_lists.SOURCES[args.dataset].template
+    print_command([
+        ROOT / 'tools/data/check_videos.py', val, train, '--data-prefix',
+        folder, '--class-names', class_names,
+        *['--multi-class'] * (args.dataset == 'charades'),
+        *['--filename-tmpl', template][:2 * bool(template)]
+    ])
+    print_command([ROOT / 'tools/train.py', CONFIGS[args.dataset]])
+    print(f'The config expects {os.path.basename(folder)}/ and the lists in '
+          f'data/{args.dataset}/. The training starts\nfrom '
+          'checkpoints/ViT-B-16.pt, or load_from=FILE.')
+
+
 def main() -> None:
     args = parse_args()
     sys.stdout.reconfigure(errors='backslashreplace')  # For odd file names.
+    if args.dataset:
+        build_official(args)
+        return
     folder = Path(args.folders[0])
     out = args.out or str(folder if len(args.folders) == 1 else folder.parent)
     files = [
@@ -144,11 +209,7 @@ def main() -> None:
         for split in SPLITS
     ]
     files.append(os.path.join(out, 'class_names.txt'))
-    existing = [file for file in files if os.path.exists(file)]
-    if existing and not args.force:
-        sys.exit(
-            f'{existing[0]} exists already; give another --out or replace '
-            'it with --force')
+    check_absent(files, args.force)
     if args.out:
         check_outputs(*files)
     from projects.ila.cli import exit_on_bad_input
@@ -168,6 +229,7 @@ def main() -> None:
         if len(parts) == 1:
             prefixes *= 2
             parts = building.draw_split(parts[0], args.val_fraction, args.seed)
+        parts = [*map(lists.sort_entries, parts)]
         texts = [*map(lists.format_list, parts, prefixes)]
         texts.append(''.join(f'{name}\n' for name in names))
         annotations.write_files(dict(zip(files, texts)))

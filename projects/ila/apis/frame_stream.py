@@ -10,6 +10,10 @@ from torch import Tensor, nn
 
 from mmaction.structures import ActionDataSample
 from ..datasets.transforms.loading import check_num_frames
+from ..models.backbones.ila_features import EncodedFrames
+from ..models.recognizers.frame_encoding import (can_encode_frames,
+                                                 encode_frames,
+                                                 predict_encoded)
 from .clip_reader import ClipReader
 from .predictions import check_scores
 from .video_inputs import check_frames, is_live, list_inputs
@@ -123,8 +127,8 @@ class WindowPredictor:
         self.model, self.reader = model, reader
         self._images: Dict[int, dict] = {}
         self._tokens: Dict[int, Tensor] = {}
-        self._positions = None
-        self._keeps_tokens = reader.keeps_frames and model.encodes_frames
+        self._encoded: Optional[EncodedFrames] = None
+        self._keeps_tokens = reader.keeps_frames and can_encode_frames(model)
 
     @torch.no_grad()
     def __call__(self, start: int, end: int, frames: Dict[int, np.ndarray],
@@ -170,11 +174,10 @@ class WindowPredictor:
         }
         if places:
             new = images[:, list(places.values())]
-            tokens, self._positions = self.model.encode_frames(
-                new.flatten(0, 1))
-            tokens = tokens.unflatten(0, new.shape[:2])
+            self._encoded = encode_frames(self.model, new.flatten(0, 1))
+            tokens = self._encoded.tokens.unflatten(0, new.shape[:2])
             self._tokens.update(zip(places, tokens.unbind(1)))
         tokens = torch.stack([self._tokens[x] for x in indices], dim=1)
-        return self.model.predict_encoded(views, tokens.flatten(0, 1),
-                                          self._positions,
-                                          batch['data_samples'])
+        encoded = self._encoded._replace(tokens=tokens.flatten(0, 1))
+        return predict_encoded(self.model, views, encoded,
+                               batch['data_samples'])

@@ -69,7 +69,7 @@ def _refuse_repeats(pairs: List[tuple]) -> dict:
     return dict(pairs)
 
 
-def _read_records(file: str) -> Iterator[Tuple[int, dict]]:
+def read_records(file: str) -> Iterator[Tuple[int, dict]]:
     """Read a CSV or JSON file, with the lines or numbers of its entries."""
     try:
         text = read_text(file, 'surrogateescape')
@@ -109,7 +109,7 @@ def read_annotations(file: str, path_format: Optional[str],
         ValueError: The file cannot be read or an entry of it is wrong.
     """
     entries = []
-    for number, record in _read_records(file):
+    for number, record in read_records(file):
         label = record.get('template', record.get('label'))
         if type(label) not in (str, int):
             raise ValueError(f'{file}:{number}: there is no label; it needs '
@@ -159,7 +159,7 @@ def read_class_names(source: str) -> List[str]:
         return load_class_names(source)
     names = {
         str(x.get('label')): x.get('path')
-        for _, x in _read_records(source)
+        for _, x in read_records(source)
     }
     missing = {str(label) for label in range(len(names))} - names.keys()
     if missing:

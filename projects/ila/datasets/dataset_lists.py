@@ -8,6 +8,7 @@ from ..utils import split_lines
 from . import annotations
 from . import dataset_building as building
 from .annotations import Entry
+from .frame_folders import find_frames
 from .search import natural_key
 
 Part = Tuple[str, List[Entry]]
@@ -37,11 +38,16 @@ def read_parts(folders: List[str],
             for folder in folders]
 
 
-def drop_unusable(parts: Iterable[List[Entry]],
-                  skip_missing: bool) -> List[List[Entry]]:
-    """Leave out repeated lines and, by choice, videos that are not there."""
+def drop_unusable(
+        parts: Iterable[List[Entry]],
+        skip_missing: bool,
+        fix: str = 'fix the paths or give --path') -> List[List[Entry]]:
+    """Leave out repeated lines and, by choice, videos that are not there.
+
+    ``fix`` says what to do about missing ones.
+    """
     entries = [*chain(*parts)]
-    missing = [x for x in entries if not os.path.isfile(x.path)]
+    missing = [x for x in entries if not os.path.exists(x.path)]
     repeats = annotations.find_repeats(entries, {})
     for kind, entry, reason in repeats:
         if kind != 'duplicate':
@@ -50,8 +56,8 @@ def drop_unusable(parts: Iterable[List[Entry]],
     if missing and not skip_missing:
         raise ValueError(
             f"{missing[0].place}: '{missing[0].path}' does not exist, one of "
-            f'{len(missing)} missing files of {len(entries)}; fix the paths, '
-            'give --path, or leave them out with --skip-missing')
+            f'{len(missing)} missing files of {len(entries)}; {fix}, or '
+            'leave them out with --skip-missing')
     for kind, left_out in (('missing', missing), ('repeated', repeats)):
         if left_out:
             print(f'{len(left_out)} {kind} videos are left out')
@@ -59,17 +65,55 @@ def drop_unusable(parts: Iterable[List[Entry]],
     parts = [[entry for entry in part if entry not in bad] for part in parts]
     if not all(parts):
         raise ValueError(f"not one video is there, '{missing[0].path}' is the "
-                         'first that is missing; fix the paths or give '
-                         '--path')
+                         f'first that is missing; {fix}')
     return parts
 
 
-def format_list(entries: List[Entry], prefix: str) -> str:
-    """Write the lines of a list, and see that a training can read them."""
-    entries = sorted(entries, key=lambda x: (x.label, natural_key(x.path)))
-    text = ''.join(f'{os.path.relpath(x.path, prefix)} {x.label}\n'
-                   for x in entries)
-    read, _ = annotations.parse_list(split_lines(text), 'list', prefix)
+def sort_entries(entries: Iterable[Entry]) -> List[Entry]:
+    """Sort entries by their label, then by their path in natural order."""
+    return sorted(entries, key=lambda x: (x.label, natural_key(x.path)))
+
+
+def _count_frames(entry: Entry, template: str) -> int:
+    """Count the frames of a folder, which MMAction2 numbers from 1."""
+    try:
+        files = find_frames(entry.path, template)
+        first = template.format(1)
+        if os.path.basename(files[0]) != first:
+            raise ValueError(f"the first frame is not '{first}'; rename the "
+                             'frames')
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{entry.place}: '{entry.path}': {error}") from error
+    return len(files)
+
+
+def format_list(entries: List[Entry],
+                prefix: str,
+                template: Optional[str] = None) -> str:
+    """Write the lines of a list, and see that a training can read them.
+
+    Args:
+        entries (list[Entry]): Videos with one label or several.
+        prefix (str): Folder that the paths are relative to.
+        template (str, optional): File names of the frames, where the videos
+            are folders of frames.
+
+    Raises:
+        ValueError: A path cannot stand in a list, or frames are missing.
+    """
+    lines = []
+    for entry in entries:
+        fields = [os.path.relpath(entry.path, prefix)]
+        if template:
+            fields.append(_count_frames(entry, template))
+        several = isinstance(entry.label, tuple)
+        fields += entry.label if several else [entry.label]
+        lines.append(' '.join(map(str, fields)) + '\n')
+    text = ''.join(lines)
+    if template:
+        return text
+    read, _ = annotations.parse_list(
+        split_lines(text), 'list', prefix, multi_class=several)
     read = {(entry.path, entry.label) for entry in read}
     for entry in entries:
         if (entry.path, entry.label) not in read:

@@ -12,10 +12,14 @@ DTYPES = torch.float32, torch.float16, torch.bfloat16
 _get_capability = lru_cache(torch.cuda.get_device_capability)
 
 
-@torch.compiler.assume_constant_result
 def _is_new_enough() -> bool:
     """Whether the GPU is of NVIDIA's Ampere generation or newer."""
     return _get_capability() >= (8, 0)
+
+
+# Importing torch._dynamo takes two seconds.
+if torch.cuda.is_available():
+    _is_new_enough = torch.compiler.assume_constant_result(_is_new_enough)
 
 
 def has_kernels(x: Tensor) -> bool:

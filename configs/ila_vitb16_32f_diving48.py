@@ -1,0 +1,9 @@
+_base_ = [
+    '_base_/models/ila_vitb16_linear.py', '_base_/datasets/diving48_32f.py',
+    '_base_/schedules/adamw_50e_linear.py', '_base_/default_runtime.py'
+]
+
+# CLIP's ViT-B/16, or an ILA checkpoint of the same architecture.
+load_from = 'checkpoints/ViT-B-16.pt'
+
+model = dict(neck=dict(num_frames=32), cls_head=dict(num_classes=48))

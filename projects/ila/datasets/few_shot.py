@@ -1,0 +1,73 @@
+"""Lists of a few videos per class, and of base and novel classes."""
+from collections import Counter, defaultdict
+from typing import Iterable, List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from .annotations import Entry, parse_list, read_list
+
+
+def read_labels(source: str, num_classes: Optional[int] = None) -> List[Entry]:
+    """Read a list of videos, or of folders of frames, with one label each.
+
+    Raises:
+        ValueError: The list cannot be read, or a line of it is wrong.
+    """
+    entries, problems = parse_list(
+        read_list(source), source, num_classes=num_classes)
+    for _, entry, reason in problems:
+        raise ValueError(f'{entry.place}: {reason}')
+    return entries
+
+
+def draw_shots(entries: Iterable[Entry], num_shots: int,
+               seed: int) -> List[Entry]:
+    """Draw videos of each class at random, or take all where there are fewer.
+
+    The order of the entries does not matter. With the same seed, more shots
+    contain fewer.
+    """
+    classes = defaultdict(list)
+    for entry in sorted(entries, key=lambda x: x.text):
+        classes[entry.label].append(entry)
+    rng = np.random.default_rng(seed)
+    return [
+        videos[index] for _, videos in sorted(classes.items())
+        for index in rng.permutation(len(videos))[:num_shots]
+    ]
+
+
+def halve_classes(entries: Iterable[Entry],
+                  num_classes: int) -> Tuple[List[int], List[int]]:
+    """Halve the classes by their number of videos for training.
+
+    This is the protocol of ViFi-CLIP (Rasheed et al., CVPR 2023): in ascending
+    order of the number of videos, and of the labels where that is the same,
+    the first half are novel classes and the others base classes.
+
+    Returns:
+        tuple: Labels of the base classes and of the novel ones, in the order
+        of their new labels.
+    """
+    counts = Counter(entry.label for entry in entries)
+    order = sorted(range(num_classes), key=lambda label: counts[label])
+    half = num_classes // 2
+    return order[half:], order[:half]
+
+
+def select_classes(entries: Iterable[Entry],
+                   labels: Sequence[int]) -> List[Entry]:
+    """Keep the videos of some classes, with labels that are their places."""
+    index = {label: place for place, label in enumerate(labels)}
+    return [
+        entry._replace(
+            label=index[entry.label],
+            text=f'{entry.text.rpartition(str(entry.label))[0]}'
+            f'{index[entry.label]}') for entry in entries
+        if entry.label in index
+    ]
+
+
+def format_lines(entries: Iterable[Entry]) -> str:
+    """Write the lines of a list."""
+    return ''.join(f'{entry.text}\n' for entry in entries)
