@@ -169,8 +169,7 @@ class ILABackbone(BaseModule):
             Tensor | ILAFeatures: What ``out_type`` says. In training, features
             with alignment losses for ``AlignmentLossNeck``.
 
-        Raises:
-            ValueError: Videos have one frame, or patches do not divide them.
+        A ValueError says that videos have one frame, or odd sizes.
         """
         whole = return_features or self.out_type == 'raw'
         with_loss = with_loss and (whole or self.training)

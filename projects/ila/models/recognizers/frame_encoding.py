@@ -38,7 +38,7 @@ def predict_encoded(
     Args:
         model (nn.Module): An ``ILARecognizer``.
         views (Tensor): Normalised videos, ``(N * M, 3, T, H, W)``.
-        encoded (EncodedFrames): What :func:`encode_frames` gives for their frames.
+        encoded (EncodedFrames): Their frames, by :func:`encode_frames`.
         data_samples (list[ActionDataSample]): Of ``N`` videos.
     """
     _, feats = model._network(views, with_loss=False, encoded=encoded)
