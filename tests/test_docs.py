@@ -16,13 +16,12 @@ from archives import save_torchscript
 from commands import ROOT, once, run_command
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from open_clip import pretrained
 from small_project import find_missing, make_clip, run_small, shrink_configs
 from videos import write_video
 
 from mmaction.registry import MODELS
 from projects.ila.apis import deployment, ila_to_released
-from projects.ila.weights import convert_clip
+from projects.ila.weights import convert_clip, remote_file
 
 # The first command trains what the others use.
 PAGES = ('docs/training.md', 'README.md', 'docs/inference.md',
@@ -184,8 +183,8 @@ def outputs(tmp_path_factory):
                 write_video(path / f'{take}.mp4', 9 + take + len(name))
         Path('names.txt').write_text('riding a bike\nplaying guitar\n')
         Path('list.txt').write_text('0.mp4 0\n1.mp4 1\n')
-        patch.setattr(pretrained, 'download_pretrained',
-                      lambda cfg: 'ViT-B-16.pt')
+        patch.setattr(remote_file, '_fetch_from_hub',
+                      lambda repository, *files: 'ViT-B-16.pt')
         # All exports are of one model.
         patch.setattr(deployment, 'trace', once(deployment.trace))
         for name, module in make_moviepy().items():

@@ -7,7 +7,8 @@ import os
 from pathlib import Path
 
 from arguments import (add_config_arguments, add_launcher_arguments,
-                       check_file, check_outputs, check_work_dir)
+                       check_file, check_outputs, check_work_dir,
+                       refuse_shared)
 
 
 def parse_args() -> argparse.Namespace:
@@ -34,11 +35,13 @@ def parse_args() -> argparse.Namespace:
         help='seconds of each picture; default: %(default)s')
     add_launcher_arguments(parser)
     args = parser.parse_args()
+    refuse_shared(args.config)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     if args.dump:
         check_outputs(args.dump, suffixes=('.pkl', '.pickle'))
-    if Path(args.checkpoint).is_dir():  # Of a sharded training.
-        args.checkpoint = str(Path(args.checkpoint, 'weights.pth'))
+    sharded = Path(args.checkpoint, 'weights.pth')
+    if sharded.is_file():
+        args.checkpoint = str(sharded)
     check_file(args.checkpoint, 'Checkpoint')
     return args
 

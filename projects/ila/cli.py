@@ -24,6 +24,7 @@ from .models.recognizers import ILARecognizer
 from .utils import explaining_builds, is_explained, unwrap_model
 from .utils.config_keys import check_keys, merge_options, parse_options
 from .weights import convert_all_weights
+from .weights.model_folder import load_any_config
 from .weights.names import StateDict
 
 
@@ -55,8 +56,8 @@ def load_config(args: Namespace) -> Config:
             are not merged yet, and ``allow_new_keys``.
     """
     try:
-        cfg = Config.fromfile(args.config)
-    except FileNotFoundError as error:
+        cfg = load_any_config(args.config)
+    except (FileNotFoundError, ValueError) as error:
         sys.exit(f'{args.config}: {error}')
     args.cfg_options = parse_options(args.cfg_options)
     if not args.allow_new_keys:

@@ -18,7 +18,7 @@ from mmaction.apis import init_recognizer
 from mmaction.registry import DATASETS, METRICS, TRANSFORMS
 from projects.ila.apis import (ILAInferencer, find_videos, load_released,
                                split_windows)
-from projects.ila.apis.loading import read_model_config
+from projects.ila.apis.loading import find_model_config
 
 
 @pytest.fixture(scope='module')
@@ -502,7 +502,7 @@ def test_config_by_name(folder, tmp_path):
     expected = inferencer.cfg.model
     file = Path(inferencer.cfg.filename)
     for source in ('ila_motion', str(file), file, inferencer.cfg, expected):
-        assert read_model_config(source) == expected
+        assert find_model_config(source) == expected
 
 
 def test_released_weights(tmp_path):

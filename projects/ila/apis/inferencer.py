@@ -31,7 +31,8 @@ class ILAInferencer(VideoEmbedder):
 
     Args:
         model (str | Path | Config): Config of an ``ILARecognizer``, its file,
-            or the name of one in this project, such as ``'ila_vitb16_k400'``.
+            the name of one in this project, such as ``'ila_vitb16_k400'``, or
+            a shared model: its folder or ``'hf:owner/name'``.
         weights (str | Path, optional): The model's weights, see
             :func:`load_recognizer`. Defaults to ``load_from`` of the config.
         device (str, optional): Defaults to a GPU if there is one.

@@ -3,14 +3,13 @@ from pathlib import Path
 from typing import List, Optional, Union
 
 from mmengine.config import Config, ConfigDict
-from mmengine.runner import CheckpointLoader
 from torch import nn
 
 from mmaction.registry import MODELS
 from mmaction.utils import get_str_type
-from ..utils import check_device, explaining_builds, naming_source
-from ..weights import adopt_stem, convert_all_weights, find_weights
-from ..weights.names import StateDict
+from ..models.recognizers.loading import build_with_weights
+from ..utils import check_device, explaining_builds
+from ..weights.model_folder import is_model_folder, read_model_config
 
 ModelConfig = Union[str, Path, Config, dict]
 
@@ -31,12 +30,14 @@ def list_configs() -> List[str]:
 
 
 def find_config(name: str) -> Config:
-    """Load one of this project's configs by its name.
+    """Load one of this project's configs by its name, or a shared model's.
 
     Args:
         name (str): Such as ``'clip_vitb16_zeroshot'``, or with a folder as in
-            ``'released/ila_vitb16_k400'``.
+            ``'released/ila_vitb16_k400'``; or see :func:`read_model_config`.
     """
+    if is_model_folder(name):
+        return read_model_config(name)
     for folder in _config_folders():
         path = folder / f'{name}.py'
         if path.is_file():
@@ -46,7 +47,7 @@ def find_config(name: str) -> Config:
                      '`ILAInferencer.list_models()`')
 
 
-def read_model_config(model: ModelConfig) -> dict:
+def find_model_config(model: ModelConfig) -> dict:
     """Get the config of a model.
 
     Args:
@@ -74,7 +75,7 @@ def load_recognizer(model_cfg: ModelConfig,
 
     Args:
         model_cfg (str | Path | Config | dict): Config of an
-            ``ILARecognizer``, see :func:`read_model_config`.
+            ``ILARecognizer``, see :func:`find_model_config`.
         path (str, optional): The checkpoint, of this project or of the
             released code; see :func:`local_copy` for names. Weights of CLIP
             leave the other parts untrained, with a warning. None, for
@@ -89,7 +90,7 @@ def load_recognizer(model_cfg: ModelConfig,
         ValueError: It cannot be read or is not a checkpoint of this model,
             the model is no ``ILARecognizer``, or there is no such device.
     """
-    model_cfg = read_model_config(model_cfg)
+    model_cfg = find_model_config(model_cfg)
     kind = get_str_type((model_cfg or {}).get('type', 'missing'))
     if not kind.endswith('ILARecognizer'):
         raise ValueError(f"`model.type` of the config is '{kind}', not "
@@ -101,19 +102,8 @@ def load_recognizer(model_cfg: ModelConfig,
         with explaining_builds():
             model = MODELS.build(model_cfg)
     else:
-        weights = read_weights(path)
-        with explaining_builds():
-            model = MODELS.build(adopt_stem(model_cfg, weights))
-        weights = convert_all_weights(model, weights, path)
-        with naming_source(path):
-            model.load_state_dict(weights, strict=False)
+        model = build_with_weights(model_cfg, path)
     model.eval().to(device)
     if deploy:
         model.switch_to_deploy()
     return model
-
-
-def read_weights(path: str) -> StateDict:
-    """Read the weights of a checkpoint; see :func:`load_recognizer`."""
-    checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
-    return find_weights(checkpoint, path)

@@ -5,6 +5,7 @@ removed when their page is closed, and all of them at the end.
 """
 import argparse
 import os
+import re
 import signal
 import sys
 from importlib.util import find_spec
@@ -59,8 +60,9 @@ def check_inputs(args: argparse.Namespace) -> None:
         sys.exit('the page needs gradio. Please install it: '
                  'pip install gradio')
     for path in (args.checkpoint, *args.samples):
-        is_remote = '://' in path or path.startswith(('open_clip:', 'hf:'))
-        if not is_remote and not Path(path).is_file():
+        is_remote = re.match(r'[\w-]{2,}:', path)
+        is_shared = Path(path, 'model.safetensors').is_file()
+        if not (is_remote or is_shared or Path(path).is_file()):
             sys.exit(f'File not found: {path}. Please check its path, which '
                      f'is taken from {Path.cwd()}')
 

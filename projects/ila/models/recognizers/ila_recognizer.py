@@ -14,6 +14,7 @@ from ..backbones import ILAFeatures
 from ..heads import ILATextHead
 from .blending import build_blending
 from .head_inputs import as_input, head_inputs, video_features
+from .hub_mixin import HubMixin
 from .part_check import check_parts
 
 
@@ -35,7 +36,7 @@ def use_batch_statistics(model: nn.Module) -> Iterator[None]:
 
 
 @MODELS.register_module()
-class ILARecognizer(Recognizer3D):
+class ILARecognizer(Recognizer3D, HubMixin):
     """Video recognizer with implicit learnable alignment.
 
     Weights of CLIP and of the released ILA are renamed when they are loaded.
