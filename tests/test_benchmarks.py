@@ -43,6 +43,14 @@ def test_inference():
     assert sum('ILA' in name for name, _ in rows) == 6
 
 
+def test_streaming():
+    lines = run('streaming.py', '--frames', '2', '--window', '4', '--size',
+                '64', '--blocks', '2', '--rounds', '1').splitlines()
+    assert sum(', stream |' in line for line in lines) == 3
+    # It stops where the scores differ.
+    assert sum('differ by' in line for line in lines) == 3
+
+
 def test_gpu():
     lines = run('gpu.py', '--batch', '2', '--frames', '2', '--size', '32',
                 '--blocks', '1', '--rounds', '1', '--rows',

@@ -42,6 +42,7 @@ REPLACED = {
     r'\bCHECKPOINT\b': CHECKPOINT,
     # By name it would be that of the full size.
     r'\bclip_vitb16_zeroshot\b': ZERO_SHOT,
+    r' 0 --stream$': ' a.mp4 --stream --window 0.3',  # For want of a camera.
     r'--layers 0 5 11': '--layers 0',
     r'=\[8,9,10,11\]': '=[0]',
     r'--level 3': '--level 3 --train 12 --val 12',

@@ -153,9 +153,9 @@ def main() -> None:
             args.device,
             show_progress=sys.stderr.isatty())
         output = FeatureFile(args.out, describe_model(cfg, args.checkpoint))
-        files = inferencer.list_videos(args.paths)
-        missing = [file for file in files if file not in output.features]
-        print(f'{len(files)} videos, {len(missing)} of them not done yet')
+        videos = inferencer.list_videos(args.paths)
+        missing = [x for x in videos if x.name not in output.features]
+        print(f'{len(videos)} videos, {len(missing)} of them not done yet')
         try:
             for result in inferencer.iterate_embeddings(
                     missing, args.batch_size) if missing else []:

@@ -37,11 +37,11 @@ def extract(folder, monkeypatch, capsys):
     def run(*arguments, stop=None):
         files = []
 
-        def read(self, file, *args):
-            if stop is not None and stop in file:
+        def read(self, video, *args):
+            if stop is not None and stop in video.name:
                 raise KeyboardInterrupt
-            files.append(file)
-            return read_clips(self, file, *args)
+            files.append(video.name)
+            return read_clips(self, video, *args)
 
         monkeypatch.setattr(ClipReader, 'read', read)
         monkeypatch.setattr(sys, 'argv',

@@ -10,7 +10,7 @@ from ...weights import prepare_weights
 from ..alignment import ImplicitAlignment
 from ..images import lora as low_rank
 from ..temporal import TemporalModule
-from .ila_features import ILAFeatures
+from .ila_features import EncodedFrames, ILAFeatures, Outputs
 from .recomputation import recompute
 
 
@@ -153,7 +153,8 @@ class ILABackbone(BaseModule):
                 x: Tensor,
                 disturb: Optional[bool] = None,
                 with_loss: bool = True,
-                return_features: bool = False) -> Union[Tensor, ILAFeatures]:
+                return_features: bool = False,
+                encoded: Optional[EncodedFrames] = None) -> Outputs:
         """Extract features.
 
         Args:
@@ -162,24 +163,24 @@ class ILABackbone(BaseModule):
                 masks. None means in training only.
             with_loss (bool): Whether to compute the alignment losses.
             return_features (bool): Whether ``out_type`` has no effect.
+            encoded (EncodedFrames, optional): Their ``B * T`` frames.
 
         Returns:
             Tensor | ILAFeatures: What ``out_type`` says. In training, features
             with alignment losses for ``AlignmentLossNeck``.
 
-        Raises:
-            ValueError: Videos have one frame, or patches do not divide them.
+        A ValueError says that videos have one frame, or odd sizes.
         """
         whole = return_features or self.out_type == 'raw'
         with_loss = with_loss and (whole or self.training)
         grid = self._patch_grid(x)
-        tokens, positions = self.image.embed(x.transpose(1, 2).flatten(0, 1))
+        images = x.transpose(1, 2).flatten(0, 1)
+        first, tokens, positions = encoded or (0, *self.image.embed(images))
         run = self._run
         if self.with_cp and self.training:
-            run = partial(recompute, self._run, self)
-
+            run = partial(recompute, run, self)
         points, losses = [], []
-        for number in range(self.num_layers):
+        for number in range(first, self.num_layers):
             if number == self.num_layers - 1:
                 tokens = self._show_patches(tokens, grid)
             tokens, found, loss = run(number, tokens, grid, positions, disturb,
@@ -190,10 +191,9 @@ class ILABackbone(BaseModule):
 
         videos = len(x), grid[0]
         tokens = tokens[:, :self._count_tokens(grid)]
-        patches = tokens[:, self.image.num_prefix:]
         features = ILAFeatures(
             frames=self.image.finish(tokens).unflatten(0, videos),
-            patches=patches.unflatten(0, videos),
+            patches=tokens[:, self.image.num_prefix:].unflatten(0, videos),
             points=torch.stack(points) if points else None,
             frame_points=self._merge_points(points) if points else None,
             align_loss=torch.stack(losses) if points and with_loss else None,

@@ -1,6 +1,20 @@
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple, Optional, Union
 
 from torch import Tensor
+
+
+class EncodedFrames(NamedTuple):
+    """Frames after the blocks before the first temporal module.
+
+    Attributes:
+        num_blocks (int): Number of these blocks.
+        tokens (Tensor): ``(N, L, C)``.
+        positions (Any): What the blocks take of the image model's ``embed``,
+            the same for all frames.
+    """
+    num_blocks: int
+    tokens: Tensor
+    positions: Any
 
 
 class ILAFeatures(NamedTuple):
@@ -40,3 +54,6 @@ class ILAFeatures(NamedTuple):
             'with an alignment loss to pass on, `ILABackbone` gives '
             "`ILAFeatures` instead of a tensor; set `model.neck` to dict(type="
             "'AlignmentLossNeck'), or `model.type` to 'ILARecognizer'")
+
+
+Outputs = Union[Tensor, ILAFeatures]
