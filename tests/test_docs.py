@@ -22,8 +22,9 @@ from projects.ila.apis import deployment, ila_to_released
 
 # The first command trains what the others use.
 PAGES = ('docs/training.md', 'README.md', 'docs/inference.md',
-         'docs/checkpoints.md', 'docs/comparisons.md', 'docs/images.md',
-         'docs/tour.md', 'CONTRIBUTING.md')
+         'docs/troubleshooting.md', 'docs/docker.md', 'docs/checkpoints.md',
+         'docs/comparisons.md', 'docs/images.md', 'docs/tour.md',
+         'CONTRIBUTING.md')
 # By other test_docs_*.py and test_benchmarks.py.
 OTHER_PAGES = ('docs/data.md', 'docs/gestures.md', 'docs/tutorial.md',
                'benchmarks/README.md')
@@ -45,9 +46,10 @@ REPLACED = {
 }
 # Elsewhere run: the Makefile's targets by CI, benchmarks by
 # test_benchmarks.py, sharded trainings by tests/tools/test_strategies.py and
-# what restarts by itself by tests/tools/test_launchers.py.
-ELSEWHERE = (r'(make|python benchmarks/|\S+ configs/sharded/|'
-             r'.*\bMAX_RESTARTS=|sbatch )')
+# what restarts by itself by tests/tools/test_launchers.py. The image is not
+# built; test_dockerfile.py checks what it can.
+ELSEWHERE = (r'(make|mkdir|docker build|python benchmarks/|'
+             r'\S+ configs/sharded/|.*\bMAX_RESTARTS=|sbatch )')
 # Sizes for 64 pixels, and no weights to download.
 SMALL_HEAD = """
 model.update(neck=dict(embed_dims=64), cls_head=dict(in_channels=64))
@@ -82,6 +84,8 @@ def read_blocks(language):
 
 def read_commands():
     lines = ''.join(read_blocks('shell')).replace('\\\n', '').splitlines()
+    # In a container the commands are the same.
+    lines = [re.sub(r'^docker run .* ila (?=python )', '', x) for x in lines]
     return [
         line for line in dict.fromkeys(lines)
         if not line.startswith('#') and not re.match(ELSEWHERE, line)
