@@ -2,15 +2,19 @@
 
 Those of data, gestures, the tutorial and benchmarks have their own tests.
 """
+import json
+import os
 import re
 import shutil
 from argparse import ArgumentParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from archives import save_torchscript
 from commands import ROOT, once, run_command
+from matplotlib import pyplot as plt
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from open_clip import pretrained
@@ -174,6 +178,25 @@ def test_python_runs(outputs):
         if '_base_' not in block:
             block = block.replace("'CHECKPOINT'", repr(CHECKPOINT))
             exec(block.replace("'clip_vitb16_zeroshot'", repr(ZERO_SHOT)), {})
+
+
+def test_notebook_runs(outputs, monkeypatch, capsys):
+    """The cells one after the other, the last one with a small CLIP."""
+    notebook = json.loads((ROOT / 'docs/quickstart.ipynb').read_text())
+    code = '\n'.join(''.join(cell['source']) for cell in notebook['cells']
+                     if cell['cell_type'] == 'code')
+    code = code.replace('download = False', 'download = True')
+    # It would leave the small project.
+    monkeypatch.setattr(os, 'chdir', lambda path: None)
+    names = {}
+    exec(code.replace("'clip_vitb16_zeroshot'", repr(ZERO_SHOT)), names)
+    plt.close('all')
+    features = names['features']
+    assert len(features) == len(names['videos']) == 10
+    assert np.allclose((features**2).sum(1), 1)
+    predicted = re.findall(r'^(.*): [\d.]+%$', capsys.readouterr().out, re.M)
+    assert {*predicted[:3]} < {*names['names']}
+    assert {*predicted[3:]} == {'a coloured shape', 'a person', 'a landscape'}
 
 
 def train(name, text):
