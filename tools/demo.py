@@ -76,7 +76,7 @@ def draw(checkpoint: Path, path: Path) -> None:
 
 
 def animate(checkpoint: Path, path: Path) -> None:
-    """Draw where the points are in videos of more pixels and frames.
+    """Draw where the points are in videos of another kind than its own.
 
     The model sees clips of every third frame, in its own size: each frame is
     in one of them and has points of its own.
@@ -87,7 +87,7 @@ def animate(checkpoint: Path, path: Path) -> None:
 
     from mmaction.apis import init_recognizer
     from mmaction.structures import ActionDataSample
-    from projects.ila.datasets.motion import classes, render_video
+    from projects.ila.datasets.motion import classes, render_billiards
     from projects.ila.visualization import (DrawingStyle, draw_trail,
                                             run_model, write_animation)
     from projects.ila.visualization.alignment import frame_masks, to_pixels
@@ -98,8 +98,8 @@ def animate(checkpoint: Path, path: Path) -> None:
     step, zoom = 3, 4
     videos = []
     for label, seed in ANIMATED:
-        frames = render_video(label, seed, step * model.cfg.num_frames,
-                              side * zoom, level)
+        frames = render_billiards(label, seed, step * model.cfg.num_frames,
+                                  zoom * side)
         small = torch.tensor(
             np.stack([
                 cv2.resize(frame, (side, side), interpolation=cv2.INTER_AREA)
