@@ -3,6 +3,7 @@ ARG PYTHON=3.12
 FROM python:${PYTHON}-slim
 
 # For torch.compile, and for Triton on GPUs.
+# hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install -y --no-install-recommends g++ \
     && rm -rf /var/lib/apt/lists/*
@@ -24,9 +25,9 @@ COPY . .
 # caches need.
 RUN pip install --no-cache-dir --no-deps --no-build-isolation -e . \
     && chmod -R a+rX . \
-    && useradd --create-home ila \
+    && useradd --create-home --uid 1000 ila \
     && mkdir /home/ila/.cache \
     && chmod -R 1777 /home/ila
 ENV HOME=/home/ila USER=ila
-USER ila
+USER 1000
 CMD ["bash"]
