@@ -154,7 +154,8 @@ def test_ablation(tmp_path, forked_tools):
     lines = run(*arguments).splitlines()
     row, = (line for line in lines if line.startswith('| none |'))
     folder = tmp_path / 'runs/ila_motion_ablation/level3_seed0'
-    assert (folder / 'modules.png').stat().st_size > 10000
+    picture = folder.with_name('modules_seed0.png')
+    assert picture.stat().st_size > 5000
     logs = sorted(folder.glob('none/*/*/vis_data/scalars.json'))
     finals = [
         100 * json.loads(log.read_text().splitlines()[-1])['acc/top1']

@@ -2,6 +2,8 @@
 
 Those of data, gestures, the tutorial and benchmarks have their own tests.
 """
+import json
+import os
 import re
 import shutil
 import sys
@@ -14,6 +16,7 @@ import pytest
 import torch
 from archives import save_torchscript
 from commands import ROOT, once, run_command
+from matplotlib import pyplot as plt
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from small_project import find_missing, make_clip, run_small, shrink_configs
@@ -25,8 +28,9 @@ from projects.ila.weights import convert_clip, remote_file
 
 # The first command trains what the others use.
 PAGES = ('docs/training.md', 'README.md', 'docs/inference.md',
-         'docs/checkpoints.md', 'docs/comparisons.md', 'docs/images.md',
-         'docs/tour.md', 'docs/integration.md', 'CONTRIBUTING.md')
+         'docs/troubleshooting.md', 'docs/docker.md', 'docs/checkpoints.md',
+         'docs/comparisons.md', 'docs/images.md', 'docs/tour.md',
+         'docs/integration.md', 'CONTRIBUTING.md')
 # By other test_docs_*.py and test_benchmarks.py.
 OTHER_PAGES = ('docs/data.md', 'docs/gestures.md', 'docs/tutorial.md',
                'benchmarks/README.md')
@@ -53,9 +57,10 @@ REPLACED = {
 # Elsewhere run: the Makefile's targets by CI, benchmarks by
 # test_benchmarks.py, sharded trainings by tests/tools/test_strategies.py, what
 # restarts by itself by tests/tools/test_launchers.py and ONNX files by
-# test_docs_tutorial.py.
-ELSEWHERE = (r'(make|python benchmarks/|\S+ configs/sharded/|'
-             r'.*\bMAX_RESTARTS=|sbatch |.*\.onnx\b)')
+# test_docs_tutorial.py. The image is not built; test_dockerfile.py checks what
+# it can.
+ELSEWHERE = (r'(make|mkdir|docker build|python benchmarks/|'
+             r'\S+ configs/sharded/|.*\bMAX_RESTARTS=|sbatch |.*\.onnx\b)')
 # Sizes for 64 pixels, and no weights to download.
 SMALL_HEAD = """
 model.update(neck=dict(embed_dims=64), cls_head=dict(in_channels=64))
@@ -105,6 +110,8 @@ def read_blocks(language):
 
 def read_commands():
     lines = ''.join(read_blocks('shell')).replace('\\\n', '').splitlines()
+    # In a container the commands are the same.
+    lines = [re.sub(r'^docker run .* ila (?=python )', '', x) for x in lines]
     return [
         line for line in dict.fromkeys(lines)
         if not line.startswith('#') and not re.match(ELSEWHERE, line)
@@ -211,6 +218,25 @@ def test_python_runs(outputs):
         if '_base_' not in block:
             block = block.replace("'CHECKPOINT'", repr(CHECKPOINT))
             exec(block.replace("'clip_vitb16_zeroshot'", repr(ZERO_SHOT)), {})
+
+
+def test_notebook_runs(outputs, monkeypatch, capsys):
+    """The cells one after the other, the last one with a small CLIP."""
+    notebook = json.loads((ROOT / 'docs/quickstart.ipynb').read_text())
+    code = '\n'.join(''.join(cell['source']) for cell in notebook['cells']
+                     if cell['cell_type'] == 'code')
+    code = code.replace('download = False', 'download = True')
+    # It would leave the small project.
+    monkeypatch.setattr(os, 'chdir', lambda path: None)
+    names = {}
+    exec(code.replace("'clip_vitb16_zeroshot'", repr(ZERO_SHOT)), names)
+    plt.close('all')
+    features = names['features']
+    assert len(features) == len(names['videos']) == 10
+    assert np.allclose((features**2).sum(1), 1)
+    predicted = re.findall(r'^(.*): [\d.]+%$', capsys.readouterr().out, re.M)
+    assert {*predicted[:3]} < {*names['names']}
+    assert {*predicted[3:]} == {'a coloured shape', 'a person', 'a landscape'}
 
 
 def train(name, text):
