@@ -9,6 +9,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from projects.ila.analysis import training_plan as planning
+from projects.ila.models.images import CLIPImage
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / 'tools/analysis/plan_run.py'
@@ -41,14 +42,20 @@ def memories():
 def memory_of_clips(optim_wrapper='OptimWrapper', **backbone):
     """MiB of one clip alone and of each further one.
 
-    Model and batches are those of benchmarks/training_memory.py.
+    Model and batches are those of benchmarks/training_memory.py. Its 12 blocks
+    take the same, so that those of models with 2 and 3 are enough.
     """
     cfg = Config.fromfile(K400)
     cfg.model.cls_head = dict(
         type='ILALinearHead', num_classes=400, in_channels=512)
     cfg.model.backbone.update(backbone)
     cfg.optim_wrapper.type = optim_wrapper
-    one, three = (planning.clip_memory(cfg, batch) / MIB for batch in (1, 3))
+    found = []
+    for blocks in (2, 3):
+        cfg.model.backbone.arch = dict(
+            CLIPImage.arch_zoo['clip-b/16'], num_layers=blocks)
+        found.append([planning.clip_memory(cfg, x) / MIB for x in (1, 3)])
+    one, three = (two + 10 * (more - two) for two, more in zip(*found))
     return one, (three - one) / 2
 
 
