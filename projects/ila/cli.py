@@ -20,6 +20,7 @@ from mmengine.runner.checkpoint import load_state_dict
 
 import mmaction
 from mmaction.registry import HOOKS, RUNNERS
+from .engine.console import QuietRunner, hide_details, summarize
 from .models.recognizers import ILARecognizer
 from .utils import explaining_builds, is_explained, unwrap_model
 from .utils.config_keys import check_keys, merge_options, parse_options
@@ -54,6 +55,9 @@ def load_config(args: Namespace) -> Config:
     except FileNotFoundError as error:
         sys.exit(f'{args.config}: {error}')
     args.cfg_options = parse_options(args.cfg_options)
+    options = args.cfg_options or dict()
+    if options.get('log_level', cfg.get('log_level')) != 'DEBUG':
+        hide_details()
     if not args.allow_new_keys:
         check_keys(cfg, args.cfg_options)
     return cfg
@@ -189,7 +193,8 @@ def build_runner(cfg: Config) -> Runner:
         if 'runner_type' in cfg:
             runner = RUNNERS.build(cfg)
         else:
-            runner = Runner.from_cfg(cfg)
+            runner = QuietRunner.from_cfg(cfg)
+    summarize(runner)
     for hook in runner.hooks:
         # MMEngine takes any argument and fails when the first one is saved.
         if isinstance(hook, CheckpointHook) and hook.args:

@@ -77,7 +77,9 @@ def serve(args: argparse.Namespace, folder: str) -> None:
     projects.ila.register_all()
     from projects.ila.apis import ILAInferencer
     from projects.ila.demo.page import THEME, build_page
+    from projects.ila.engine.console import hide_details
     from projects.ila.visualization import check_alignment
+    hide_details()
     try:
         inferencer = ILAInferencer(
             args.config,
