@@ -179,25 +179,60 @@ def print_table(variants: Dict[str, Sequence[str]], config: Path,
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        '--config', type=Path, default=CONFIG, help='what is changed in parts')
+        '--config',
+        type=Path,
+        default=CONFIG,
+        help='what is changed in parts; default: %(default)s')
     parser.add_argument(
-        '--groups', nargs='+', choices=GROUPS, default=['modules'])
+        '--groups',
+        nargs='+',
+        choices=GROUPS,
+        default=['modules'],
+        help='groups of variants; default: %(default)s')
     parser.add_argument('--only', nargs='+', help='variants of the groups')
     parser.add_argument(
-        '--levels', nargs='+', type=int, default=[1], help='of the videos')
-    parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
-    parser.add_argument('--train', type=int, default=4000, help='videos')
-    parser.add_argument('--val', type=int, default=1000, help='videos')
+        '--levels',
+        nargs='+',
+        type=int,
+        default=[1],
+        help='of the videos; default: %(default)s')
+    parser.add_argument(
+        '--seeds',
+        nargs='+',
+        type=int,
+        default=[0, 1, 2],
+        help='seeds of the trainings; default: %(default)s')
+    parser.add_argument(
+        '--train', type=int, default=4000, help='videos; default: %(default)s')
+    parser.add_argument(
+        '--val', type=int, default=1000, help='videos; default: %(default)s')
     parser.add_argument(
         '--data-seed', type=int, default=0, help='of the videos')
     parser.add_argument(
-        '--steps', type=int, default=1500, help='of the image model')
+        '--steps',
+        type=int,
+        default=1500,
+        help='of the image model; default: %(default)s')
     parser.add_argument(
-        '--cfg-options', nargs='+', default=[], help='settings of all runs')
-    parser.add_argument('--data', type=Path, default=Path('data/ablation'))
+        '--cfg-options',
+        nargs='+',
+        action='extend',
+        help='settings of all runs')
     parser.add_argument(
-        '--work-dir', type=Path, default=Path('work_dirs/ablation'))
-    parser.add_argument('--jobs', type=int, default=2, help='runs at once')
+        '--data',
+        type=Path,
+        default=Path('data/ablation'),
+        help='folder of the videos; default: %(default)s')
+    parser.add_argument(
+        '--work-dir',
+        type=Path,
+        default=Path('work_dirs/ablation'),
+        help='folder of what is computed; default: %(default)s')
+    parser.add_argument(
+        '--jobs',
+        type=int,
+        default=2,
+        help='runs at once; default: %(default)s')
     parser.add_argument(
         '--print-commands',
         action='store_true',
@@ -230,7 +265,7 @@ def compare(args: argparse.Namespace, image_model: Path, level: int) -> None:
     folder = image_model.parent / f'level{level}_seed{args.data_seed}'
     common = [
         *make_videos(args, level), *image_weights_setting(image_model),
-        *args.cfg_options
+        *(args.cfg_options or [])
     ]
     variants = variants_of(args.groups, args.only)
     # Equal settings are one run, with the first of their names.

@@ -44,7 +44,7 @@ def test_inference():
 
 
 def test_gpu():
-    lines = run('gpu.py', '--batch', '2', '--frames', '2', '--size', '32',
+    lines = run('gpu.py', '--batch-size', '2', '--frames', '2', '--size', '32',
                 '--blocks', '1', '--rounds', '1', '--rows',
                 '^(ILA token|plain CLIP ViT, SiLU)$')
     rows = [[cell.strip() for cell in line.split('|')[1:-1]]
@@ -65,7 +65,7 @@ def test_training_memory():
 
 
 def test_training_speed():
-    lines = run('training_speed.py', '--batch', '1', '--size', '64',
+    lines = run('training_speed.py', '--batch-size', '1', '--size', '64',
                 '--blocks', '1', '--rounds', '1', '--forms',
                 'token').splitlines()
     assert sum(line.startswith('| ILA token') for line in lines) == 4
@@ -74,7 +74,7 @@ def test_training_speed():
 def test_scaling(tmp_path):
     picture = tmp_path / 'scaling.png'
     lines = run('scaling.py', '--rounds', '1', '--size', '64', '--blocks', '2',
-                '--largest', '1', '--output', picture).splitlines()
+                '--largest', '1', '--out', picture).splitlines()
     assert sum(line.startswith('| ILA') for line in lines) == 6
     assert picture.stat().st_size > 10000
 

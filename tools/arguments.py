@@ -76,8 +76,16 @@ def add_inference_arguments(parser: ArgumentParser) -> None:
         type=int,
         default=1,
         help='videos, or windows, at once; default: %(default)s')
+    add_device_argument(parser)
+
+
+def add_device_argument(parser: ArgumentParser) -> None:
+    """Let a tool choose where its model is."""
     parser.add_argument(
-        '--device', help='such as cpu or cuda:1; a GPU by default')
+        '--device',
+        default='auto',
+        help='such as cpu or cuda:1; default: %(default)s, a GPU if there is '
+        'one')
 
 
 def find_checkpoint(args: Namespace, load_from: Optional[str]) -> None:

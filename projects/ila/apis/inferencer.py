@@ -10,6 +10,7 @@ from torch import nn
 from mmaction.registry import INFERENCERS
 from mmaction.structures import ActionDataSample
 from ..models.text import parse_class_names
+from ..utils import find_device
 from .loading import find_config, load_recognizer
 from .predictions import summarize
 from .video_inferencer import PathType, VideoInferencer, check_positive
@@ -26,7 +27,8 @@ class ILAInferencer(VideoInferencer):
             or the name of one in this project, such as ``'ila_vitb16_k400'``.
         weights (str | Path, optional): The model's weights, see
             :func:`load_recognizer`. Defaults to ``load_from`` of the config.
-        device (str, optional): Defaults to a GPU if there is one.
+        device (str, optional): None and ``'auto'`` take a GPU if there is
+            one.
         classes (str | Sequence[str], optional): See :func:`parse_class_names`.
             A model with a text head and its tower classifies with these names
             instead of its own (open vocabulary). A linear head's labels get
@@ -51,7 +53,7 @@ class ILAInferencer(VideoInferencer):
         super().__init__(
             str(model) if isinstance(model, Path) else model,
             self.weights,
-            device,
+            find_device(device),
             scope='mmaction',
             show_progress=show_progress)
 

@@ -45,7 +45,10 @@ def parse_args() -> argparse.Namespace:
         default=100,
         help='larger files are refused; default: %(default)s')
     parser.add_argument(
-        '--device', help='such as cpu or cuda:1; a GPU by default')
+        '--device',
+        default='auto',
+        help='such as cpu or cuda:1; default: %(default)s, a GPU if there is '
+        'one')
     args = parser.parse_args()
     for name in ('max_seconds', 'max_mb'):
         if not getattr(args, name) > 0:
