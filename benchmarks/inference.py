@@ -81,10 +81,9 @@ def main() -> None:
     video = torch.randn(args.batch_size, 3, args.frames, args.size, args.size)
     if torch.cuda.is_available():
         video = video.cuda()
-    print(
-        f'{describe_machine()}\n{describe_model(args.blocks)}, '
-        f'{args.batch_size} x {args.frames} x {args.size} x {args.size}, {args.rounds} interleaved '
-        'rounds')
+    print(f'{describe_machine()}\n{describe_model(args.blocks)}, '
+          f'{args.batch_size} x {args.frames} x {args.size} x {args.size}, '
+          f'{args.rounds} interleaved rounds')
     with torch.inference_mode():
         functions = build_functions(args.frames, video, args.blocks,
                                     args.compile)

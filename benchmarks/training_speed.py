@@ -36,10 +36,9 @@ def main() -> None:
     args = parser.parse_args()
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     sizes = args.size, args.blocks
-    print(
-        f'{describe_machine()}\n{describe_model(args.blocks)}, '
-        f'{args.batch_size} x 8 x {args.size} x {args.size}, {args.rounds} interleaved rounds'
-    )
+    print(f'{describe_machine()}\n{describe_model(args.blocks)}, '
+          f'{args.batch_size} x 8 x {args.size} x {args.size}, '
+          f'{args.rounds} interleaved rounds')
 
     steps = {
         PLAIN:

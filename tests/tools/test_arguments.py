@@ -241,8 +241,8 @@ def test_every_default_is_in_the_help(all_options):
     missing = [
         (path, action.option_strings[-1])
         for path, actions in all_options.items() for action in actions
-        if action.default not in (None, False, '', [],
-                                  {}) and 'default' not in (action.help or '')
+        if str(action.default) not in (
+            'None', 'False', '[]', '') and 'default' not in (action.help or '')
     ]
     unexplained = [(path, action.option_strings[-1])
                    for path, actions in all_options.items()
