@@ -65,8 +65,8 @@ def main() -> None:
         sys.exit(f'{args.config}: --auto-scale-lr needs the batch size that '
                  'the learning rate is for. Please add auto_scale_lr = '
                  'dict(enable=False, base_batch_size=...)')
-    optim_wrapper = cfg.get('optim_wrapper', {}).get('type', 'OptimWrapper')
-    if optim_wrapper == 'OptionalAmpOptimWrapper':
+    optim_wrapper = cfg.get('optim_wrapper') or dict()
+    if optim_wrapper.get('type') == 'OptionalAmpOptimWrapper':
         args.amp = False  # It is on already, and MMAction2 would refuse.
     if args.amp and get_device() == 'cpu':
         sys.exit('--amp needs a GPU, and there is none. Please leave it out')

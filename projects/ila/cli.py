@@ -22,7 +22,7 @@ import mmaction
 from mmaction.registry import HOOKS, RUNNERS
 from .engine.console import QuietRunner, hide_details, summarize
 from .models.recognizers import ILARecognizer
-from .utils import explaining_builds, is_explained, unwrap_model
+from .utils import explaining_builds, is_explained, read_config, unwrap_model
 from .utils.config_keys import check_keys, merge_options, parse_options
 from .weights import convert_all_weights
 from .weights.names import StateDict
@@ -50,10 +50,8 @@ def load_config(args: Namespace) -> Config:
         args (Namespace): ``config``, ``cfg_options``, which become a dict but
             are not merged yet, and ``allow_new_keys``.
     """
-    try:
-        cfg = Config.fromfile(args.config)
-    except FileNotFoundError as error:
-        sys.exit(f'{args.config}: {error}')
+    with exit_on_bad_input():
+        cfg = read_config(args.config)
     args.cfg_options = parse_options(args.cfg_options)
     options = args.cfg_options or dict()
     if options.get('log_level', cfg.get('log_level')) != 'DEBUG':

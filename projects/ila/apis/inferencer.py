@@ -51,15 +51,12 @@ class ILAInferencer(VideoInferencer):
         self.weights = None if weights is None else str(weights)
         self.classes = None if classes is None else parse_class_names(classes)
         super().__init__(
-            str(model) if isinstance(model, Path) else model,
+            find_config(str(model)) if isinstance(model,
+                                                  (str, Path)) else model,
             self.weights,
             find_device(device),
             scope='mmaction',
             show_progress=show_progress)
-
-    def _load_model_from_metafile(self, model: str) -> Tuple[Config, None]:
-        """Load one of this project's configs by its name."""
-        return find_config(model), None
 
     def _init_model(self,
                     cfg: Config,

@@ -8,24 +8,26 @@ from torch import nn
 
 from mmaction.registry import MODELS
 from mmaction.utils import get_str_type
-from ..utils import check_device, explaining_builds, naming_source
+from ..utils import check_device, explaining_builds, naming_source, read_config
 from ..weights import adopt_stem, convert_all_weights, find_weights
 from ..weights.names import StateDict
 
 
 def find_config(name: str) -> Config:
-    """Load one of this project's configs by its name.
+    """Load a config file, or one of this project's by its name.
 
     Args:
         name (str): Such as ``'clip_vitb16_zeroshot'``, or with a folder as in
             ``'released/ila_vitb16_k400'``.
     """
+    if Path(name).is_file():
+        return read_config(name)
     package = Path(__file__).resolve().parents[2]
     # A wheel has them in `.mim`, a clone beside the package.
     for folder in (package / '.mim', package.parent):
         path = folder / 'configs' / f'{name}.py'
         if path.is_file():
-            return Config.fromfile(path)
+            return read_config(path)
     raise ValueError(f"'{name}' is neither a config file nor the name of "
                      "one of this project's; fix its path")
 

@@ -122,9 +122,12 @@ def _examples(names: list) -> str:
 def summarize(runner: Runner) -> None:
     """Let a runner log in a few lines what it works with."""
     runner.register_hook(SummaryHook())
-    report_loading(unwrap_model(runner.model), runner.logger)
+    model = unwrap_model(runner.model)
+    if isinstance(model, nn.Module):  # Sharded ones are not built yet.
+        report_loading(model, runner.logger)
     # With accumulated gradients the schedule rightly steps first.
-    if runner.cfg.get('optim_wrapper', {}).get('accumulative_counts', 1) > 1:
+    if (runner.cfg.get('optim_wrapper') or {}).get('accumulative_counts',
+                                                   1) > 1:
         warnings.filterwarnings(
             'ignore',
             message='Detected call of `scheduler.step',
