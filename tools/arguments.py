@@ -146,7 +146,8 @@ def add_launcher_arguments(parser: ArgumentParser) -> None:
         '--local-rank',
         type=int,
         default=0,
-        help='number of the process on this machine, set by the launcher')
+        help='number of the process on this machine, set by the launcher; '
+        'default: %(default)s')
 
 
 def check_file(path: str, kind: str) -> None:

@@ -49,7 +49,7 @@ def main() -> None:
     from projects.ila.apis import read_weights
     from projects.ila.engine.num_classes import check_num_classes
     from projects.ila.weights import adopt_stem
-    cfg = cli.load_config(args)
+    cfg = cli.load_config(args, 'model')
     cfg = cli.merge_args(cli.load_mmaction_tool('test.py'), cfg, args)
     cfg.launcher = args.launcher
     if args.cfg_options is not None:

@@ -43,27 +43,30 @@ def load_mmaction_tool(name: str) -> Dict[str, Any]:
              'again: pip install --force-reinstall --no-deps mmaction2')
 
 
-def load_config(args: Namespace) -> Config:
+def load_config(args: Namespace, *needed: str) -> Config:
     """Load a config and check its keys and those of the settings.
 
     Args:
-        args (Namespace): ``config``, ``cfg_options``, which become a dict but
-            are not merged yet, and ``allow_new_keys``.
+        args (Namespace): With ``cfg_options``, which become a dict.
+        *needed (str): Keys that have to be there.
     """
     with exit_on_bad_input():
         cfg = read_config(args.config)
     args.cfg_options = parse_options(args.cfg_options)
-    options = args.cfg_options or dict()
-    if options.get('log_level', cfg.get('log_level')) != 'DEBUG':
+    level = (args.cfg_options or dict()).get('log_level')
+    if (level or cfg.get('log_level')) != 'DEBUG':
         hide_details()
     if not args.allow_new_keys:
         check_keys(cfg, args.cfg_options)
+    for key in needed:
+        if not cfg.get(key):
+            sys.exit(f'{args.config} has no `{key}`. Please add it')
     return cfg
 
 
-def load_overridden_config(args: Namespace) -> Config:
+def load_overridden_config(args: Namespace, *needed: str) -> Config:
     """Load a config with its settings merged, and enter its scope."""
-    cfg = load_config(args)
+    cfg = load_config(args, *needed)
     if args.cfg_options:
         merge_options(cfg, args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmaction'))

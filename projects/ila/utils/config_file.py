@@ -16,7 +16,8 @@ def read_config(path: Union[str, Path]) -> Config:
     except Exception as error:  # A config may run any code.
         cause = error.__cause__ or error.__context__ or error
         cause = cause if isinstance(error, ImportError) else error
-        reason = str(cause.args[0] if cause.args else cause).strip()
+        reason = error.args[0] if isinstance(error, KeyError) else cause
+        reason = str(reason).strip()
         line = getattr(cause, 'lineno', None)
         for frame in traceback.extract_tb(cause.__traceback__):
             if frame.filename.endswith('.py') and frame.name == '<module>':
