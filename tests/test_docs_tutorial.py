@@ -201,6 +201,9 @@ def test_python_predicts_what_the_tool_does(outputs):
 
 def test_exported_file_predicts_what_the_checkpoint_does(outputs):
     output_of(outputs, 'deployment/test.py')
+    stages = output_of(outputs, 'deployment/export.py').splitlines()
+    assert [stage.split()[0] for stage in stages[:4]
+            ] == ['reading', 'tracing', 'writing', 'comparing']
     expected, exported = (
         pickle.loads((RUN / f'{name}.pkl').read_bytes())
         for name in ('test', 'onnx'))
