@@ -3,9 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-SOURCES := $(wildcard benchmarks configs projects tests tools setup.py)
+PAGES := $(wildcard *.md $(foreach type,md png webp ipynb,\
+	benchmarks/*.$(type) docs/*.$(type)))
+SOURCES := $(wildcard benchmarks configs docs projects tests tools setup.py)
 
-.PHONY: install mmcv test demo ablation lint lock
+.PHONY: install mmcv test demo docs ablation lint lock
 
 install: $(STAMP)
 
@@ -34,6 +36,13 @@ test: $(STAMP)
 
 demo: $(STAMP)
 	$(BIN)/python tools/demo.py
+
+# The pages keep their places, so that their links hold as they do on GitHub.
+docs: $(STAMP)
+	rm -rf build/docs
+	mkdir -p build/docs
+	tar -cf - $(PAGES) | tar -xf - -C build/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 ablation: $(STAMP)
 	$(BIN)/python benchmarks/ablation.py

@@ -1,5 +1,6 @@
 import shutil
 from pathlib import Path
+from runpy import run_path
 
 from setuptools import find_namespace_packages, setup
 from setuptools.command.build_py import build_py
@@ -29,7 +30,7 @@ def parse_requirements(name):
 
 setup(
     name='mmaction2-ila',
-    version='2.0.0',
+    version=run_path(str(ROOT / 'projects/ila/version.py'))['__version__'],
     description='ILA (Implicit Learnable Alignment, ICCV 2023) for MMAction2',
     license='Apache-2.0',
     cmdclass=dict(build_py=BuildWithMim),

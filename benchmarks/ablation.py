@@ -15,12 +15,12 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Dict, List, Sequence
 
 import torch
 from image_model import image_weights_setting, train_image_model
-from matplotlib import colormaps
 from matplotlib.figure import Figure
 from mmengine.config import Config
 from timing import describe_machine, measure
@@ -129,35 +129,38 @@ def measure_speed(variants: Dict[str, Sequence[str]], config: Path,
     }
 
 
-def draw(curves: Dict[str, List[dict]], path: Path, title: str) -> None:
-    """Draw the mean accuracy of each variant, and the spread of its seeds.
+def draw(results: Dict[str, Dict[str, Sequence[float]]], path: Path) -> None:
+    """Draw the accuracies of the variants, one panel per level.
+
+    A dot is a seed, a bar the mean of the seeds.
 
     Args:
-        curves (dict[str, list[dict]]): Per variant a curve per seed, top-1
-            accuracy by iteration.
+        results (dict[str, dict[str, Sequence[float]]]): Per level and variant
+            the accuracies of its seeds in the end, in percent.
         path (Path): The picture.
-        title (str): What stands above it.
     """
-    figure = Figure((8, 5), layout='constrained')
-    axes = figure.subplots()
-    axes.set_prop_cycle(color=colormaps['tab20'].colors)
-    for name, runs in curves.items():
-        iterations = [*runs[0]]
-        values = torch.tensor([[100 * run[i] for i in iterations]
-                               for run in runs])
-        line, = axes.plot(iterations, values.mean(0), label=name)
-        axes.fill_between(
-            iterations,
-            *values.aminmax(dim=0),
-            color=line.get_color(),
-            alpha=0.15)
-    axes.set(xlabel='iteration', ylabel='top-1 (%)', title=title)
-    figure.legend(loc='outside right upper')
+    names = [*dict.fromkeys(chain(*results.values()))]
+    figure = Figure((2 + 2.6 * len(results), 1 + 0.3 * len(names)),
+                    layout='constrained')
+    panels = figure.subplots(1, len(results), sharey=True, squeeze=False)[0]
+    for axes, (level, values) in zip(panels, results.items()):
+        rows = [names.index(name) for name in values]
+        axes.barh(
+            rows, [*map(statistics.mean, values.values())],
+            height=0.7,
+            color='lightsteelblue')
+        for row, own in zip(rows, values.values()):
+            axes.plot(own, [row] * len(own), 'o', color='black', markersize=4)
+        axes.set(title=level, xlabel='top-1 (%)', xlim=(0, 100))
+        axes.grid(axis='x', alpha=0.4)
+        axes.set_axisbelow(True)
+    panels[0].set_yticks(range(len(names)), names)
+    panels[0].invert_yaxis()
     figure.savefig(path, dpi=100)
 
 
 def print_table(variants: Dict[str, Sequence[str]], config: Path,
-                curves: Dict[str, List[dict]]) -> None:
+                results: Dict[str, Sequence[float]]) -> None:
     """Print accuracy, cost and speed of the variants as a Markdown table."""
     speeds = measure_speed(variants, config, 8)
     print('| | top-1, mean | lowest | highest | MMACs | Kparams | clips/s |')
@@ -169,7 +172,7 @@ def print_table(variants: Dict[str, Sequence[str]], config: Path,
             sum(part.values())
             for part in complexity.count(model, cfg.num_frames, (
                 cfg.crop_size, cfg.crop_size)))
-        finals = [100 * [*curve.values()][-1] for curve in curves[name]]
+        finals = results[name]
         print(
             f'| {name} | {statistics.mean(finals):.1f} % | '
             f'{min(finals):.1f} % | {max(finals):.1f} % | {macs / 1e6:.1f} | '
@@ -233,8 +236,14 @@ def make_videos(args: argparse.Namespace, level: int) -> List[str]:
     return data_settings(root, level)
 
 
-def compare(args: argparse.Namespace, image_model: Path, level: int) -> None:
-    """Train and print all that is asked for of a level."""
+def compare(args: argparse.Namespace, image_model: Path,
+            level: int) -> Dict[str, List[float]]:
+    """Train and print all that is asked for of a level.
+
+    Returns:
+        dict[str, list[float]]: Per variant the accuracies of its seeds in the
+        end, in percent.
+    """
     folder = image_model.parent / f'level{level}_seed{args.data_seed}'
     common = [
         *make_videos(args, level), *image_weights_setting(image_model),
@@ -258,19 +267,18 @@ def compare(args: argparse.Namespace, image_model: Path, level: int) -> None:
         ]
         for run in runs:
             run.result()
-    curves = {
+    results = {
         name: [
-            read_curves(folders[options] / str(seed))[ACCURACY]
+            100 *
+            [*read_curves(folders[options] / str(seed))[ACCURACY].values()][-1]
             for seed in args.seeds
         ]
         for name, options in variants.items()
     }
     print(f'\nLevel {level}, {args.train} videos, {args.val} held-out ones, '
           f'seeds {args.seeds}\n')
-    print_table(variants, args.config, curves)
-    picture = folder / f'{"_".join(args.groups)}.png'
-    draw(curves, picture, f'level {level}, seeds {args.seeds}')
-    print(f'\ncurves: {picture}')
+    print_table(variants, args.config, results)
+    return results
 
 
 def main() -> None:
@@ -284,8 +292,14 @@ def main() -> None:
     with exit_on_bad_input():
         image_model = args.work_dir / args.config.stem / 'image_model.pth'
         train_image_model(load_variant(args.config), image_model, args.steps)
-        for level in args.levels:
-            compare(args, image_model, level)
+        results = {
+            f'level {level}': compare(args, image_model, level)
+            for level in args.levels
+        }
+    picture = image_model.with_name(
+        f'{"_".join(args.groups)}_seed{args.data_seed}.png')
+    draw(results, picture)
+    print(f'\naccuracies: {picture}')
 
 
 if __name__ == '__main__':

@@ -21,6 +21,7 @@ from matplotlib import pyplot as plt  # noqa: E402
 AXES = dict(
     frames=(8, 16, 32, 64), size=(112, 224, 336, 448), batch=(1, 2, 4, 8))
 LABELS = dict(frames='frames', size='pixels a side', batch='videos')
+STYLES = ('s-', 'o--', '^-')
 
 
 class PeakMemory:
@@ -97,11 +98,17 @@ def plot(results: dict, path: str) -> None:
     for column, axis in enumerate(AXES):
         for row, unit in enumerate(('seconds', 'MiB')):
             ax = plots[row, column]
-            for name in dict.fromkeys(name for name, *_ in results):
+            names = dict.fromkeys(name for name, *_ in results)
+            for number, name in enumerate(names):
                 points = [(value, result[row])
                           for (other, own, value), result in results.items()
                           if (other, own) == (name, axis)]
-                ax.plot(*zip(*points), marker='o', label=name)
+                # Two of the lines lie on each other.
+                ax.plot(
+                    *zip(*points),
+                    STYLES[number],
+                    markersize=9 - 3 * number,
+                    label=name)
             ax.set(xlabel=LABELS[axis], xlim=(0, None), ylim=(0, None))
             if not column:
                 ax.set_ylabel(unit)

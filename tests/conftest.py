@@ -13,8 +13,9 @@ sys.path[:0] = [str(TESTS), str(TESTS.parent / 'tools')]
 
 def pytest_collectstart():
     """Import what all tests need, but not in xdist's own process."""
-    import projects.ila  # noqa: F401
     from mmengine.dataset import base_dataset
+
+    import projects.ila  # noqa: F401
 
     # Each dataset collects garbage, which takes half a second among all that
     # is imported here.

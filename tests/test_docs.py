@@ -2,28 +2,35 @@
 
 Those of data, gestures, the tutorial and benchmarks have their own tests.
 """
+import json
+import os
 import re
 import shutil
+import sys
 from argparse import ArgumentParser
 from pathlib import Path
+from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
 from archives import save_torchscript
 from commands import ROOT, once, run_command
+from matplotlib import pyplot as plt
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from open_clip import pretrained
 from small_project import find_missing, make_clip, run_small, shrink_configs
 from videos import write_video
 
 from mmaction.registry import MODELS
 from projects.ila.apis import deployment, ila_to_released
+from projects.ila.weights import convert_clip, remote_file
 
 # The first command trains what the others use.
 PAGES = ('docs/training.md', 'README.md', 'docs/inference.md',
-         'docs/checkpoints.md', 'docs/comparisons.md', 'docs/images.md',
-         'docs/tour.md', 'CONTRIBUTING.md')
+         'docs/troubleshooting.md', 'docs/docker.md', 'docs/checkpoints.md',
+         'docs/comparisons.md', 'docs/images.md', 'docs/tour.md',
+         'docs/integration.md', 'CONTRIBUTING.md')
 # By other test_docs_*.py and test_benchmarks.py.
 OTHER_PAGES = ('docs/data.md', 'docs/gestures.md', 'docs/tutorial.md',
                'benchmarks/README.md')
@@ -39,16 +46,21 @@ REPLACED = {
     r'\bCHECKPOINT\b': CHECKPOINT,
     # By name it would be that of the full size.
     r'\bclip_vitb16_zeroshot\b': ZERO_SHOT,
+    r' 0 --stream$': ' a.mp4 --stream --window 0.3',  # For want of a camera.
     r'--layers 0 5 11': '--layers 0',
     r'=\[8,9,10,11\]': '=[0]',
     r'--level 3': '--level 3 --train 12 --val 12',
+    # A picture of 400 classes, and each video that is written, take seconds.
+    r'--show-path': '--target-classes 0 1 3 --show-path',
+    r'--show-number 2': '--show-number 1',
 }
 # Elsewhere run: the Makefile's targets by CI, benchmarks by
 # test_benchmarks.py, sharded trainings by tests/tools/test_strategies.py, what
 # restarts by itself by tests/tools/test_launchers.py and ONNX files by
-# test_docs_tutorial.py.
-ELSEWHERE = (r'(make|python benchmarks/|\S+ configs/sharded/|'
-             r'.*\bMAX_RESTARTS=|sbatch |.*\.onnx\b)')
+# test_docs_tutorial.py. The image is not built; test_dockerfile.py checks what
+# it can.
+ELSEWHERE = (r'(make|mkdir|docker build|python benchmarks/|'
+             r'\S+ configs/sharded/|.*\bMAX_RESTARTS=|sbatch |.*\.onnx\b)')
 # Sizes for 64 pixels, and no weights to download.
 SMALL_HEAD = """
 model.update(neck=dict(embed_dims=64), cls_head=dict(in_channels=64))
@@ -73,6 +85,21 @@ model['backbone']['image'].update(
     img_size=64,
     pretrained=False)
 """
+SMALL_MAP = """
+model['cls_head'].update(in_channels=128)
+"""
+SMALL_RECOGNIZER = """
+model['backbone'].update(
+    arch=dict(
+        embed_dims=128,
+        num_layers=1,
+        num_heads=2,
+        feedforward_channels=512,
+        patch_size=16,
+        out_channels=64),
+    img_size=64)
+model['cls_head'].update(in_channels=64)
+"""
 
 
 def read_blocks(language):
@@ -83,6 +110,8 @@ def read_blocks(language):
 
 def read_commands():
     lines = ''.join(read_blocks('shell')).replace('\\\n', '').splitlines()
+    # In a container the commands are the same.
+    lines = [re.sub(r'^docker run .* ila (?=python )', '', x) for x in lines]
     return [
         line for line in dict.fromkeys(lines)
         if not line.startswith('#') and not re.match(ELSEWHERE, line)
@@ -93,6 +122,22 @@ def to_small(line):
     for pattern, replacement in REPLACED.items():
         line = re.sub(pattern, replacement, line)
     return line
+
+
+class ImageSequenceClip:
+    """Stands in for moviepy's, which writes the videos of MMAction2."""
+
+    def __init__(self, frames, fps):
+        self.frames = np.stack(frames)
+
+    def write_videofile(self, path, **kwargs):
+        np.save(f'{path}.npy', self.frames)
+
+
+def make_moviepy():
+    editor = ModuleType('moviepy.editor')
+    editor.ImageSequenceClip = ImageSequenceClip
+    return {'moviepy': ModuleType('moviepy'), 'moviepy.editor': editor}
 
 
 def make_kinetics():
@@ -145,10 +190,12 @@ def outputs(tmp_path_factory):
                 write_video(path / f'{take}.mp4', 9 + take + len(name))
         Path('names.txt').write_text('riding a bike\nplaying guitar\n')
         Path('list.txt').write_text('0.mp4 0\n1.mp4 1\n')
-        patch.setattr(pretrained, 'download_pretrained',
-                      lambda cfg: 'ViT-B-16.pt')
+        patch.setattr(remote_file, '_fetch_from_hub',
+                      lambda repository, *files: 'ViT-B-16.pt')
         # All exports are of one model.
         patch.setattr(deployment, 'trace', once(deployment.trace))
+        for name, module in make_moviepy().items():
+            patch.setitem(sys.modules, name, module)
         outputs = {}
         for line in read_commands():
             if not find_missing(line):
@@ -171,6 +218,25 @@ def test_python_runs(outputs):
         if '_base_' not in block:
             block = block.replace("'CHECKPOINT'", repr(CHECKPOINT))
             exec(block.replace("'clip_vitb16_zeroshot'", repr(ZERO_SHOT)), {})
+
+
+def test_notebook_runs(outputs, monkeypatch, capsys):
+    """The cells one after the other, the last one with a small CLIP."""
+    notebook = json.loads((ROOT / 'docs/quickstart.ipynb').read_text())
+    code = '\n'.join(''.join(cell['source']) for cell in notebook['cells']
+                     if cell['cell_type'] == 'code')
+    code = code.replace('download = False', 'download = True')
+    # It would leave the small project.
+    monkeypatch.setattr(os, 'chdir', lambda path: None)
+    names = {}
+    exec(code.replace("'clip_vitb16_zeroshot'", repr(ZERO_SHOT)), names)
+    plt.close('all')
+    features = names['features']
+    assert len(features) == len(names['videos']) == 10
+    assert np.allclose((features**2).sum(1), 1)
+    predicted = re.findall(r'^(.*): [\d.]+%$', capsys.readouterr().out, re.M)
+    assert {*predicted[:3]} < {*names['names']}
+    assert {*predicted[3:]} == {'a coloured shape', 'a person', 'a landscape'}
 
 
 def train(name, text):
@@ -200,6 +266,40 @@ def test_settings_of_a_config_train(outputs):
 def test_config_of_a_timm_model_trains(outputs):
     weights = train('generality/timm', read_config('TimmImage') + SMALL_TIMM)
     assert weights['state_dict']['backbone.image.model.reg_token'].ndim == 3
+
+
+def test_configs_with_heads_of_mmaction2_train(outputs):
+    train('head', read_config('I3DHead') + SMALL_MAP)
+    weights = train('recognizer',
+                    read_config('AlignmentLossNeck') + SMALL_RECOGNIZER)
+    name = 'backbone.image.model.patch_embed.projection.weight'
+    torch.testing.assert_close(
+        weights['state_dict'][name],
+        convert_clip(make_clip())[name].float(),
+        rtol=0,
+        atol=1e-3)
+    log, = Path('work_dirs/recognizer').glob('*/vis_data/scalars.json')
+    assert 'loss_align' in log.read_text()
+
+
+def find_output(outputs, part):
+    return next(text for line, (_, text) in outputs.items() if part in line)
+
+
+def test_tools_of_mmaction2_agree(outputs):
+    """With the test that wrote the dump, whose accuracies are in its log."""
+    log = find_output(outputs, '--dump out.pkl')
+    expected = re.findall(r'acc/\w+: ([.\d]+)', log)[-3:]
+    assert len(expected) == 3
+    found = re.findall(r"'acc/\w+': (?:np.float64\()?([.\d]+)",
+                       find_output(outputs, 'eval_metric'))
+    assert [f'{float(value):.4f}' for value in found] == expected
+    found = re.findall(r'Accuracy: ([.\d]+)',
+                       find_output(outputs, 'report_accuracy'))
+    assert [*found[1:], found[0]] == expected
+    assert Path('confusion.png').is_file()
+    frames = np.load('cam.mp4.npy')
+    assert frames.shape == (12 * 8, 64, 64, 3) and frames.std() > 0
 
 
 def test_every_page_with_commands_is_run():

@@ -1,4 +1,7 @@
-"""The commands of docs/tutorial.md on small data, with a small model."""
+"""The commands of docs/tutorial.md on small data, with a small model.
+
+They also bring about the errors of docs/troubleshooting.md.
+"""
 import csv
 import io
 import json
@@ -6,6 +9,7 @@ import pickle
 import re
 import sys
 from contextlib import redirect_stdout
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -216,11 +220,12 @@ def test_exported_file_predicts_what_the_checkpoint_does(outputs):
 TRAIN = find_command('train.py configs') + ' --work-dir errors --cfg-options '
 LIST = 'train_dataloader.dataset.ann_file='
 CLASSES = 'train_dataloader.dataset.num_classes='
-# Commands that end with the errors of the last section, by a part of them.
+# Commands that end with an error of docs/troubleshooting.md, by a part of it.
 ERRORS = {
     'exists already': COMMANDS[0],
     'Checkpoint file not found': f'{TRAIN} load_from=none.pt',
-    'weight file': f'{TRAIN} load_from=cut.pt',
+    'cannot be fetched': f'{TRAIN} load_from=hf:none',
+    'it is truncated': f'{TRAIN} load_from=cut.pt',
     'annotation file': f'{TRAIN} {LIST}none.txt',
     'label': f'{TRAIN} model.cls_head.class_names=[a,b]',
     'train_dataloader': f'{TRAIN} {CLASSES}4',
@@ -231,10 +236,38 @@ ERRORS = {
     'the page needs': find_command('projects.ila.demo'),
     'ONNX files need': find_command('export.py')
 }
-ROWS = [row[1] for row in re.findall(r'^\| (`+) ?(.*?) ?\1 \|', TEXT, re.M)]
+# The module whose source has the other errors of Python code.
+SOURCES = {
+    'MMCV==': 'mmaction',
+    'multimodal does not work': 'projects.ila.compat',
+    'registry': 'mmengine.registry.build_functions',
+    'C++ compiler': 'torch._inductor.exc',
+    'no weights of CLIP': 'projects.ila.apis.conversion',
+    'decord misreads': 'projects.ila.datasets.decord_reader',
+    'the loss': 'projects.ila.engine.hooks.invalid_loss_hook',
+    'another training': 'projects.ila.engine.work_dir',
+    'exited unexpectedly': 'torch.utils.data.dataloader',
+    '--port': 'projects.ila.demo.__main__'
+}
+# Errors of Python, of the system and of compiled code.
+ELSEWHERE = ('No module named', 'cannot import name', 'libGL', 'C compiler',
+             'CUDA', 'shared memory', 'open files', 'address')
+PAGE = (ROOT / 'docs/troubleshooting.md').read_text()
+ROWS = [
+    row[1] for table in re.findall(r'^\| It says .*\n(?:\|.*\n)+', PAGE, re.M)
+    for row in re.findall(r'^\| (`+) ?(.*?) ?\1 \|', table, re.M)
+]
 
 
-@pytest.mark.parametrize('quoted', ROWS)
+def to_pattern(quoted):
+    return '.*'.join(map(re.escape, quoted.split('…')))
+
+
+def rows_of(parts):
+    return [row for row in ROWS if any(part in row for part in parts)]
+
+
+@pytest.mark.parametrize('quoted', rows_of(ERRORS))
 def test_errors_are_quoted_truly(outputs, quoted, monkeypatch):
     command, = (ERRORS[part] for part in ERRORS if part in quoted)
     Path('cut.pt').write_bytes(Path(CLIP).read_bytes()[:5000])
@@ -244,9 +277,22 @@ def test_errors_are_quoted_truly(outputs, quoted, monkeypatch):
     with pytest.raises((Exception, SystemExit)) as error:
         code, _ = run_command(command)
         raise SystemExit(code)
-    message = str(error.value)
-    assert re.search('.*'.join(map(re.escape, quoted.split('…'))), message)
+    assert re.search(to_pattern(quoted), str(error.value))
+
+
+@pytest.mark.parametrize('part', SOURCES)
+def test_errors_are_in_the_source(part):
+    quoted, = rows_of([part])
+    source = Path(find_spec(SOURCES[part]).origin).read_text()
+    # A message may be joined of several strings.
+    source = re.sub(r"'\s+f?'", '', source)
+    assert re.search(to_pattern(quoted), source)
 
 
 def test_every_error_is_tried():
-    assert len(ROWS) == len(ERRORS) == TEXT.count('\n| ') - 2 + 1
+    tried = [len(rows_of([part])) for part in (*ERRORS, *SOURCES)]
+    assert tried == [1] * len(tried)
+    others = rows_of(ELSEWHERE)
+    assert len(ROWS) == len(tried) + len(others)
+    assert len(ROWS) == sum(
+        table.count('\n| `') for table in PAGE.split('| It says ')[1:])

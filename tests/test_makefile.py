@@ -21,7 +21,7 @@ def project(tmp_path):
 
     ``python -c`` does run, but with the packages in ``site`` alone.
     """
-    for name in ('Makefile', 'setup.py'):
+    for name in ('Makefile', 'setup.py', 'README.md'):
         shutil.copy(ROOT / name, tmp_path)
     shutil.copytree(ROOT / 'requirements', tmp_path / 'requirements')
     python = tmp_path / '.venv' / 'bin' / 'python'
@@ -86,9 +86,10 @@ def read_names(name):
     }
 
 
-def test_lock_has_what_tests_need():
+def test_lock_has_what_ci_needs():
     """Without a package its tests would be skipped and nobody would know."""
-    needed = read_names('runtime.txt') | read_names('tests.txt')
+    needed = set.union(*(read_names(f'{name}.txt')
+                         for name in ('runtime', 'tests', 'docs')))
     # Its place is taken by opencv-python-headless.
     assert needed - read_names('lock.txt') == {'opencv-python'}
 
@@ -107,6 +108,7 @@ def test_install_is_repeated_only_after_changes(project):
     ('test', f'-m pytest -n {os.cpu_count() + 1} --dist loadfile '
      '--no-loadscope-reorder tests'),
     ('demo', 'tools/demo.py'),
+    ('docs', '-m mkdocs build --strict --quiet'),
 ])
 def test_targets_install_first(project, target, command):
     *installs, last = make(project, target)

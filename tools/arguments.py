@@ -5,6 +5,7 @@ that help and errors in arguments appear at once.
 """
 import errno
 import os
+import re
 import signal
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
@@ -39,13 +40,27 @@ def add_override_arguments(parser: ArgumentParser) -> None:
         help='accept keys that nothing is known to read')
 
 
+def find_own_config(name: str) -> Optional[str]:
+    """Look up the name of one of this project's configs."""
+    own = ROOT / 'configs' / f'{name}.py'
+    return None if Path(name).exists() or not own.is_file() else str(own)
+
+
 def existing_config(path: str) -> str:
     """Check the path of a config, or look up one of this project's names."""
-    own = ROOT / 'configs' / f'{path}.py'
-    if not Path(path).exists() and own.is_file():
-        return str(own)
-    check_file(path, 'Config')
-    return path
+    own = find_own_config(path)
+    if own is None and not Path(path, 'config.json').is_file():  # Shared.
+        check_file(path, 'Config')
+    return own or path
+
+
+def refuse_shared(config: str) -> None:
+    """Exit if a run is given a shared model, which names no data."""
+    if not Path(config).is_file():
+        sys.exit(
+            f"'{config}' is a shared model, which has no data set. Please "
+            'give a config, and the model as its checkpoint: '
+            '--cfg-options load_from=MODEL for a training')
 
 
 def add_config_arguments(parser: ArgumentParser, help: str) -> None:
@@ -53,8 +68,9 @@ def add_config_arguments(parser: ArgumentParser, help: str) -> None:
     parser.add_argument(
         'config',
         type=existing_config,
-        help=f"{help}, or the name of one of this project's, such as "
-        'ila_vitb16_k400')
+        help=f"{help}, the name of one of this project's, such as "
+        'ila_vitb16_k400, or a shared model, its folder or '
+        'hf:OWNER/REPOSITORY')
     add_override_arguments(parser)
 
 
@@ -64,8 +80,9 @@ def add_inference_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         'checkpoint',
         nargs='?',
-        help="the model's weights: a file, an address, open_clip:MODEL/TAG or "
-        'hf:OWNER/REPOSITORY/FILE; `load_from` of the config by default')
+        help="the model's weights: a file, an address, open_clip:MODEL/TAG, "
+        'timm:MODEL.TAG or hf:OWNER/REPOSITORY/FILE; by default `load_from` '
+        'of the config, or those of the shared model')
     parser.add_argument(
         'paths',
         nargs='+',
@@ -96,7 +113,8 @@ def find_checkpoint(args: Namespace, load_from: Optional[str]) -> None:
         load_from (str, optional): The checkpoint that the config names.
     """
     from projects.ila.datasets.search import names_videos
-    if args.checkpoint is not None and names_videos(args.checkpoint):
+    if (args.checkpoint is not None and names_videos(args.checkpoint)
+            and not holds_weights(args.checkpoint)):
         args.paths.insert(0, args.checkpoint)
         args.checkpoint = None
     if args.checkpoint is None:
@@ -150,10 +168,17 @@ def add_launcher_arguments(parser: ArgumentParser) -> None:
         'default: %(default)s')
 
 
+def holds_weights(path: str) -> bool:
+    """Whether a path is that of the folder of a shared model."""
+    return Path(path, 'model.safetensors').expanduser().is_file()
+
+
 def check_file(path: str, kind: str) -> None:
-    """Exit if a local file is missing."""
-    is_remote = '://' in path or path.startswith(('open_clip:', 'hf:'))
-    if not is_remote and not Path(path).expanduser().is_file():
+    """Exit if a local file, or the weights in a folder, are missing."""
+    # Of a drive there is one letter before the colon.
+    is_remote = re.match(r'[\w-]{2,}:', path)
+    if not (is_remote or Path(path).expanduser().is_file()
+            or holds_weights(path)):
         sys.exit(f'{kind} file not found: {path}. Please check its path, '
                  f'which is taken from {Path.cwd()}')
 

@@ -11,6 +11,8 @@ from arguments import ROOT, setting
 
 CONFIG = 'configs/ila_figures.py'
 SHUFFLED_CONFIG = 'configs/ila_figures_shuffled.py'
+# Labels and seeds of the videos in the animation.
+ANIMATED = ((5, 0), (9, 1), (6, 2))
 
 
 def run(*command: str) -> None:
@@ -73,6 +75,57 @@ def draw(checkpoint: Path, path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
+def animate(checkpoint: Path, path: Path) -> None:
+    """Draw where the points are in videos of another kind than its own.
+
+    The model sees clips of every third frame, in its own size: each frame is
+    in one of them and has points of its own.
+    """
+    import cv2
+    import numpy as np
+    import torch
+
+    from mmaction.apis import init_recognizer
+    from mmaction.structures import ActionDataSample
+    from projects.ila.datasets.motion import classes, render_billiards
+    from projects.ila.visualization import (DrawingStyle, draw_trail,
+                                            run_model, write_animation)
+    from projects.ila.visualization.alignment import frame_masks, to_pixels
+    model = init_recognizer(ROOT / CONFIG, str(checkpoint), device='cpu')
+    level, side = model.cfg.data_settings.level, model.cfg.crop_size
+    style = DrawingStyle.of(model)
+    grid = (side // style.patch_size, ) * 2
+    step, zoom = 3, 4
+    videos = []
+    for label, seed in ANIMATED:
+        frames = render_billiards(label, seed, step * model.cfg.num_frames,
+                                  zoom * side)
+        small = torch.tensor(
+            np.stack([
+                cv2.resize(frame, (side, side), interpolation=cv2.INTER_AREA)
+                for frame in frames
+            ]))
+        found = [
+            run_model(
+                model,
+                dict(
+                    inputs=small[None, start::step].permute(0, 4, 1, 2, 3),
+                    data_samples=ActionDataSample())) for start in range(step)
+        ]
+        points = torch.stack([clip['points'][0] for clip in found])
+        places = style.pairs.merge(points).transpose(0, 1).flatten(0, 1)
+        masks = [frame_masks(own.numpy(), grid, style) for own in points]
+        scores = sum(clip['scores'] for clip in found) / step
+        best = scores.argmax().item()
+        videos.append(
+            draw_trail(
+                frames, to_pixels(places.numpy(), grid,
+                                  zoom * style.patch_size),
+                np.stack(masks, 1).reshape(len(frames), *grid),
+                f'{classes(level)[best]}, {scores[best]:.0%}'))
+    write_animation(path, videos)
+
+
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
@@ -118,6 +171,8 @@ def main() -> None:
     run('tools/analysis/get_flops.py', CONFIG)
     picture = work_dir / 'alignment.png'
     draw(checkpoint, picture)
+    animation = work_dir / 'alignment.webp'
+    animate(checkpoint, animation)
 
     chance = 100 / count
     print(f'\n{args.val} held-out videos, {count} classes'
@@ -128,6 +183,7 @@ def main() -> None:
           f'{100 * accuracies[1][1]:7.1f}%'
           f"\n{'chance':28}{chance:7.1f}%{5 * chance:7.1f}%"
           f'\npicture of points and masks: {picture.relative_to(ROOT)}'
+          f'\nthe same, animated: {animation.relative_to(ROOT)}'
           f'\ntime: {(time.time() - start) / 60:.1f} min')
 
 

@@ -1,19 +1,69 @@
-"""Embed videos: write one feature per video to an .npz file.
+"""Embed videos: write one feature per video to an .npz or .parquet file.
 
-It has `files` (N) and `features` (N, E), float32 of length 1. Started again, it
-goes on with the videos that are not in the file yet.
+The former has `files` (N) and `features` (N, E), float32 of length 1, the
+latter the columns `file` and `feature`. Started again, it goes on with the
+videos that are not in the file yet.
 """
 import argparse
 import hashlib
 import os
+import re
 import sys
 import time
 import zipfile
+from importlib.util import find_spec
 
 from arguments import (add_inference_arguments, check_outputs,
                        exit_on_failures, start_inference)
 
 SAVE_EVERY = 60  # seconds
+
+
+def read_npz(path: str) -> tuple:
+    """Read names, features and what these depend on."""
+    import numpy as np
+    with np.load(path, allow_pickle=False) as file:
+        return (file['files'].tolist(), file['features'], str(file['model']))
+
+
+def write_npz(path: str, files: list, features: object, model: str) -> None:
+    import numpy as np
+    with open(path, 'wb') as file:
+        np.savez(file, files=files, features=features, model=model)
+
+
+def read_parquet(path: str) -> tuple:
+    """Read what :func:`read_npz` does."""
+    import numpy as np
+    from pyarrow.parquet import read_table
+    table = read_table(path)
+    features = np.array(table['feature'].to_pylist(), np.float32)
+    # Bytes of names that are not UTF-8.
+    files = [
+        re.sub(r'\\udc([0-9a-f]{2})', lambda x: chr(0xdc00 + int(x[1], 16)),
+               name) for name in table['file'].to_pylist()
+    ]
+    model = (table.schema.metadata or dict())[b'model']
+    return files, features, model.decode()
+
+
+def write_parquet(path: str, files: list, features: object,
+                  model: str) -> None:
+    import pyarrow
+    from pyarrow.parquet import write_table
+    names = [
+        file.encode('utf-8', 'backslashreplace').decode() for file in files
+    ]
+    values = pyarrow.FixedSizeListArray.from_arrays(
+        pyarrow.array(features.ravel()), features.shape[1])
+    table = pyarrow.table(dict(file=names, feature=values))
+    write_table(table.replace_schema_metadata(dict(model=model)), path)
+
+
+FORMATS = {
+    '.npz': (read_npz, write_npz),
+    '.parquet': (read_parquet, write_parquet)
+}
 
 
 class FeatureFile:
@@ -28,15 +78,13 @@ class FeatureFile:
     """
 
     def __init__(self, path: str, model: str) -> None:
-        import numpy as np
         self.path, self.model = path, model
+        read, self.write = FORMATS[os.path.splitext(path)[1]]
         self.features, self.saved = dict(), time.monotonic()
         if not os.path.exists(path):
             return
         try:
-            with np.load(path, allow_pickle=False) as file:
-                files, features = file['files'], file['features']
-                other = str(file['model'])
+            files, features, other = read(path)
         except (EOFError, KeyError, ValueError, zipfile.BadZipFile):
             raise ValueError(f"'{path}' holds no features of this tool; "
                              'choose another name') from None
@@ -45,7 +93,7 @@ class FeatureFile:
                 f"'{path}' holds features of another checkpoint, or of other "
                 'settings of the model or its test pipeline; choose another '
                 'name, or remove it')
-        self.features.update(zip(files.tolist(), features))
+        self.features.update(zip(files, features))
 
     def add(self, file: str, feature: object) -> None:
         """Keep a feature ``(E, )``, and save all from time to time."""
@@ -60,12 +108,9 @@ class FeatureFile:
         from projects.ila.utils import replacing
         if not self.features:
             return
-        with replacing(self.path) as partial, open(partial, 'wb') as file:
-            np.savez(
-                file,
-                files=list(self.features),
-                features=np.stack(list(self.features.values())),
-                model=self.model)
+        with replacing(self.path) as partial:
+            self.write(partial, list(self.features),
+                       np.stack(list(self.features.values())), self.model)
         self.saved = time.monotonic()
 
 
@@ -84,9 +129,14 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add_inference_arguments(parser)
     parser.add_argument(
-        '--out', required=True, help='file for the features, .npz')
+        '--out',
+        required=True,
+        help='file for the features, .npz or, with pyarrow, .parquet')
     args = parser.parse_intermixed_args()
-    check_outputs(args.out, suffixes=('.npz', ))
+    check_outputs(args.out, suffixes=tuple(FORMATS))
+    if args.out.endswith('.parquet') and find_spec('pyarrow') is None:
+        sys.exit('parquet files need pyarrow. Please install it, pip install '
+                 'pyarrow, or give --out a name that ends with .npz')
     return args
 
 
@@ -103,9 +153,9 @@ def main() -> None:
             args.device,
             show_progress=sys.stderr.isatty())
         output = FeatureFile(args.out, describe_model(cfg, args.checkpoint))
-        files = inferencer.list_videos(args.paths)
-        missing = [file for file in files if file not in output.features]
-        print(f'{len(files)} videos, {len(missing)} of them not done yet')
+        videos = inferencer.list_videos(args.paths)
+        missing = [x for x in videos if x.name not in output.features]
+        print(f'{len(videos)} videos, {len(missing)} of them not done yet')
         try:
             for result in inferencer.iterate_embeddings(
                     missing, args.batch_size) if missing else []:

@@ -1,4 +1,4 @@
-"""Classify videos: files, folders, patterns and folders of frames."""
+"""Classify videos: files, folders, patterns, addresses, cameras, streams."""
 import argparse
 import csv
 import json
@@ -7,8 +7,8 @@ import sys
 from contextlib import contextmanager, nullcontext, suppress
 from typing import Iterator
 
-from arguments import (add_inference_arguments, check_outputs,
-                       exit_on_failures, start_inference)
+from arguments import (add_inference_arguments, check_output_folder,
+                       check_outputs, exit_on_failures, start_inference)
 
 COLUMNS = 'file', 'start', 'end', 'rank', 'label', 'name', 'score'
 
@@ -150,12 +150,42 @@ def parse_args() -> argparse.Namespace:
         help='seconds from one window to the next; those of --window by default'
     )
     parser.add_argument(
+        '--stream',
+        action='store_true',
+        help='classify the last seconds, those of --window or 2, again with '
+        'every frame, or every --stride seconds, of one video, camera (0) or '
+        'stream (rtsp://...)')
+    parser.add_argument(
+        '--vid-out-dir',
+        help='folder for the videos with their classes drawn on them')
+    parser.add_argument(
         '--out',
         help='file for the results, .json or .csv; without it they are only '
         'printed')
     args = parser.parse_intermixed_args()
+    if args.stream and args.vid_out_dir:
+        parser.error('--vid-out-dir does not go with --stream')
+    if args.vid_out_dir:
+        check_output_folder(args.vid_out_dir)
     check_outputs(args.out, suffixes=('.json', '.csv'))
     return args
+
+
+def classify(inferencer: object, args: argparse.Namespace) -> Iterator[dict]:
+    """Start with what the arguments say."""
+    if not args.stream:
+        return inferencer.iterate(
+            args.paths,
+            batch_size=args.batch_size,
+            topk=args.topk,
+            window=args.window,
+            stride=args.stride,
+            vid_out_dir=args.vid_out_dir)
+    if len(args.paths) > 1:
+        raise ValueError('--stream takes one video, camera or address, got '
+                         f"{len(args.paths)}: {', '.join(args.paths)}")
+    window = 2. if args.window is None else args.window
+    return inferencer.stream(args.paths[0], window, args.stride, args.topk)
 
 
 def main() -> None:
@@ -172,12 +202,7 @@ def main() -> None:
                 args.device,
                 args.classes,
                 show_progress=sys.stderr.isatty() and not sys.stdout.isatty())
-            results = inferencer.iterate(
-                args.paths,
-                batch_size=args.batch_size,
-                topk=args.topk,
-                window=args.window,
-                stride=args.stride)
+            results = classify(inferencer, args)
             with ResultFile(args.out) if args.out else nullcontext() as output:
                 for count, result in enumerate(results, 1):
                     if 'error' in result:

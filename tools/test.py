@@ -7,7 +7,8 @@ import os
 from pathlib import Path
 
 from arguments import (add_config_arguments, add_launcher_arguments,
-                       check_file, check_outputs, check_work_dir)
+                       check_file, check_outputs, check_work_dir,
+                       refuse_shared)
 
 
 def parse_args() -> argparse.Namespace:
@@ -34,11 +35,13 @@ def parse_args() -> argparse.Namespace:
         help='seconds of each picture; default: %(default)s')
     add_launcher_arguments(parser)
     args = parser.parse_args()
+    refuse_shared(args.config)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     if args.dump:
         check_outputs(args.dump, suffixes=('.pkl', '.pickle'))
-    if Path(args.checkpoint).is_dir():  # Of a sharded training.
-        args.checkpoint = str(Path(args.checkpoint, 'weights.pth'))
+    sharded = Path(args.checkpoint, 'weights.pth')
+    if sharded.is_file():
+        args.checkpoint = str(sharded)
     check_file(args.checkpoint, 'Checkpoint')
     return args
 
@@ -48,6 +51,7 @@ def main() -> None:
     from projects.ila import cli
     from projects.ila.apis import read_weights
     from projects.ila.engine.num_classes import check_num_classes
+    from projects.ila.engine.process_group import leave_process_group
     from projects.ila.weights import adopt_stem
     cfg = cli.load_config(args, 'model')
     cfg = cli.merge_args(cli.load_mmaction_tool('test.py'), cfg, args)
@@ -73,7 +77,7 @@ def main() -> None:
             runner, args.dump):
         runner.test()
     del runner
-    cli.leave_process_group()
+    leave_process_group()
 
 
 if __name__ == '__main__':

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 from arguments import (add_config_arguments, add_launcher_arguments,
-                       check_file, check_work_dir)
+                       check_file, check_work_dir, holds_weights,
+                       refuse_shared)
 
 
 def parse_args() -> argparse.Namespace:
@@ -44,6 +45,7 @@ def parse_args() -> argparse.Namespace:
         help='use only operations that give the same result every time')
     add_launcher_arguments(parser)
     args = parser.parse_args()
+    refuse_shared(args.config)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args
 
@@ -55,6 +57,7 @@ def main() -> None:
     from projects.ila import cli
     from projects.ila.engine.hooks import Preempted
     from projects.ila.engine.num_classes import check_num_classes
+    from projects.ila.engine.process_group import leave_process_group
     from projects.ila.engine.work_dir import (check_unlocked,
                                               find_latest_checkpoint)
     from projects.ila.utils import unwrap_model
@@ -87,7 +90,8 @@ def main() -> None:
         with cli.exit_on_bad_input():
             cfg.load_from = find_latest_checkpoint(cfg.work_dir)
     # Checkpoints of sharded trainings are folders.
-    if cfg.get('load_from') and Path(cfg.load_from).is_dir():
+    if (cfg.get('load_from') and Path(cfg.load_from).is_dir()
+            and not holds_weights(cfg.load_from)):
         if not cfg.get('resume'):
             cfg.load_from = str(Path(cfg.load_from, 'weights.pth'))
     elif cfg.get('load_from'):
@@ -103,7 +107,7 @@ def main() -> None:
         except Preempted as stop:
             code = stop.code
     del runner
-    cli.leave_process_group()
+    leave_process_group()
     if code is not None:
         sys.exit(code)
 

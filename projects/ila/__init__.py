@@ -5,6 +5,8 @@ Importing this package registers every component, so that a config needs only
 """
 import sys
 
+from .version import __version__  # noqa: F401
+
 
 def register_all() -> None:
     """Register every component in MMAction2's registries."""

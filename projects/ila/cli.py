@@ -1,5 +1,4 @@
 """What the command line tools share: loading configs, building runners."""
-import gc
 import runpy
 import sys
 from argparse import Namespace
@@ -22,25 +21,31 @@ import mmaction
 from mmaction.registry import HOOKS, RUNNERS
 from .engine.console import QuietRunner, hide_details, summarize
 from .models.recognizers import ILARecognizer
-from .utils import explaining_builds, is_explained, read_config, unwrap_model
+from .utils import explaining_builds, is_explained, unwrap_model
 from .utils.config_keys import check_keys, merge_options, parse_options
 from .weights import convert_all_weights
+from .weights.model_folder import load_any_config
 from .weights.names import StateDict
 
 
-def load_mmaction_tool(name: str) -> Dict[str, Any]:
-    """Load the functions of one of MMAction2's own tools by name.
+def find_mmaction_tool(name: str) -> str:
+    """Find one of MMAction2's own tools.
 
     Args:
-        name (str): File name in MMAction2's ``tools/``.
+        name (str): Path in MMAction2's ``tools/``.
     """
     package = Path(mmaction.__file__).parent
     # A release ships its tools in `.mim`, a clone has them beside the package.
     for folder in (package / '.mim' / 'tools', package.parent / 'tools'):
         if (folder / name).is_file():
-            return runpy.run_path(str(folder / name))
-    sys.exit(f'MMAction2 in {package} has no tools/{name}. Please install it '
-             'again: pip install --force-reinstall --no-deps mmaction2')
+            return str(folder / name)
+    sys.exit(f'MMAction2 in {package} has no tools/{name}. Check the name, or '
+             'run pip install --force-reinstall --no-deps mmaction2')
+
+
+def load_mmaction_tool(name: str) -> Dict[str, Any]:
+    """Load the functions of one of MMAction2's own tools."""
+    return runpy.run_path(find_mmaction_tool(name))
 
 
 def load_config(args: Namespace, *needed: str) -> Config:
@@ -51,7 +56,7 @@ def load_config(args: Namespace, *needed: str) -> Config:
         *needed (str): Keys that have to be there.
     """
     with exit_on_bad_input():
-        cfg = read_config(args.config)
+        cfg = load_any_config(args.config)
     args.cfg_options = parse_options(args.cfg_options)
     level = (args.cfg_options or dict()).get('log_level')
     if (level or cfg.get('log_level')) != 'DEBUG':
@@ -285,16 +290,3 @@ def prepare_for_cpu(cfg: Config) -> None:
         find_unused_parameters=cfg.get('find_unused_parameters', False))
     cfg.model_wrapper_cfg = dict(wrapper, device_ids=None)
     torch.distributed.init_process_group('gloo')
-
-
-def leave_process_group() -> None:
-    """End a distributed run while Python is still there to do so.
-
-    Gloo's threads may hold the last tensors for a while. One that releases
-    them when the interpreter is already going aborts the process.
-    """
-    if not torch.distributed.is_initialized():
-        return
-    gc.collect()  # The runner is a cycle, and its model holds the group.
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()

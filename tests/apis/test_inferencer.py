@@ -2,6 +2,7 @@ import copy
 import itertools
 import os
 import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -17,6 +18,7 @@ from mmaction.apis import init_recognizer
 from mmaction.registry import DATASETS, METRICS, TRANSFORMS
 from projects.ila.apis import (ILAInferencer, find_videos, load_released,
                                split_windows)
+from projects.ila.apis.loading import find_model_config
 
 
 @pytest.fixture(scope='module')
@@ -497,6 +499,10 @@ def test_config_by_name(folder, tmp_path):
         inferencer = ILAInferencer('ila_motion')
     path = write_video(tmp_path / 'a.mp4', size=(64, 64))
     assert len(inferencer(path, topk=99)['predictions'][0]['topk']) == 10
+    expected = inferencer.cfg.model
+    file = Path(inferencer.cfg.filename)
+    for source in ('ila_motion', str(file), file, inferencer.cfg, expected):
+        assert find_model_config(source) == expected
 
 
 def test_released_weights(tmp_path):

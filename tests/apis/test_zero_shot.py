@@ -14,7 +14,7 @@ from videos import write_video
 from mmaction.registry import MODELS
 from projects.ila.apis import ILAInferencer
 from projects.ila.apis.loading import find_config
-from projects.ila.weights import convert_to_ila
+from projects.ila.weights import convert_to_ila, remote_file
 
 QUERIES = ['riding a bike', 'playing guitar', 'a cat']
 
@@ -70,18 +70,17 @@ def inferencer(folder):
     """The weights are those that the config names."""
     asked = []
 
-    def download(cfg):
-        asked.append(cfg)
+    def download(*names):
+        asked.append(names)
         return str(folder / 'clip.pt')
 
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-        patch.setattr(open_clip.pretrained, 'download_pretrained', download)
+        patch.setattr(remote_file, '_fetch_from_hub', download)
         warnings.filterwarnings('error', '.*untrained')
         inferencer = ILAInferencer(
             shrink(find_config('clip_vitb16_zeroshot')), device='cpu')
-    assert asked == [
-        open_clip.get_pretrained_cfg('ViT-B-16-quickgelu', 'openai')
-    ]
+    cfg = open_clip.get_pretrained_cfg('ViT-B-16-quickgelu', 'openai')
+    assert [repository + '/' for repository, *_ in asked] == [cfg['hf_hub']]
     return inferencer
 
 

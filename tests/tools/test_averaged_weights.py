@@ -52,6 +52,14 @@ def test_folded_average_predicts_what_mmengine_does(tmp_path, monkeypatch):
     runner.test()
     torch.testing.assert_close(read('folded.pkl'), read('whole.pkl'))
 
+    # They are what is shared.
+    command = 'tools/deployment/publish_model.py ema.py run/epoch_3.pth shared'
+    assert run_command(command)[0] == 0
+    run_command('tools/test.py ema.py shared --dump shared.pkl')
+    assert torch.equal(read('shared.pkl'), read('folded.pkl'))
+    card = (tmp_path / 'shared/README.md').read_text()
+    assert '| videos | 4 |' in card and '| versions | python 3.' in card
+
     # The weights that were not averaged predict something else.
     checkpoint = torch.load('run/epoch_3.pth', weights_only=True)
     torch.save(

@@ -110,6 +110,18 @@ def test_keys_of_files(tmp_path):
         load(config=path)
 
 
+def test_settings_of_mmaction2(tmp_path):
+    """A text that it annotates as a dict, and keys that are numbers."""
+    config = tmp_path / 'config.py'
+    config.write_text(
+        f"_base_ = '{CONFIG}'\n"
+        "model = dict(cls_head=dict(_delete_=True, type='I3DHead', "
+        "num_classes=3, in_channels=768, average_clips='prob'))\n"
+        "val_pipeline = [dict(type='Flip', flip_label_map={1: 2, 2: 1})]\n"
+        'val_dataloader = dict(dataset=dict(pipeline=val_pipeline))')
+    load(config=config)
+
+
 @pytest.mark.parametrize('kind, words', [
     ('AtomicCheckpointHook', "'max_keep'.*'max_keep_ckpts'"),
     ('mmengine.CheckpointHook', " CheckpointHook has no .* 'max_keep'"),

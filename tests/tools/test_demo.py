@@ -6,6 +6,7 @@ import numpy as np
 from commands import ROOT
 from launch import run_python
 from modules import load_module
+from PIL import Image
 
 
 def test_demo(tmp_path, monkeypatch, capsys):
@@ -36,3 +37,5 @@ def test_demo(tmp_path, monkeypatch, capsys):
     assert [float(cell) for row in rows
             for cell in row] == [round(share, 1) for share in shares]
     assert (tmp_path / 'work_dirs/ila_figures/alignment.png').stat().st_size
+    with Image.open('work_dirs/ila_figures/alignment.webp') as image:
+        assert image.n_frames == 3 * 8

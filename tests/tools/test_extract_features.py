@@ -1,4 +1,5 @@
 import sys
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -36,11 +37,11 @@ def extract(folder, monkeypatch, capsys):
     def run(*arguments, stop=None):
         files = []
 
-        def read(self, file, *args):
-            if stop is not None and stop in file:
+        def read(self, video, *args):
+            if stop is not None and stop in video.name:
                 raise KeyboardInterrupt
-            files.append(file)
-            return read_clips(self, file, *args)
+            files.append(video.name)
+            return read_clips(self, video, *args)
 
         monkeypatch.setattr(ClipReader, 'read', read)
         monkeypatch.setattr(sys, 'argv',
@@ -56,17 +57,24 @@ def extract(folder, monkeypatch, capsys):
 
 
 def load(path):
+    if path.endswith('.parquet'):
+        table = pytest.importorskip('pyarrow.parquet').read_table(path)
+        return dict(zip(*map(list, table.to_pydict().values())))
     with np.load(path) as file:
         return dict(zip(file['files'].tolist(), file['features']))
 
 
-def test_interrupted_and_started_again(folder, extract):
+@pytest.mark.parametrize('suffix', ['.npz', '.parquet'])
+def test_interrupted_and_started_again(folder, extract, suffix):
     """What is done stays, only the rest and what failed is read again."""
-    arguments = 'tiny.pth', 'videos', '--out', 'out/f.npz'
+    if suffix == '.parquet':
+        pytest.importorskip('pyarrow')
+    path = f'out/f{suffix}'
+    arguments = 'tiny.pth', 'videos', '--out', path
     code, files, _ = extract(*arguments, stop='broken')
     assert code == 130
     assert files == ['videos/a.mp4', 'videos/b.mp4']
-    assert list(load('out/f.npz')) == files
+    assert list(load(path)) == files
 
     code, files, out = extract(*arguments, '--batch-size', '2')
     assert files == ['videos/broken.mp4', 'videos/c.mp4']
@@ -75,7 +83,7 @@ def test_interrupted_and_started_again(folder, extract):
                     'replace it')
     inferencer = ILAInferencer('tiny.py', 'tiny.pth', 'cpu')
     expected = inferencer.embed('videos')
-    found = load('out/f.npz')
+    found = load(path)
     assert list(found) == expected['files']
     np.testing.assert_allclose(
         list(found.values()), expected['embeddings'], atol=1e-6)
@@ -83,10 +91,33 @@ def test_interrupted_and_started_again(folder, extract):
                expected['embeddings'][1]).max() > 1e-3
 
     # Nothing is left to do for these.
-    code, files, _ = extract('tiny.pth', 'videos/[ab].mp4', '--out',
-                             'out/f.npz')
+    code, files, _ = extract('tiny.pth', 'videos/[ab].mp4', '--out', path)
     assert (code, files) == (0, [])
-    assert list(load('out/f.npz')) == list(found)
+    assert list(load(path)) == list(found)
+
+
+@pytest.mark.parametrize('suffix', ['.npz', '.parquet'])
+def test_any_names_come_back(tmp_path, suffix):
+    if suffix == '.parquet':
+        pytest.importorskip('pyarrow')
+    path = str(tmp_path / f'names{suffix}')
+    written = tool.FeatureFile(path, 'model')
+    # One of them is not UTF-8.
+    for number, name in enumerate(['caf\udce9.mp4', 'é 視.mp4', 'a|b.mp4']):
+        written.add(name, np.full(2, number + 0.1, np.float32))
+    written.save()
+    read = tool.FeatureFile(path, 'model').features
+    assert list(read) == list(written.features)
+    for name, feature in written.features.items():
+        assert read[name].dtype == np.float32
+        np.testing.assert_array_equal(read[name], feature)
+
+
+def test_parquet_needs_pyarrow(extract, monkeypatch):
+    monkeypatch.setattr(tool, 'find_spec', lambda name: None)
+    code, files, _ = extract('tiny.pth', 'videos', '--out', 'f.parquet')
+    assert 'pip install pyarrow, or give --out a name that ends' in code
+    assert not files
 
 
 def test_features_are_saved_on_the_way(extract, monkeypatch):
@@ -118,7 +149,11 @@ def test_other_features_are_not_mixed_in(folder, extract):
         assert files == []
     (folder / 'text.npz').write_text('text')
     np.savez(folder / 'array.npz', a=np.ones(2))
-    for name in ('text.npz', 'array.npz'):
+    names = ['text.npz', 'array.npz']
+    if find_spec('pyarrow'):
+        (folder / 'text.parquet').write_text('text')
+        names.append('text.parquet')
+    for name in names:
         code, files, _ = extract('tiny.pth', 'videos/a.mp4', '--out', name)
         assert code.startswith(f"'{name}' holds no features")
 

@@ -154,6 +154,29 @@ def test_windows_as_table(folder, infer):
     assert '    1.60 - 2.60 s ' in out
 
 
+def test_stream_as_table(folder, infer):
+    """It is that of windows, and ends with the file."""
+    tables = []
+    for name, arguments in (('a.csv', ['--stream']), ('b.csv', [])):
+        code, out, _ = infer('videos/d.mp4', *arguments, '--stride', '0.6',
+                             '--window', '2', '--out', name)
+        assert code == 0
+        assert out.count(' s ') == 3
+        with open(folder / name, newline='') as file:
+            tables.append(list(csv.DictReader(file)))
+    for own, other in zip(*tables, strict=True):
+        score = float(other.pop('score'))
+        assert float(own.pop('score')) == pytest.approx(score, abs=1e-5)
+        assert own == other
+
+
+def test_captions(folder, infer):
+    code, _, _ = infer('videos', '--vid-out-dir', 'captions')
+    assert code == 0
+    assert sorted(os.listdir(folder / 'captions')) == sorted(
+        os.listdir(folder / 'videos'))
+
+
 def test_classes_of_a_text_head(folder, infer, tmp_path):
     config = tmp_path / 'text.py'
     config.write_text(CONFIG + '''model = dict(cls_head=dict(
@@ -189,11 +212,11 @@ def test_finished_predictions_outlive_an_interrupt(folder, infer, monkeypatch,
                                                    name, error, expected):
     read, written = ClipReader.read, []
 
-    def interrupt(self, file, *args):
-        if 'd.mp4' in file:
+    def interrupt(self, video, *args):
+        if 'd.mp4' in video.name:
             written.append((folder / f'{name}.partial').read_text())
             raise error
-        return read(self, file, *args)
+        return read(self, video, *args)
 
     monkeypatch.setattr(ClipReader, 'read', interrupt)
     (folder / name).write_text('older')
@@ -261,6 +284,8 @@ def test_scores_that_are_not_finite_are_errors(folder, infer, monkeypatch):
     (['videos', '--classes', 'a,b'], '`classes` are 2 names'),
     (['videos', '--classes', 'none.txt'], "'none.txt' is neither"),
     (['videos', '--stride', '1'], 'stride needs a window'),
+    (['videos', '--stream'], '3 videos are no stream'),
+    (['videos', 'c.mp4', '--stream'], '--stream takes one video'),
     (['videos', '--batch-size', '0'], 'batch_size must be more than 0'),
     (['videos', '--cfg-options', f'{PIPELINE}.2.type=Flip'], 'one that decod'),
 ])

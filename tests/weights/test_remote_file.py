@@ -5,12 +5,14 @@ import os
 import re
 import sys
 import threading
+import time
 import types
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 import torch
+from hub_server import serving_hub
 from huggingface_hub import constants
 from mmengine import fileio
 from mmengine.config import Config
@@ -19,14 +21,12 @@ from mmengine.fileio.backends import registry_utils
 from mmengine.registry import DefaultScope
 from mmengine.runner import CheckpointLoader, Runner
 from mmengine.runner import checkpoint as hub
-from open_clip import pretrained
 
 from mmaction.registry import MODELS
 from projects.ila.apis import ILAInferencer, read_weights
 from projects.ila.apis.deployment import load_classifier
 from projects.ila.cli import load_all_weights
 from projects.ila.visualization.pictures import load_model
-from projects.ila.weights import remote_file
 from projects.ila.weights.checkpoint import load_from_file
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -144,65 +144,76 @@ def test_what_is_not_there_is_named(served, names, name):
         CheckpointLoader.load_checkpoint(address)
 
 
-def test_files_at_hubs(tmp_path, monkeypatch):
+# A name for each hub, with the repository and the file that it stands for.
+OF_OPENAI = 'timm/vit_base_patch16_clip_224.openai'
+AT_HUBS = {
+    'hf:a/b/c/d.pth': ('a/b', 'c/d.pth'),
+    'open_clip:ViT-B-16-quickgelu/openai':
+    (OF_OPENAI, 'open_clip_model.safetensors'),
+    'open_clip:ViT-B-16/openai': (OF_OPENAI, 'open_clip_model.safetensors'),
+    'timm:vit_base_patch16_clip_224.openai': (OF_OPENAI, 'model.safetensors'),
+    'timm:vit_base_patch16_clip_224.laion2b':
+    ('timm/vit_base_patch16_clip_224.laion2b', 'model.safetensors'),
+    'timm:vit_small_patch14_dinov2':
+    ('timm/vit_small_patch14_dinov2.lvd142m', 'pytorch_model.bin')
+}
+
+
+def test_files_at_hubs(tmp_path):
     """Each is asked for by its name, and only if it is not there yet."""
-    weights = {'backbone.a': torch.randn(2)}
-    torch.save(weights, tmp_path / 'a.pth')
-    asked = []
-
-    def download(repository, file):
-        asked.append((repository, file))
-        return str(tmp_path / 'a.pth')
-
-    def download_open_clip(cfg):
-        asked.append(cfg['hf_hub'])
-        return str(tmp_path / 'a.pth')
-
-    monkeypatch.setattr(constants, 'HF_HUB_CACHE', str(tmp_path / 'cache'))
-    monkeypatch.setattr(remote_file, 'hf_hub_download', download)
-    monkeypatch.setattr(pretrained, 'download_pretrained', download_open_clip)
-    names = ('hf:a/b/c/d.pth', 'open_clip:ViT-B-16-quickgelu/openai',
-             'open_clip:ViT-B-16/openai')
-    repository = 'timm/vit_base_patch16_clip_224.openai'
-    for name in names:
-        found = CheckpointLoader.load_checkpoint(name)['state_dict']
-        assert torch.equal(found['backbone.a'], weights['backbone.a'])
-    assert asked == [('a/b', 'c/d.pth'), f'{repository}/', f'{repository}/']
-
-    # As the hub's package keeps them.
-    for name, file in (('a/b', 'c/d.pth'), (repository,
-                                            'open_clip_model.safetensors')):
-        folder = tmp_path / 'cache' / f"models--{name.replace('/', '--')}"
-        path = folder / 'snapshots' / '0' / file
-        path.parent.mkdir(parents=True)
-        (folder / 'refs').mkdir()
-        (folder / 'refs/main').write_text('0')
-        torch.save({'backbone.b': torch.ones(1)}, path)
-    for name in names:
-        found = CheckpointLoader.load_checkpoint(name)['state_dict']
-        assert list(found) == ['backbone.b']
-    assert len(asked) == 3
+    with serving_hub(tmp_path) as server:
+        values = {
+            place: torch.full((1, ), float(number))
+            for number, place in enumerate(dict.fromkeys(AT_HUBS.values()))
+        }
+        for (repository, file), value in values.items():
+            torch.save({'backbone.a': value}, tmp_path / 'weights.pth')
+            server.repositories.setdefault(
+                repository,
+                dict())[file] = (tmp_path / 'weights.pth').read_bytes()
+        for _ in range(2):
+            for name, place in AT_HUBS.items():
+                found = CheckpointLoader.load_checkpoint(name)['state_dict']
+                assert torch.equal(found['backbone.a'], values[place]), name
+            # Now they are there.
+            server.repositories.clear()
+        assert len(server.asked) == 3 * len(values)
 
 
 @pytest.mark.parametrize('name, words', [
-    ('hf:a/b.pth', "'a/b.pth' is not owner/repository/file"),
-    ('hf:a/b/c.pth', 'there is no network'),
+    ('hf:a', "'a' is neither owner/repository/file nor owner/repository"),
+    ('hf:a/b/c.pth', 'there is no such repository, or it is private: log in'),
+    ('hf:c/d', "'c/d' has no file model.safetensors"),
     ('open_clip:ViT-B-16/laion2b_s34b_b88k', 'trained with GELU'),
     ('open_clip:ViT-B-16-quickgelu/none', 'open_clip has openai, .* for'),
     ('open_clip:none', "open_clip knows no 'none'"),
+    ('timm:none', "timm has no weights of 'none'"),
+    ('timm:vit_base_patch16_clip_224.none', r'Invalid pretrained tag \(none'),
 ])
-def test_files_that_hubs_do_not_give(tmp_path, monkeypatch, name, words):
+def test_files_that_hubs_do_not_give(tmp_path, name, words):
+    with serving_hub(tmp_path) as server:
+        server.repositories['c/d'] = dict(text=b'')
+        with pytest.raises(
+                ValueError,
+                match=f"'{name}' cannot be fetched; fix .*{words}") as error:
+            CheckpointLoader.load_checkpoint(name)
+    assert '\n' not in str(error.value)
 
-    def fail(*args):
-        raise ConnectionError('there is no network\nfor many reasons')
 
+@pytest.mark.parametrize('name', AT_HUBS)
+def test_nothing_is_tried_again_without_network(tmp_path, monkeypatch, name):
+
+    def wait(seconds):
+        raise AssertionError(seconds)
+
+    monkeypatch.setattr(time, 'sleep', wait)
     monkeypatch.setattr(constants, 'HF_HUB_CACHE', str(tmp_path))
-    monkeypatch.setattr(remote_file, 'hf_hub_download', fail)
+    # Nobody listens there.
+    monkeypatch.setattr(constants, 'ENDPOINT', 'http://127.0.0.1:9')
     with pytest.raises(
             ValueError,
-            match=f"'{name}' cannot be fetched; fix .*{words}") as error:
+            match=f"'{name}' cannot be .*no connection to the hub: "):
         CheckpointLoader.load_checkpoint(name)
-    assert '\n' not in str(error.value)
 
 
 def build_runner(cfg, **kwargs):

@@ -47,7 +47,7 @@ def main() -> None:
         figure.savefig(args.out, format=args.out.suffix[1:] or 'png')
     except (OSError, ValueError) as error:
         sys.exit(f'cannot write the picture to {args.out}: {error}. Please '
-                 'choose another --output')
+                 'choose another --out')
     print(f'{args.out}: {", ".join(keys)}')
 
 

@@ -161,7 +161,8 @@ def draw_curves(runs: List[Curves], labels: List[str],
                 axis.plot(
                     *zip(*curves[key].items()),
                     color=f'C{run if len(runs) > 1 else index}',
-                    linestyle=STYLES[index % len(STYLES)],
+                    # There are ten colours.
+                    linestyle=STYLES[(index + run // 10) % len(STYLES)],
                     # A single value has no line.
                     marker='.' if len(curves[key]) < 50 else None,
                     label=f'{key} ({label})')

@@ -1,12 +1,36 @@
 import os
-from typing import Iterator, List, Optional, Tuple
+from itertools import takewhile
+from typing import Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
 from mmengine.config import Config
 from mmengine.dataset import Compose
 
+from mmaction.utils import get_str_type
 from ..datasets.frame_folders import FRAME_TEMPLATE, FrameFolder
-from ..datasets.transforms.loading import find_reading, iter_frames
+from ..datasets.transforms.loading import (SafeDecordInit, SafePyAVInit,
+                                           check_num_frames, find_reading,
+                                           iter_frames)
+from .video_inputs import VideoInput, fetch, is_remote
+
+# Transforms that treat each image on its own and draw nothing at random.
+PER_FRAME = ('Resize', 'CenterCrop', 'ThreeCrop', 'TenCrop')
+
+
+def count_window(window: float, fps: float) -> int:
+    """Count the frames of a window, given in seconds.
+
+    Raises:
+        ValueError: The frame rate is unknown, or there are fewer than 2.
+    """
+    if not 0 < fps < np.inf:
+        raise ValueError('the file does not state the frame rate that windows '
+                         'need; encode it again')
+    length = round(window * fps)
+    if length < 2:
+        raise ValueError(f'a window of {window:g} s has fewer than 2 frames '
+                         f'at {fps:g} frames per second; take a longer one')
+    return length
 
 
 def split_windows(num_frames: int, fps: float, window: float,
@@ -22,16 +46,9 @@ def split_windows(num_frames: int, fps: float, window: float,
         its last.
 
     Raises:
-        ValueError: The frame rate is unknown, or a window has fewer than 2
-            frames.
+        ValueError: See :func:`count_window`.
     """
-    if not 0 < fps < np.inf:
-        raise ValueError('the file does not state the frame rate that windows '
-                         'need; encode it again')
-    length = round(min(window * fps, num_frames))
-    if length < 2:
-        raise ValueError(f'a window of {window:g} s has fewer than 2 frames '
-                         f'at {fps:g} frames per second; take a longer one')
+    length = min(count_window(window, fps), num_frames)
     starts = np.arange(0, num_frames, max(stride * fps, 1))
     starts = np.unique(np.minimum(np.rint(starts), num_frames - length))
     return [(start, start + length) for start in starts.astype(int).tolist()]
@@ -43,6 +60,8 @@ class ClipReader:
     Attributes:
         pipeline (Compose): The test pipeline.
         takes_frames (bool): Whether it reads folders of frames, not videos.
+        keeps_frames (bool): Whether the images of a clip are its frames, each
+            prepared on its own, in the order of ``frame_inds``.
 
     Raises:
         ValueError: The pipeline opens or decodes no video.
@@ -63,15 +82,55 @@ class ClipReader:
         self._open = Compose([steps[opening]])
         self._decode = Compose([steps[decoding]])
         self._sample = Compose(steps[:opening] + steps[opening + 1:decoding])
-        self._prepare = Compose([dict(type='ArrayDecode')] +
-                                steps[decoding + 1:])
+        steps = steps[decoding + 1:]
+        kinds = [get_str_type(step['type']).split('.')[-1] for step in steps]
+        own = len([*takewhile(PER_FRAME.__contains__, kinds)])
+        self.keeps_frames = kinds[own:] == ['FormatShape', 'PackActionInputs']
+        to_array = dict(type='ArrayDecode')
+        self._prepare = Compose([to_array] + steps)
+        self._prepare_frame = Compose([to_array] + steps[:own])
+        self._pack = Compose(steps[own:])
 
-    def read(self, file: str, window: Optional[float],
+    def _begin(self, video: VideoInput) -> dict:
+        """Make what the pipeline starts from, with all frames as ``array`` if
+        they are not in a file."""
+        info = dict(filename=video.name, start_index=0, modality='RGB')
+        data = video.data
+        if data is None and is_remote(video.name):
+            data = fetch(video.name)
+        if data is None and os.path.isdir(video.name):
+            data = FrameFolder(video.name, self._template)
+        if isinstance(data, (np.ndarray, FrameFolder)):
+            check_num_frames(len(data))
+            info.update(array=data, total_frames=len(data))
+        elif self.takes_frames and (data is not None
+                                    or os.path.exists(video.name)):
+            raise ValueError('the pipeline of the config reads folders of '
+                             'frames, not videos; give such a folder')
+        elif data is not None:
+            if not isinstance(self._open.transforms[0],
+                              (SafePyAVInit, SafeDecordInit)):
+                raise ValueError(
+                    'the transform of the config that opens videos reads '
+                    'files only; give a path, or take SafePyAVInit')
+            info['content'] = data
+        return info
+
+    def _begin_file(self, info: dict) -> dict:
+        """Open a video whose frame rate is needed."""
+        video = self._open(info)
+        if 'avg_fps' not in video:
+            raise ValueError('the transform of the config that opens videos '
+                             'does not give `avg_fps`, which windows need; '
+                             'take SafePyAVInit')
+        return video
+
+    def read(self, video: VideoInput, window: Optional[float],
              stride: Optional[float]) -> Iterator[dict]:
         """Read a video as one clip, or as one per window.
 
         Args:
-            file (str): The video, or a folder of frames.
+            video (VideoInput): The video, or a folder of frames.
             window (float, optional): See :func:`split_windows`, as ``stride``.
 
         Yields:
@@ -82,17 +141,12 @@ class ClipReader:
             OSError: The file cannot be read.
             ValueError: It is no such video.
         """
-        info = dict(filename=file, start_index=0, modality='RGB')
-        if os.path.isdir(file):
+        info = self._begin(video)
+        if 'array' in info:
             if window is not None:
-                raise ValueError('a folder of images has no frame rate, which '
-                                 'windows need; give the video')
-            frames = FrameFolder(file, self._template)
-            info.update(array=frames, total_frames=len(frames))
+                raise ValueError('frames without a file have no frame rate, '
+                                 'which windows need; give the video')
             yield self._prepare(self._sample(info))
-        elif self.takes_frames and os.path.exists(file):
-            raise ValueError('the pipeline of the config reads folders of '
-                             'frames, not videos; give such a folder')
         elif window is None:
             yield self.pipeline(info)
         else:
@@ -101,18 +155,10 @@ class ClipReader:
     def _read_windows(self, info: dict, window: float,
                       stride: float) -> Iterator[dict]:
         """Read a video's windows while it is decoded."""
-        video = self._open(info)
-        if 'avg_fps' not in video:
-            raise ValueError('the transform of the config that opens videos '
-                             'does not give `avg_fps`, which windows need; '
-                             'take SafePyAVInit')
+        video = self._begin_file(info)
         fps = video['avg_fps']
         windows = split_windows(video['total_frames'], fps, window, stride)
-        clips = [
-            self._sample(
-                dict(video, start_index=start, total_frames=end - start))
-            for start, end in windows
-        ]
+        clips = [self.sample(start, end, video) for start, end in windows]
         images = iter_frames(
             self._open, self._decode, video,
             np.unique([x['frame_inds'] for x in clips]).tolist())
@@ -120,8 +166,57 @@ class ClipReader:
         for (start, end), clip in zip(windows, clips):
             frames = {i: frames[i] for i in frames if i >= start}
             while clip['frame_inds'].max() not in frames:
-                frames.update([next(images)])
-            clip = self._prepare(dict(clip, array=frames))
-            clip['data_samples'].set_metainfo(
-                dict(start=round(start / fps, 3), end=round(end / fps, 3)))
-            yield clip
+                index, image = next(images)
+                frames[index] = self.prepare_frame(image)
+            yield self.pack(clip, frames, start / fps, end / fps)
+
+    def read_all(
+            self,
+            video: VideoInput) -> Tuple[Optional[float], Iterator[np.ndarray]]:
+        """Read all frames, and nothing else of the pipeline.
+
+        Returns:
+            tuple[float | None, Iterator[np.ndarray]]: Frames per second, None
+            where they are not in a file, and frames ``(H, W, 3)``.
+        """
+        info = self._begin(video)
+        if 'array' in info:
+            frames = info['array']
+            return None, (frames[index] for index in range(len(frames)))
+        opened = self._begin_file(info)
+        numbers = range(opened['total_frames'])
+        frames = iter_frames(self._open, self._decode, opened, numbers)
+        return opened['avg_fps'], (frame for _, frame in frames)
+
+    def sample(self, start: int, end: int, video: dict = dict()) -> dict:
+        """Sample the frames of a window: ``frame_inds``."""
+        return self._sample({
+            'modality': 'RGB',
+            **video, 'start_index': start,
+            'total_frames': end - start
+        })
+
+    def prepare_frame(self, frame: np.ndarray) -> dict:
+        """Run the transforms that treat a decoded frame on its own."""
+        return self._prepare_frame(
+            dict(modality='RGB', array=frame[None], frame_inds=np.array([0])))
+
+    def pack(self, clip: dict, frames: Dict[int, dict], start: float,
+             end: float) -> dict:
+        """Make a clip of prepared frames.
+
+        Args:
+            clip (dict): From :meth:`sample`.
+            frames (dict[int, dict]): From :meth:`prepare_frame`.
+            start (float): Of the window in seconds, as ``end``.
+        """
+        parts = [frames[index] for index in clip['frame_inds'].tolist()]
+        # The crops of an image come after each other in a clip.
+        images = [
+            image for crop in zip(*(part['imgs'] for part in parts))
+            for image in crop
+        ]
+        sample = self._pack({**parts[0], **clip, 'imgs': images})
+        sample['data_samples'].set_metainfo(
+            dict(start=round(start, 3), end=round(end, 3)))
+        return sample

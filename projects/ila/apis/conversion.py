@@ -15,10 +15,12 @@ from ..utils import explaining_builds, naming_source
 from ..weights import (adopt_stem, check_weights, convert_to_ila, find_weights,
                        hash_file, hash_weights, is_clip, is_hugging_face_clip,
                        is_released, is_released_config, is_text_feature,
-                       local_copy, read_checkpoint, revert_released)
+                       is_timm_clip, local_copy, read_checkpoint,
+                       revert_released)
 from ..weights.dinov2_names import convert_dinov2
 from ..weights.names import StateDict
 from ..weights.onnx_file import is_onnx, read_onnx
+from .loading import ModelConfig, find_model_config
 
 
 class ConversionReport(NamedTuple):
@@ -91,15 +93,16 @@ def _describe(model: nn.Module, model_cfg: ConfigDict, weights: StateDict,
         weights_sha256=hash_weights(weights))
 
 
-def clip_to_ila(model_cfg: ConfigDict,
+def clip_to_ila(model_cfg: ModelConfig,
                 path: str) -> Tuple[dict, ConversionReport]:
     """Turn a file of CLIP's weights into initial weights of an ILA model.
 
     Position embeddings are interpolated to the model's image size.
 
     Args:
-        model_cfg (ConfigDict): Config of an ``ILARecognizer``.
-        path (str): OpenAI's archive, an open_clip or a Hugging Face file.
+        model_cfg (ModelConfig): See :func:`find_model_config`.
+        path (str): OpenAI's archive, or a file of open_clip, Hugging Face or
+            timm.
 
     Returns:
         tuple[dict, ConversionReport]: A checkpoint with CLIP's part of the
@@ -109,12 +112,14 @@ def clip_to_ila(model_cfg: ConfigDict,
         ValueError: The file is damaged, no CLIP or one of another size.
     """
     weights = _read(path)
-    if not is_clip(weights) and not is_hugging_face_clip(weights):
+    if not (is_clip(weights) or is_hugging_face_clip(weights)
+            or is_timm_clip(weights)):
         raise ValueError(
             f'{path}: these are no weights of CLIP '
             f'({", ".join(list(weights)[:3])}); take a file of OpenAI, '
-            'open_clip or Hugging Face')
+            'open_clip, Hugging Face or timm')
     converted = convert_to_ila(weights)
+    model_cfg = find_model_config(model_cfg)
     model = _build(model_cfg)
     with naming_source(path):
         model.load_state_dict(converted, strict=False)
@@ -128,7 +133,7 @@ def clip_to_ila(model_cfg: ConfigDict,
     return dict(state_dict=state_dict, meta=dict(ila=meta)), report
 
 
-def released_to_ila(model_cfg: ConfigDict,
+def released_to_ila(model_cfg: ModelConfig,
                     path: str) -> Tuple[dict, ConversionReport]:
     """Turn a checkpoint of the released ILA into one of this project.
 
@@ -143,6 +148,7 @@ def released_to_ila(model_cfg: ConfigDict,
     if not is_released(weights):
         raise ValueError(f'{path}: these are no weights of the released ILA '
                          f'({", ".join(list(weights)[:3])})')
+    model_cfg = find_model_config(model_cfg)
     model = _build(adopt_stem(model_cfg, weights))
     converted = convert_to_ila(weights, model.cls_head.num_classes)
     _check(model, converted, path)
@@ -155,7 +161,7 @@ def released_to_ila(model_cfg: ConfigDict,
     return dict(state_dict=state_dict, meta=dict(ila=meta)), report
 
 
-def ila_to_released(model_cfg: ConfigDict,
+def ila_to_released(model_cfg: ModelConfig,
                     path: str) -> Tuple[dict, ConversionReport]:
     """Turn a checkpoint of this project into one of the released ILA.
 
@@ -167,7 +173,7 @@ def ila_to_released(model_cfg: ConfigDict,
             code has no such model.
     """
     weights = _read(path)
-    model_cfg = adopt_stem(model_cfg, weights)
+    model_cfg = adopt_stem(find_model_config(model_cfg), weights)
     model = _build(model_cfg)
     _check(model, weights, path)
     reverted = revert_released(weights)

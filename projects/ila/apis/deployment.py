@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from ..models.heads import ILATextHead
+from ..models.recognizers.head_inputs import as_input, head_inputs
 from ..weights.exported_program import UnsafeProgramError, load_program
 from .loading import load_recognizer
 
@@ -56,9 +57,11 @@ class ClipClassifier(nn.Module):
             Tensor: Logits, ``(B, num_classes)``.
         """
         features = self.backbone(
-            (clips - self.mean) / self.std, with_loss=False)
-        video, _ = self.neck(features.frames, points=features.frame_points)
-        return self.cls_head((video, features.patches))
+            (clips - self.mean) / self.std,
+            with_loss=False,
+            return_features=True)
+        feats = head_inputs(features, self.neck, self.backbone.out_type)
+        return self.cls_head(as_input(feats))
 
 
 def load_classifier(cfg: Config, path: str) -> Tuple[ClipClassifier, dict]:

@@ -1,8 +1,10 @@
+import os
+import re
 from pathlib import Path
-from typing import Iterator, List, Optional, Sequence, Tuple, Union
+from typing import Any, Iterator, List, Optional, Sequence, Tuple, Union
 
-import numpy as np
 from mmengine.config import Config
+from mmengine.fileio import dump
 from mmengine.infer.infer import ModelType
 from mmengine.registry import init_default_scope
 from torch import nn
@@ -11,20 +13,27 @@ from mmaction.registry import INFERENCERS
 from mmaction.structures import ActionDataSample
 from ..models.text import parse_class_names
 from ..utils import find_device
-from .loading import find_config, load_recognizer
-from .predictions import summarize
-from .video_inferencer import PathType, VideoInferencer, check_positive
+from .captions import name_outputs, write_captioned
+from .clip_reader import count_window
+from .frame_stream import DEFAULT_FPS, WindowPredictor, open_stream, slide
+from .loading import find_config, list_configs, load_recognizer
+from .predictions import check_pred_out_file, summarize
+from .video_embedder import VideoEmbedder
+from .video_inferencer import check_positive
+from .video_inputs import InputsType, PathType, VideoInput
 
 
 @INFERENCERS.register_module()
-class ILAInferencer(VideoInferencer):
+class ILAInferencer(VideoEmbedder):
     """Classify or embed videos with a trained ILA model.
 
     They are read by the config's test pipeline, as ``tools/test.py`` does.
+    Arguments are named as those of MMAction2's inferencers.
 
     Args:
         model (str | Path | Config): Config of an ``ILARecognizer``, its file,
-            or the name of one in this project, such as ``'ila_vitb16_k400'``.
+            the name of one in this project, such as ``'ila_vitb16_k400'``, or
+            a shared model: its folder or ``'hf:owner/name'``.
         weights (str | Path, optional): The model's weights, see
             :func:`load_recognizer`. Defaults to ``load_from`` of the config.
         device (str, optional): None and ``'auto'`` take a GPU if there is
@@ -109,22 +118,47 @@ class ILAInferencer(VideoInferencer):
             self.model.cls_head.set_class_names(names)
             self.classes = names
 
+    def __repr__(self) -> str:
+        config = getattr(self.cfg, 'filename', None)
+        device = next(self.model.parameters()).device
+        return (f'{type(self).__name__}(model={config!r}, '
+                f"weights={self.weights!r}, device='{device}', "
+                f'temporal={self.model.backbone.temporal_type}, '
+                f'classes={len(self.classes)})')
+
+    @staticmethod
+    def list_models(scope: Optional[str] = None,
+                    patterns: str = '.*') -> List[str]:
+        """List the names of this project's configs.
+
+        Args:
+            scope (None): For the likeness to MMEngine's method.
+            patterns (str): Regular expression that begins the names.
+        """
+        return [name for name in list_configs() if re.match(patterns, name)]
+
     def __call__(self,
-                 inputs: Union[PathType, Sequence[PathType]],
+                 inputs: InputsType,
                  return_datasamples: bool = False,
+                 print_result: bool = False,
+                 pred_out_file: PathType = '',
                  **kwargs) -> dict:
         """Classify videos, or windows of them.
 
         Args:
-            inputs (str | Path | Sequence): Paths, see :func:`find_videos`.
+            inputs (InputsType): See :func:`list_inputs`.
             return_datasamples (bool): Whether ``predictions`` are the model's
                 ``ActionDataSample``, one per video or window.
+            print_result (bool): Whether to print what is returned.
+            pred_out_file (str | Path): File for what is returned, ``.json``,
+                ``.yaml`` or ``.pkl``. Defaults to none.
             **kwargs: See :meth:`iterate`, as the errors.
 
         Returns:
             dict: ``predictions`` and ``errors``, lists of what
             :meth:`iterate` yields, each in the order of the inputs.
         """
+        check_pred_out_file(pred_out_file, return_datasamples)
         predictions, errors = [], []
         for number, result in self._iterate(inputs, return_datasamples,
                                             **kwargs):
@@ -133,14 +167,18 @@ class ILAInferencer(VideoInferencer):
             else:
                 errors.append((number, result))
         errors = [error for _, error in sorted(errors, key=lambda x: x[0])]
-        return dict(predictions=predictions, errors=errors)
+        results = dict(predictions=predictions, errors=errors)
+        if print_result:
+            print(results)
+        if pred_out_file:
+            dump(results, pred_out_file)
+        return results
 
-    def iterate(self, inputs: Union[PathType, Sequence[PathType]],
-                **kwargs) -> Iterator[dict]:
+    def iterate(self, inputs: InputsType, **kwargs) -> Iterator[dict]:
         """Classify videos one after the other, or windows of them.
 
         Args:
-            inputs (str | Path | Sequence): Paths, see :func:`find_videos`.
+            inputs (InputsType): See :func:`list_inputs`.
             batch_size (int): Videos or windows, each with all its views, that
                 pass through the model at once.
             topk (int): Classes to give, at most.
@@ -148,6 +186,9 @@ class ILAInferencer(VideoInferencer):
                 a video, see :func:`split_windows`. Defaults to all of it.
             stride (float, optional): Seconds from one window to the next.
                 Defaults to ``window``.
+            vid_out_dir (str | Path): Folder for the videos with the classes
+                drawn on them, which are decoded once more for it. Defaults to
+                none.
 
         Yields:
             dict: ``file`` and ``topk``, a list of dicts ``label``, ``name``
@@ -164,19 +205,38 @@ class ILAInferencer(VideoInferencer):
             yield from result if isinstance(result, list) else [result]
 
     def _iterate(self,
-                 inputs: Union[PathType, Sequence[PathType]],
+                 inputs: InputsType,
                  return_datasamples: bool = False,
                  topk: int = 5,
+                 vid_out_dir: PathType = '',
                  **kwargs) -> Iterator[Tuple[int, Union[list, dict]]]:
         """Give each input's number with its predictions or its error."""
         check_positive('topk', topk)
-        files = self.list_videos(inputs)
-        for result in self.run(files, self.forward, 'pred_score', **kwargs):
+        videos = self.list_videos(inputs)
+        if vid_out_dir:
+            os.makedirs(vid_out_dir, exist_ok=True)
+            paths = name_outputs(vid_out_dir, [video.name for video in videos])
+        for result in self.run(videos, self.forward, 'pred_score', **kwargs):
             number = result.pop('number')
-            if 'clips' in result:
-                result = self.postprocess(result['clips'], None,
-                                          return_datasamples, topk)
-            yield number, result
+            if 'error' in result:
+                yield number, result
+                continue
+            preds = result.pop('clips')
+            yield number, self.postprocess(preds, None, return_datasamples,
+                                           topk)
+            if vid_out_dir:
+                try:
+                    self.visualize([videos[number]], preds, paths[number])
+                except (OSError, ValueError) as error:
+                    result['error'] = f'it is not drawn: {error}'
+                    yield number, result
+
+    def visualize(self, inputs: List[VideoInput],
+                  preds: List[ActionDataSample], path: Path) -> None:
+        """Write a video with its predictions drawn on it."""
+        prediction, = summarize(preds, self.classes, topk=3)
+        fps, frames = self.reader.read_all(inputs[0])
+        write_captioned(path, frames, prediction, fps or DEFAULT_FPS)
 
     def postprocess(self,
                     preds: List[ActionDataSample],
@@ -188,70 +248,45 @@ class ILAInferencer(VideoInferencer):
             return preds
         return summarize(preds, self.classes, topk)
 
-    def iterate_embeddings(self,
-                           inputs: Union[PathType, Sequence[PathType]],
-                           batch_size: int = 1) -> Iterator[dict]:
-        """Embed videos one after the other, see :meth:`embed`.
+    def stream(self,
+               source: Any,
+               window: float = 2.,
+               stride: Optional[float] = None,
+               topk: int = 5,
+               fps: Optional[float] = None) -> Iterator[dict]:
+        """Classify what a camera or a stream shows, while it does.
+
+        The results are those of :meth:`iterate` with such windows.
+
+        Args:
+            source (int | str | InputType | Iterable): The number of a camera,
+                a stream's address, such as ``'rtsp://...'``, a video, see
+                :func:`list_inputs`, or frames ``(H, W, 3)``, uint8, RGB.
+            window (float): Seconds of the windows.
+            stride (float, optional): Seconds from one window to the next.
+                Defaults to one frame.
+            topk (int): Classes to give, at most.
+            fps (float, optional): Frames per second. Defaults to what the
+                source states, or 25.
 
         Yields:
-            dict: ``file`` and ``embedding``, float32 ``(E, )``, or ``file``
-            and ``error``.
-        """
-        files = self.list_videos(inputs)
-        for result in self.run(files, self._embed, 'embedding', batch_size):
-            del result['number']
-            for clip in result.pop('clips', []):
-                result['embedding'] = clip.embedding.numpy()
-            yield result
-
-    def _embed(self, batch: dict) -> List[ActionDataSample]:
-        videos = self.model.data_preprocessor(batch, False)['inputs']
-        embeddings = self.model.encode_video(videos).float().cpu()
-        for sample, embedding in zip(batch['data_samples'], embeddings):
-            sample.embedding = embedding
-        return batch['data_samples']
-
-    def embed(self,
-              inputs: Union[PathType, Sequence[PathType]],
-              batch_size: int = 1) -> dict:
-        """Embed videos, for retrieval or a classifier of one's own.
-
-        Args:
-            inputs (str | Path | Sequence): Paths, see :func:`find_videos`.
-            batch_size (int): Videos, each with all its views, that pass
-                through the model at once.
-
-        Returns:
-            dict: ``files``, a list of ``N`` paths; ``embeddings``, their
-            float32 ``(N, E)`` of length 1, see
-            :meth:`ILARecognizer.encode_video`; ``errors``, a list of dicts
-            ``file`` and ``error``.
+            dict: ``file``, the source's name, ``start``, ``end``, in seconds,
+            and ``topk``, as soon as a window is complete.
 
         Raises:
-            FileNotFoundError: There are no videos at all.
-            ValueError: ``batch_size`` is out of its range.
+            OSError: A file cannot be read.
+            ValueError: The source cannot be opened, the model cannot take its
+                frames, or an argument is out of its range.
         """
-        results = list(self.iterate_embeddings(inputs, batch_size))
-        found = [result for result in results if 'error' not in result]
-        size = self.model.cls_head.in_channels
-        return dict(
-            files=[result['file'] for result in found],
-            embeddings=np.array([result['embedding'] for result in found],
-                                np.float32).reshape(-1, size),
-            errors=[result for result in results if 'error' in result])
-
-    def embed_text(self, names: Union[str, Sequence[str]]) -> np.ndarray:
-        """Embed texts, put into the head's templates, for comparison with
-        videos.
-
-        Args:
-            names (str | Sequence[str]): One or ``K`` names of actions.
-
-        Returns:
-            np.ndarray: float32 ``(K, E)`` of length 1.
-
-        Raises:
-            ValueError: The model has no text tower, or a text is too long.
-        """
-        names = [names] if isinstance(names, str) else list(names)
-        return self.model.encode_text(names).float().cpu().numpy()
+        for name in ('window', 'stride', 'topk', 'fps'):
+            check_positive(name, locals()[name])
+        name, stated, images = open_stream(source, self.reader)
+        fps = fps or stated or DEFAULT_FPS
+        step = 1 if stride is None else max(stride * fps, 1)
+        predict = WindowPredictor(self.model, self.reader)
+        windows = slide(images, count_window(window, fps), step)
+        for start, end, frames in windows:
+            sample = predict(start, end, frames, fps)
+            sample.set_metainfo(dict(number=0, filename=name))
+            prediction, = summarize([sample], self.classes, topk)
+            yield dict(file=name, **prediction['timeline'][0])

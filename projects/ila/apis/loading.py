@@ -1,38 +1,74 @@
 import warnings
 from pathlib import Path
-from typing import Optional
+from typing import List, Optional, Union
 
 from mmengine.config import Config, ConfigDict
-from mmengine.runner import CheckpointLoader
 from torch import nn
 
 from mmaction.registry import MODELS
 from mmaction.utils import get_str_type
-from ..utils import check_device, explaining_builds, naming_source, read_config
-from ..weights import adopt_stem, convert_all_weights, find_weights
-from ..weights.names import StateDict
+from ..models.recognizers.loading import build_with_weights
+from ..utils import check_device, explaining_builds, load_config_file
+from ..weights.model_folder import is_model_folder, read_model_config
+
+ModelConfig = Union[str, Path, Config, dict]
+
+
+def _config_folders() -> List[Path]:
+    """A wheel has the configs in ``.mim``, a clone beside the package."""
+    package = Path(__file__).resolve().parents[2]
+    return [package / '.mim/configs', package.parent / 'configs']
+
+
+def list_configs() -> List[str]:
+    """List the names that :func:`find_config` takes."""
+    return sorted({
+        path.relative_to(folder).with_suffix('').as_posix()
+        for folder in _config_folders()
+        for path in folder.rglob('*.py') if '_base_' not in path.parts
+    })
 
 
 def find_config(name: str) -> Config:
-    """Load a config file, or one of this project's by its name.
+    """Load a config: a file, one of this project's, or a shared model's.
 
     Args:
         name (str): Such as ``'clip_vitb16_zeroshot'``, or with a folder as in
-            ``'released/ila_vitb16_k400'``.
+            ``'released/ila_vitb16_k400'``; or see :func:`read_model_config`.
     """
+    if is_model_folder(name):
+        return read_model_config(name)
     if Path(name).is_file():
-        return read_config(name)
-    package = Path(__file__).resolve().parents[2]
-    # A wheel has them in `.mim`, a clone beside the package.
-    for folder in (package / '.mim', package.parent):
-        path = folder / 'configs' / f'{name}.py'
+        return load_config_file(name)
+    for folder in _config_folders():
+        path = folder / f'{name}.py'
         if path.is_file():
-            return read_config(path)
+            return load_config_file(path)
     raise ValueError(f"'{name}' is neither a config file nor the name of "
-                     "one of this project's; fix its path")
+                     "one of this project's; fix its path, or take one of "
+                     '`ILAInferencer.list_models()`')
 
 
-def load_recognizer(model_cfg: ConfigDict,
+def find_model_config(model: ModelConfig) -> dict:
+    """Get the config of a model.
+
+    Args:
+        model (str | Path | Config | dict): A config or its ``model``, a
+            config's file, or the name of one of this project's.
+
+    Raises:
+        ValueError: There is no such config.
+    """
+    if isinstance(model, (str, Path)):
+        path = Path(model)
+        model = load_config_file(path) if path.is_file() else find_config(
+            str(model))
+    if isinstance(model, Config):
+        model = model.get('model')
+    return model
+
+
+def load_recognizer(model_cfg: ModelConfig,
                     path: Optional[str],
                     device: str = 'cpu',
                     deploy: bool = False,
@@ -40,7 +76,8 @@ def load_recognizer(model_cfg: ConfigDict,
     """Build a recognizer for evaluation, with exactly a checkpoint's weights.
 
     Args:
-        model_cfg (ConfigDict): Config of an ``ILARecognizer``.
+        model_cfg (str | Path | Config | dict): Config of an
+            ``ILARecognizer``, see :func:`find_model_config`.
         path (str, optional): The checkpoint, of this project or of the
             released code; see :func:`local_copy` for names. Weights of CLIP
             leave the other parts untrained, with a warning. None, for
@@ -55,6 +92,7 @@ def load_recognizer(model_cfg: ConfigDict,
         ValueError: It cannot be read or is not a checkpoint of this model,
             the model is no ``ILARecognizer``, or there is no such device.
     """
+    model_cfg = find_model_config(model_cfg)
     kind = get_str_type((model_cfg or {}).get('type', 'missing'))
     if not kind.endswith('ILARecognizer'):
         raise ValueError(f"`model.type` of the config is '{kind}', not "
@@ -66,19 +104,8 @@ def load_recognizer(model_cfg: ConfigDict,
         with explaining_builds():
             model = MODELS.build(model_cfg)
     else:
-        weights = read_weights(path)
-        with explaining_builds():
-            model = MODELS.build(adopt_stem(model_cfg, weights))
-        weights = convert_all_weights(model, weights, path)
-        with naming_source(path):
-            model.load_state_dict(weights, strict=False)
+        model = build_with_weights(model_cfg, path)
     model.eval().to(device)
     if deploy:
         model.switch_to_deploy()
     return model
-
-
-def read_weights(path: str) -> StateDict:
-    """Read the weights of a checkpoint; see :func:`load_recognizer`."""
-    checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
-    return find_weights(checkpoint, path)

@@ -1,7 +1,27 @@
 from itertools import groupby
-from typing import List
+from pathlib import Path
+from typing import List, Union
+
+from torch import Tensor
 
 from mmaction.structures import ActionDataSample
+
+
+def check_scores(scores: Tensor) -> None:
+    """Refuse scores, or features, that are not finite with a ValueError."""
+    if not scores.isfinite().all():
+        raise ValueError('the scores are not finite; use weights that are, or '
+                         'compute in 32-bit floats')
+
+
+def check_pred_out_file(path: Union[str, Path], datasamples: bool) -> None:
+    """Refuse a file that MMEngine cannot write predictions to."""
+    suffixes = ('.pkl', '.pickle')
+    if not datasamples:
+        suffixes += ('.json', '.yaml', '.yml')
+    if path and not str(path).endswith(suffixes):
+        raise ValueError(f"pred_out_file '{path}' must end with "
+                         f"{', '.join(suffixes)}; choose another name")
 
 
 def summarize(preds: List[ActionDataSample], classes: List[str],

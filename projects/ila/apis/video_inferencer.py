@@ -1,7 +1,5 @@
-import os
 from itertools import chain, groupby
-from pathlib import Path
-from typing import Callable, Dict, Iterator, List, Optional, Sequence, Union
+from typing import Callable, Dict, Iterator, List, Optional
 
 import numpy as np
 from mmengine.config import Config
@@ -11,10 +9,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from mmaction.structures import ActionDataSample
-from ..datasets.search import VIDEO_SUFFIXES, find_videos
 from .clip_reader import ClipReader
-
-PathType = Union[str, Path]
+from .predictions import check_scores
+from .video_inputs import InputsType, VideoInput, list_inputs
 
 
 class VideoInferencer(BaseInferencer):
@@ -34,32 +31,12 @@ class VideoInferencer(BaseInferencer):
     def visualize(self, inputs: list, preds: list, **kwargs) -> None:
         """Nothing is drawn."""
 
-    def list_videos(self, inputs: Union[PathType,
-                                        Sequence[PathType]]) -> List[str]:
-        """List the videos; a missing one stays and fails in its place.
-
-        Args:
-            inputs (str | Path | Sequence): Paths, see :func:`find_videos`.
-
-        Raises:
-            FileNotFoundError: There are no videos at all.
-        """
-        if isinstance(inputs, (str, Path)):
-            inputs = [inputs]
-        paths = [os.fspath(path) for path in inputs]
-        found = [find_videos(path, self.reader.takes_frames) for path in paths]
-        if not any(found):
-            raise FileNotFoundError(
-                f"there are no videos in '{', '.join(paths)}'; give files, "
-                f'folders or patterns of {", ".join(VIDEO_SUFFIXES)} or '
-                'folders of images')
-        return [
-            video for path, videos in zip(paths, found)
-            for video in videos or [path]
-        ]
+    def list_videos(self, inputs: InputsType) -> List[VideoInput]:
+        """List the videos, see :func:`list_inputs`."""
+        return list_inputs(inputs, self.reader.takes_frames)
 
     def run(self,
-            files: List[str],
+            videos: List[VideoInput],
             forward: Callable[[dict], List[ActionDataSample]],
             key: str,
             batch_size: int = 1,
@@ -68,7 +45,7 @@ class VideoInferencer(BaseInferencer):
         """Run a part of the model on videos, one after the other.
 
         Args:
-            files (list[str]): From :meth:`list_videos`.
+            videos (list[VideoInput]): From :meth:`list_videos`.
             forward (Callable): Gets a batch, and returns its data samples
                 with what was computed.
             key (str): Name of that in a data sample.
@@ -89,7 +66,7 @@ class VideoInferencer(BaseInferencer):
         for name in ('batch_size', 'window', 'stride'):
             check_positive(name, locals()[name])
         errors, num_told, clips = dict(), 0, []
-        batches = self.preprocess(files, batch_size, window, stride, errors)
+        batches = self.preprocess(videos, batch_size, window, stride, errors)
         for batch in chain(batches, [None]):
             for clip in self._forward(batch, forward, key,
                                       errors) if batch else []:
@@ -100,11 +77,15 @@ class VideoInferencer(BaseInferencer):
                     number = clip.number
                     if number not in errors:
                         yield dict(
-                            number=number, file=files[number], clips=clips)
+                            number=number,
+                            file=videos[number].name,
+                            clips=clips)
                     clips = []
             for number in list(errors)[num_told:]:
                 yield dict(
-                    number=number, file=files[number], error=errors[number])
+                    number=number,
+                    file=videos[number].name,
+                    error=errors[number])
             num_told = len(errors)
 
     @staticmethod
@@ -115,18 +96,17 @@ class VideoInferencer(BaseInferencer):
         try:
             samples = forward(batch)
         except ValueError as failure:  # The model cannot take their size.
-            error = str(failure)
+            error = failure
         for sample in samples:
-            if error is None and not sample.get(key).isfinite().all():
-                errors.setdefault(
-                    sample.number,
-                    'the scores are not finite; use weights that are, or '
-                    'compute in 32-bit floats')
-            elif error is not None:
-                errors.setdefault(sample.number, error)
+            try:
+                if error is not None:
+                    raise error
+                check_scores(sample.get(key))
+            except ValueError as failure:
+                errors.setdefault(sample.number, str(failure))
         return samples
 
-    def preprocess(self, inputs: List[str], batch_size: int,
+    def preprocess(self, inputs: List[VideoInput], batch_size: int,
                    window: Optional[float], stride: Optional[float],
                    errors: Dict[int, str]) -> Iterator[dict]:
         """Read videos and make batches of those with the same size.
@@ -135,17 +115,17 @@ class VideoInferencer(BaseInferencer):
         """
 
         def read_all() -> Iterator[dict]:
-            for number, file in enumerate(
+            for number, video in enumerate(
                     progress.track(inputs, description='Inference')):
                 try:
-                    clips = self.reader.read(file, window, stride)
+                    clips = self.reader.read(video, window, stride)
                     clip = next(clips)
                     while clip:
                         following = next(clips, None)
                         clip['data_samples'].set_metainfo(
                             dict(
                                 number=number,
-                                filename=file,
+                                filename=video.name,
                                 is_last=following is None))
                         yield clip
                         clip = following

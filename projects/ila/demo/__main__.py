@@ -1,10 +1,12 @@
 """Show on a web page what a model sees in videos.
 
-The page is for the browser of this machine alone. Uploads and results are
-removed when their page is closed, and all of them at the end.
+Only browsers of this machine reach the page, unless --host says otherwise.
+Uploads and results are removed when their page is closed, and all of them at
+the end.
 """
 import argparse
 import os
+import re
 import signal
 import sys
 from importlib.util import find_spec
@@ -32,6 +34,11 @@ def parse_args() -> argparse.Namespace:
         default=[],
         metavar='VIDEO',
         help='videos to choose from on the page')
+    parser.add_argument(
+        '--host',
+        default='127.0.0.1',
+        help='address of this machine to listen at, 0.0.0.0 for all of them; '
+        'default: %(default)s')
     parser.add_argument(
         '--port', type=int, default=7860, help='default: %(default)s')
     parser.add_argument(
@@ -62,8 +69,9 @@ def check_inputs(args: argparse.Namespace) -> None:
         sys.exit('the page needs gradio. Please install it: '
                  'pip install gradio')
     for path in (args.checkpoint, *args.samples):
-        is_remote = '://' in path or path.startswith(('open_clip:', 'hf:'))
-        if not is_remote and not Path(path).is_file():
+        is_remote = re.match(r'[\w-]{2,}:', path)
+        is_shared = Path(path, 'model.safetensors').is_file()
+        if not (is_remote or is_shared or Path(path).is_file()):
             sys.exit(f'File not found: {path}. Please check its path, which '
                      f'is taken from {Path.cwd()}')
 
@@ -79,9 +87,8 @@ def serve(args: argparse.Namespace, folder: str) -> None:
     os.environ.update(GRADIO_TEMP_DIR=folder, GRADIO_ANALYTICS_ENABLED='False')
     projects.ila.register_all()
     from projects.ila.apis import ILAInferencer
-    from projects.ila.demo.page import THEME, build_page
+    from projects.ila.demo.page import CSS, HEAD, THEME, build_page
     from projects.ila.engine.console import hide_details
-    from projects.ila.visualization import check_alignment
     hide_details()
     try:
         inferencer = ILAInferencer(
@@ -94,27 +101,29 @@ def serve(args: argparse.Namespace, folder: str) -> None:
             raise ValueError(f'{args.config}: what is within a compiled '
                              'network cannot be drawn; take a config '
                              'without `model.compile`')
-        check_alignment(inferencer.model)
+        page = build_page(inferencer, folder, args.samples, args.max_seconds,
+                          args.max_mb)
     except (FileNotFoundError, ValueError) as error:
         sys.exit(str(error))
-    page = build_page(inferencer, folder, args.samples, args.max_seconds,
-                      args.max_mb)
     try:
         _, url, _ = page.launch(
-            server_name='127.0.0.1',
+            server_name=args.host,
             server_port=args.port,
             share=False,
             # Errors are shown to those who can fix them.
             show_error=True,
-            max_file_size=int(args.max_mb * 1e6),
+            # Its message counts in these; the page is the more exact one.
+            max_file_size=int(args.max_mb * 2**20),
             footer_links=[],
             ssr_mode=False,
             theme=THEME,
+            css=CSS,
+            head=HEAD,
             quiet=True,
             prevent_thread_lock=True)
     except OSError:  # Gradio's own message names arguments of its own.
-        sys.exit(f'--port {args.port} cannot be used, another program may '
-                 'have it. Please choose another one')
+        sys.exit(f'--port {args.port} of --host {args.host} cannot be used, '
+                 'another program may have it. Please choose another one')
     print(f'The page is at {url}, until Ctrl+C', flush=True)
     page.block_thread()
 

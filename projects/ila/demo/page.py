@@ -1,106 +1,40 @@
-import os
 import shutil
+from html import escape
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Dict, Sequence, Tuple
+from typing import Iterator, Optional, Sequence
 
 import gradio as gr
 
 from ..apis import ILAInferencer
-from ..datasets.video_reader import VideoReader
-from ..visualization import (DrawingStyle, load_views, run_model,
-                             write_alignment)
+from ..utils import naming_source
+from .files import SessionFiles, check_length, check_size
+from .results import View, classify, describe_model
 
 # Only fonts that the machine has: nothing is fetched from elsewhere.
 THEME = gr.themes.Soft(
     font=['system-ui', 'sans-serif'], font_mono=['monospace'])
-
-
-def check_size(path: str, max_mb: float) -> None:
-    """Refuse a file that is too large, in megabytes of 10**6 bytes."""
-    size = os.path.getsize(path) / 1e6
-    if size > max_mb:
-        raise ValueError(f'the file has {size:.1f} MB, more than the '
-                         f'{max_mb:g} MB allowed; give a smaller one')
-
-
-def check_length(path: str, max_seconds: float) -> None:
-    """Refuse a video that is too long, before it is decoded.
-
-    Files that cannot be opened pass: the inferencer describes their fault.
-    """
-    try:
-        seconds = VideoReader(Path(path).read_bytes()).duration
-    except (OSError, ValueError):
-        return
-    if not seconds:
-        raise ValueError('the file does not state how long the video is; '
-                         'convert it to MP4')
-    if seconds > max_seconds:
-        raise ValueError(f'the video is {seconds:.1f} s long, more than the '
-                         f'{max_seconds:g} s allowed; cut it')
-
-
-def classify(inferencer: ILAInferencer, path: str) -> Dict[str, float]:
-    """Get the five most probable classes of a video, by their names.
-
-    Raises:
-        ValueError: The video cannot be classified.
-    """
-    result = inferencer(path)
-    for error in result['errors']:
-        raise ValueError(error['error'])
-    topk = result['predictions'][0]['topk']
-    return {best['name']: best['score'] for best in topk}
-
-
-def draw(inferencer: ILAInferencer, path: str,
-         folder: str) -> Tuple[str, str, str]:
-    """Draw the alignment in the view of the validation pipeline.
-
-    Without such a pipeline it is the first view of the test pipeline.
-
-    Returns:
-        tuple[str, str, str]: Files of the overlay, the frames and the pairs
-        of frames.
-    """
-    cfg, model = inferencer.cfg, inferencer.model
-    sample = load_views(cfg.get('val_dataloader') or cfg.test_dataloader, path)
-    sample['inputs'] = sample['inputs'][:1]
-    found = run_model(model, sample)
-    title = Path(path).name.encode(errors='backslashreplace').decode()
-    frames, pairs, overlay = write_alignment(
-        Path(folder), sample, found, DrawingStyle.of(model, title=title))
-    return str(overlay), str(frames), str(pairs)
-
-
-class SessionFiles:
-    """A folder for each open page, removed when the page is closed.
-
-    Args:
-        folder (str): Where the folders are.
-    """
-
-    def __init__(self, folder: str) -> None:
-        self.folder = folder
-        self.sessions: Dict[str, str] = {}
-
-    def new_folder(self, session: str, name: str) -> str:
-        """Make an empty folder in place of the last one of that name.
-
-        Its path is a new one, since browsers keep what they have loaded.
-        """
-        if session not in self.sessions:
-            self.sessions[session] = mkdtemp(dir=self.folder)
-        home = Path(self.sessions[session])
-        for old in home.glob(f'{name}_*'):
-            shutil.rmtree(old)
-        return mkdtemp(prefix=f'{name}_', dir=home)
-
-    def remove(self, session: str) -> None:
-        """Remove all files of a page."""
-        if session in self.sessions:
-            shutil.rmtree(self.sessions.pop(session))
+# Gradio would fetch the program that trims videos from elsewhere. Errors are
+# described in messages, and the upload remains usable.
+CSS = '''
+#frame img, #overlay img { image-rendering: pixelated; }
+#video video { max-height: 360px; }
+#video button:is([aria-label^="Trim"], [aria-label^="Reset"]),
+#video [data-testid="status-tracker"]:has(.error) { display: none; }
+'''
+# An upload that browsers cannot play is replaced by a copy that they can, or a
+# message says why not. The player's own message would come before.
+HEAD = '''<script>
+addEventListener("error", event => {
+    if (event.target.closest?.("#video")) event.stopPropagation();
+}, true);
+</script>'''
+EXPLANATION = (
+    'Each block of the network predicts points that two frames share: **○** '
+    'marks them in the earlier frame, **×** in the later one. Soft masks '
+    'around them, shown as brightness, say how much each patch counts when '
+    'the two frames are aligned. Points that follow what moves mean that the '
+    'model aligns what moves.')
 
 
 def build_page(inferencer: ILAInferencer,
@@ -110,101 +44,208 @@ def build_page(inferencer: ILAInferencer,
                max_mb: float = 100) -> gr.Blocks:
     """Build a page that classifies videos and shows what is aligned in them.
 
+    Visitors have files and class names of their own. Their videos wait for
+    each other, since one at a time passes through the model.
+
     Args:
-        inferencer (ILAInferencer): With a model that is not compiled. One
-            video passes through it at a time.
+        inferencer (ILAInferencer): With a model that is not compiled.
         folder (str): Gradio's folder of files, ``GRADIO_TEMP_DIR``.
         samples (Sequence[str]): Videos to choose from.
         max_seconds (float): Longer videos are refused.
         max_mb (float): So are larger files, in megabytes.
 
     Returns:
-        gr.Blocks: The page, to be launched with :data:`THEME`.
+        gr.Blocks: The page, to be launched with :data:`THEME`,
+        :data:`CSS` and :data:`HEAD`.
+
+    Raises:
+        OSError: There is no such sample.
+        ValueError: A sample cannot be shown.
     """
     own_classes = inferencer.classes
+    backbone = inferencer.model.backbone
+    layers = backbone.temporal_layers if backbone.alignments else ()
+    places = ''
+    if [*layers] != [*range(len(layers))]:
+        places = f", by its place in {', '.join(map(str, layers))}"
     files = SessionFiles(folder)
-    open_vocabulary = inferencer.open_vocabulary
 
-    def keep(path: str, request: gr.Request) -> str:
-        """Take an upload into the folder of its page."""
+    def check(path: str) -> None:
+        check_size(path, max_mb)
+        check_length(path, max_seconds)
+
+    def warn(path: str, error: Exception) -> None:
+        # An error would mark all outputs, too.
+        gr.Warning(escape(f'{Path(path).name}: {error}'), duration=None)
+
+    def keep(path: str, request: gr.Request) -> Optional[str]:
+        """Take an upload into the folder of its page, and show it."""
         target = files.new_folder(request.session_hash, 'upload')
-        return shutil.move(path, target)
+        path = str(shutil.move(path, target))
+        try:
+            check(path)
+            return files.show(path, target)
+        except (OSError, ValueError) as error:
+            warn(path, error)
+            return None
 
     def forget(request: gr.Request) -> None:
         files.remove(request.session_hash)
 
-    def run(path: str, names: str, request: gr.Request) -> tuple:
-        if path is None:
-            raise gr.Error('upload a video first', print_exception=False)
+    def reset(shown: Optional[str]) -> dict:
+        """Clear the results of another video."""
+        return {
+            scores: None,
+            # An upload is not until it was kept, or it would be cleared again.
+            button: gr.Button(interactive=shown in files),
+            section: gr.Column(visible=False),
+            view: None
+        }
+
+    def run(shown: str, names: str, t: int, block: int,
+            request: gr.Request) -> Iterator[dict]:
+        path = files.original(shown)
         try:
-            check_size(path, max_mb)
-            check_length(path, max_seconds)
-            if open_vocabulary:
+            check(path)
+            if inferencer.open_vocabulary:
                 inferencer.set_classes(
                     names.split(',') if names else own_classes)
-            scores = classify(inferencer, path)
-            results = files.new_folder(request.session_hash, 'results')
-            return scores, *draw(inferencer, path, results)
+            yield {scores: classify(inferencer, path)}
+            if layers:
+                results = files.new_folder(request.session_hash, 'results')
+                yield from draw(path, results, t, block)
         except (OSError, ValueError) as error:
-            raise gr.Error(
-                f'{Path(path).name}: {error}',
-                duration=None,
-                print_exception=False)
+            warn(path, error)
+            yield reset(shown)
 
-    if open_vocabulary:
-        info = ('separated by commas; if empty, the '
-                f'{len(own_classes)} classes of the model')
-    else:
-        info = (f'the {len(own_classes)} classes of this model are fixed, '
-                'since it has no text tower')
+    def draw(path: str, results: str, t: int, block: int) -> Iterator[dict]:
+        found = View.of(inferencer, path, results)
+        last = len(found.frames) - 1
+        t = min(t, last)
+        pictures = found.write_frame(t, layers[block])
+        yield {
+            view: found,
+            section: gr.Column(visible=True),
+            number: gr.Slider(maximum=last, value=t),
+            **dict(zip(sharp, pictures))
+        }
+        for output, path in zip(drawings, found.write_drawings()):
+            yield {output: path}
+
+    def look(found: Optional[View], t: int, block: int) -> tuple:
+        """Show another frame or block."""
+        if found is None or not found.folder.exists():
+            return gr.skip(), gr.skip()
+        return found.write_frame(t, layers[block])
+
     with gr.Blocks(
             title='ILA',
             analytics_enabled=False,
             # In seconds: how often files are looked at, and their age.
             delete_cache=(60, 3600)) as page:
-        gr.Markdown('# Implicit Learnable Alignment\n'
-                    'What happens in a video, and what the model aligns from '
-                    'frame to frame.')
+        gr.Markdown(
+            '# Implicit Learnable Alignment\n'
+            'What happens in a video, and what the model aligns from '
+            f'frame to frame. Videos may be up to {max_seconds:g} s '
+            f'long and {max_mb:g} MB large.\n\n{describe_model(inferencer)}')
         with gr.Row():
             with gr.Column():
-                video = gr.File(
-                    label=f'Video, up to {max_seconds:g} s and {max_mb:g} MB',
-                    file_types=['video', '.mkv'],
-                    height=140)
-                if samples:
-                    gr.Examples([[sample] for sample in samples],
-                                video,
-                                label='Samples',
-                                cache_examples=False)
+                video = gr.Video(
+                    label='Video',
+                    # Left and right decide in many classes.
+                    webcam_options=gr.WebcamOptions(mirror=False),
+                    elem_id='video')
                 names = gr.Textbox(
                     label='Class names',
-                    info=info,
+                    info='separated by commas; if empty, the '
+                    f'{len(own_classes)} classes of the model',
                     placeholder=', '.join([*own_classes[:2], '...']),
-                    interactive=open_vocabulary,
+                    visible=inferencer.open_vocabulary,
                     elem_id='names')
                 button = gr.Button(
-                    'Classify', variant='primary', elem_id='classify')
-            scores = gr.Label(
-                label='Top 5', num_top_classes=5, elem_id='scores')
-        with gr.Tab('Overlay'):
-            overlay = gr.Video(
-                show_label=False,
-                height=480,
-                autoplay=True,
-                loop=True,
-                interactive=False,
-                elem_id='overlay')
-        pictures = []
-        for title in ('Frames', 'Pairs of frames'):
-            with gr.Tab(title):
-                pictures.append(
-                    gr.Image(
-                        show_label=False, interactive=False, format='png'))
+                    'Classify',
+                    variant='primary',
+                    interactive=False,
+                    elem_id='classify')
+            with gr.Column():
+                scores = gr.Label(
+                    label='Top 5', num_top_classes=5, elem_id='scores')
+                if samples:
+                    examples = []
+                    for sample in samples:
+                        own = mkdtemp(prefix='sample_', dir=folder)
+                        with naming_source(sample):
+                            examples.append(
+                                [files.show(shutil.copy(sample, own), own)])
+                    gr.Examples(
+                        examples, video, label='Samples', cache_examples=False)
+        with gr.Column(visible=False, elem_id='alignment') as section:
+            gr.Markdown(f'## What the model aligns\n{EXPLANATION}')
+            sharp, drawings = [], []
+            with gr.Tab('Frame by frame'):
+                with gr.Row():
+                    number, block = [
+                        gr.Slider(
+                            0,
+                            max(1, last),
+                            0,
+                            step=1,
+                            label=title + more,
+                            buttons=[],
+                            visible=last > 0,
+                            elem_id=f'choose_{title.lower()}')
+                        for title, last, more in (('Frame', 1, ''),
+                                                  ('Block', len(layers) - 1,
+                                                   places))
+                    ]
+                with gr.Row():
+                    for title in ('Frame', 'Overlay'):
+                        sharp.append(
+                            gr.Image(
+                                label=title,
+                                interactive=False,
+                                format='png',
+                                buttons=['fullscreen'],
+                                min_width=150,
+                                elem_id=title.lower()))
+            for title in ('All frames', 'Pairs'):
+                with gr.Tab(title):
+                    drawings.append(
+                        gr.Image(
+                            show_label=False,
+                            interactive=False,
+                            format='png',
+                            buttons=['download', 'fullscreen'],
+                            elem_id=title.lower().replace(' ', '_')))
+            with gr.Tab('Video'):
+                drawings.append(
+                    gr.Video(
+                        show_label=False,
+                        autoplay=True,
+                        loop=True,
+                        interactive=False,
+                        elem_id='blocks'))
+        view = gr.State()
         private = dict(api_visibility='private')
-        video.upload(keep, video, video, **private)
+        gr.on([video.upload, video.stop_recording], keep, video, video,
+              **private)
         page.unload(forget)
-        button.click(
-            run, [video, names], [scores, overlay, *pictures],
+        running = button.click(
+            run, [video, names, number, block],
+            [scores, button, section, view, number, *sharp, *drawings],
             concurrency_limit=1,
+            show_progress_on=[scores, *drawings],
             **private)
-    return page
+        video.change(
+            reset,
+            video, [scores, button, section, view],
+            cancels=running,
+            show_progress='hidden',
+            **private)
+        gr.on([number.change, block.change],
+              look, [view, number, block],
+              sharp,
+              show_progress='hidden',
+              trigger_mode='always_last',
+              **private)
+    return page.queue(max_size=32, default_concurrency_limit=8)

@@ -14,6 +14,8 @@ from torch import nn
 from mmaction import registry
 
 _NUMBERS = {int: 'a number', float: 'a number', bool: 'True or False'}
+# MMAction2 annotates it as a dict in its `BaseHead`, but takes a text.
+_WRONG_HINTS = {('mmaction.models.heads.base', 'average_clips')}
 _LISTS = list, tuple, collections.abc.Sequence, collections.abc.Iterable
 
 
@@ -102,7 +104,9 @@ def find_hints(kind: Any) -> Dict[str, Any]:
             found = typing.get_type_hints(maker)
         except Exception:  # Types that are only there for a type checker.
             continue
-        hints = {**found, **hints}
+        for name, hint in found.items():
+            if (maker.__module__, name) not in _WRONG_HINTS:
+                hints.setdefault(name, hint)
     return hints
 
 

@@ -5,7 +5,7 @@ from typing import Union
 from mmengine.config import Config
 
 
-def read_config(path: Union[str, Path]) -> Config:
+def load_config_file(path: Union[str, Path]) -> Config:
     """Read a config file.
 
     Raises:

@@ -167,7 +167,7 @@ def _find_unknown(path: str, node: Any) -> Iterator[str]:
         expected = find_mismatch(part, hints.get(key, Any))
         if expected:
             yield f'`{path}.{key}` must be {expected}, got {part!r}'
-        nearest = get_close_matches(key, sorted(known), 1, SIMILAR)
+        nearest = get_close_matches(str(key), sorted(known), 1, SIMILAR)
         if key not in known and nearest:
             yield (f"`{path}` has no key '{key}'; did you mean "
                    f"'{nearest[0]}'?")

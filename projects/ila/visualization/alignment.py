@@ -1,4 +1,4 @@
-from typing import Sequence, Tuple
+from typing import Iterator, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -74,14 +74,24 @@ def frame_masks(points: np.ndarray, size: Sequence[int],
     return style.pairs.merge(compute_masks(points, size, style))[0].numpy()
 
 
+def frame_markers(t: int, points: np.ndarray,
+                  pairs: Pairs) -> Iterator[Tuple[str, np.ndarray]]:
+    """Give the markers of frame ``t``, each with its points ``([K,] 2)``.
+
+    Points of all pairs are ``(T - 1, 2, [K,] 2)``.
+    """
+    for pair, own in zip(pairs.numbers(len(points) + 1), points):
+        if t in pair:
+            side = pair.index(t)
+            yield 'ox'[side], own[side]
+
+
 def show_frame(axis: Axes, t: int, frames: np.ndarray, masks: np.ndarray,
                points: np.ndarray, pairs: Pairs) -> None:
     """Show frame ``t`` with its mask and its points, which are in pixels."""
     axis.imshow(shade(frames[t], masks[t]))
-    for pair, shown in zip(pairs.numbers(len(frames)), points):
-        if t in pair:
-            side = pair.index(t)
-            mark(axis, shown[side], 'ox'[side])
+    for marker, shown in frame_markers(t, points, pairs):
+        mark(axis, shown, marker)
 
 
 def draw_alignment(frames: np.ndarray,

@@ -1,10 +1,12 @@
 import math
 from typing import List
 
+import cv2
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from .alignment import frame_masks, grid_size, legend, show_frame, to_pixels
+from .alignment import (frame_markers, frame_masks, grid_size, legend, shade,
+                        show_frame, to_pixels)
 from .grid import cell_size, make_grid
 from .style import PLAIN, DrawingStyle
 
@@ -49,3 +51,57 @@ def draw_overlay(frames: np.ndarray,
         canvas.draw()
         pictures.append(np.asarray(canvas.buffer_rgba())[..., :3].copy())
     return np.stack(pictures)
+
+
+def enlarge(picture: np.ndarray, width: int) -> np.ndarray:
+    """Repeat the pixels of a picture, to about a width, without blur."""
+    times = max(1, round(width / picture.shape[1]))
+    return picture.repeat(times, 0).repeat(times, 1)
+
+
+def draw_frame(frames: np.ndarray,
+               points: np.ndarray,
+               style: DrawingStyle,
+               t: int,
+               layer: int,
+               width: int = 672) -> np.ndarray:
+    """Draw one frame with its points and its mask in one block.
+
+    Pixels are repeated, so that the borders of patches stay sharp.
+
+    Args:
+        t (int): Number of the frame.
+        layer (int): Number of the block.
+        width (int): About how many pixels wide the picture is.
+
+    The other arguments are those of :func:`draw_alignment`.
+
+    Returns:
+        np.ndarray: ``(height, width, 3)``, uint8, RGB.
+    """
+    own, size = style.choose(points)[layer], grid_size(frames, style)
+    mask = frame_masks(own, size, style)[t]
+    picture = enlarge(shade(frames[t], mask), width)
+    scale = picture.shape[1] / frames.shape[2]
+    pixels = (to_pixels(own, size, style.patch_size) + 0.5) * scale - 0.5
+    for marker, shown in frame_markers(t, pixels, style.pairs):
+        for point in shown.reshape(-1, 2):
+            _mark(picture, point, marker)
+    return picture
+
+
+def _mark(picture: np.ndarray, point: np.ndarray, marker: str) -> None:
+    """Draw a red marker with a white border around a point in pixels."""
+    bits = 4  # of fractions of a pixel
+    radius = max(3, picture.shape[1] / 50)
+    x, y, r = (int(round(v * 2**bits)) for v in (*point, radius))
+    drawn = dict(lineType=cv2.LINE_AA, shift=bits)
+    thickness = max(1, round(radius / 5))
+    for color, line in (((255, 255, 255), 3 * thickness), ((255, 0, 0),
+                                                           thickness)):
+        if marker == 'o':
+            cv2.circle(picture, (x, y), r, color, line, **drawn)
+        else:
+            for sign in (1, -1):
+                cv2.line(picture, (x - r, y - sign * r), (x + r, y + sign * r),
+                         color, line, **drawn)

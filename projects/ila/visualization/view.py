@@ -9,6 +9,7 @@ from mmengine.dataset import Compose, pseudo_collate
 from torch import Tensor, nn
 
 from ..datasets.video_writer import write_video
+from ..models.heads import ILAHead
 from .alignment import draw_alignment, draw_pairs
 from .attention import has_token_attention, record_token_attention
 from .overlay import draw_overlay
@@ -63,7 +64,8 @@ def run_model(model: nn.Module, sample: dict) -> Dict[str, Tensor]:
             recorder(backbone) as attentions:
         outputs = model(inputs)
     found = dict(
-        scores=model.cls_head.logits_to_scores(outputs['logits'][0]),
+        # Heads of MMAction2 have no such method of their own.
+        scores=ILAHead.logits_to_scores(model.cls_head, outputs['logits'][0]),
         points=outputs['points'][:, 0].unflatten(-1, (2, -1, 2)).squeeze(3),
         similarities=torch.cat(cosines))
     if has_token:

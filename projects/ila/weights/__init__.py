@@ -1,7 +1,7 @@
 from .check import check_weights
 from .checkpoint import (find_weights, hash_weights, read_checkpoint,
                          write_checkpoint)
-from .clip_names import convert_clip, is_hugging_face_clip
+from .clip_names import convert_clip, is_hugging_face_clip, is_timm_clip
 from .conversion import (convert_all_weights, convert_to_ila, is_clip,
                          prepare_weights)
 from .names import is_temporal, is_text_feature
@@ -15,6 +15,6 @@ __all__ = [
     'convert_clip', 'convert_released', 'convert_to_ila', 'find_weights',
     'hash_file', 'hash_weights', 'is_clip', 'is_hugging_face_clip',
     'is_released', 'is_released_config', 'is_temporal', 'is_text_feature',
-    'local_copy', 'prepare_weights', 'read_checkpoint', 'released_sizes',
-    'released_stem', 'revert_released', 'write_checkpoint'
+    'is_timm_clip', 'local_copy', 'prepare_weights', 'read_checkpoint',
+    'released_sizes', 'released_stem', 'revert_released', 'write_checkpoint'
 ]

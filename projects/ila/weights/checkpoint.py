@@ -224,10 +224,13 @@ def write_checkpoint(path: str, checkpoint: dict) -> None:
     os.makedirs(os.path.dirname(path) or os.curdir, exist_ok=True)
     with replacing(path) as partial:
         if path.endswith('.safetensors'):
-            weights = {
-                name: value.contiguous()
-                for name, value in checkpoint['state_dict'].items()
-            }
+            weights, places = dict(), set()
+            for name, value in checkpoint['state_dict'].items():
+                # Safetensors refuses memory that several names share.
+                place = value.untyped_storage().data_ptr()
+                value = value.contiguous()
+                weights[name] = value.clone() if place in places else value
+                places.add(place)
             meta = json.dumps(checkpoint['meta']['ila'])
             save_file(weights, partial, dict(format='pt', ila=meta))
         else:

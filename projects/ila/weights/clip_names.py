@@ -1,4 +1,4 @@
-"""Names of CLIP's weights: OpenAI's, open_clip's and Hugging Face's."""
+"""Names of CLIP's weights: OpenAI's, open_clip's, Hugging Face's, timm's."""
 import re
 from typing import Callable, Dict, Tuple
 
@@ -66,6 +66,24 @@ _HUGGING_FACE.update(
           _HUGGING_FACE_LAYERS))
 _HUGGING_FACE.update(
     under('text_model.', '', _HUGGING_FACE_TEXT, _HUGGING_FACE_LAYERS))
+_TIMM = {
+    'cls_token': 'visual.class_embedding',
+    'pos_embed': 'visual.positional_embedding',
+    'head.weight': 'visual.proj',
+    'patch_embed.proj.': 'visual.conv1.',
+    'norm_pre.': 'visual.ln_pre.',
+    'norm.': 'visual.ln_post.',
+}
+_TIMM.update(
+    under(
+        'blocks.#.', 'visual.transformer.resblocks.#.', {
+            'norm1.': 'ln_1.',
+            'norm2.': 'ln_2.',
+            'attn.qkv.': 'attn.in_proj_',
+            'attn.proj.': 'attn.out_proj.',
+            'mlp.fc1.': 'mlp.c_fc.',
+            'mlp.fc2.': 'mlp.c_proj.',
+        }))
 
 # What OpenAI's archives and Hugging Face's files hold besides weights.
 _NO_WEIGHTS = re.compile(r'input_resolution|context_length|vocab_size|'
@@ -141,3 +159,38 @@ def convert_hugging_face_clip(state_dict: StateDict) -> StateDict:
         transposed = name in ('visual.proj', 'text_projection')
         converted[name] = value.t() if transposed else value
     return converted
+
+
+def is_timm_clip(state_dict: StateDict) -> bool:
+    """Whether weights are those of CLIP's image tower with timm's names.
+
+    timm gives CLIP's projection a bias of 0; other values are a classifier's.
+    """
+    return {'norm_pre.weight', 'head.weight', 'patch_embed.proj.weight'
+            } <= state_dict.keys() and not state_dict.get(
+                'head.bias', torch.zeros(1)).any()
+
+
+def convert_timm_clip(state_dict: StateDict) -> StateDict:
+    """Rename timm's CLIP weights to OpenAI's.
+
+    Args:
+        state_dict (dict[str, Tensor]): Names as in a ``VisionTransformer``.
+
+    Returns:
+        dict[str, Tensor]: Names as in OpenAI's archives.
+    """
+    rename = make_renamer(_TIMM)
+    converted = {
+        rename(name): value
+        for name, value in state_dict.items() if name != 'head.bias'
+    }
+    reshaped = {
+        'visual.class_embedding': Tensor.flatten,
+        'visual.positional_embedding': lambda value: value[0],
+        'visual.proj': Tensor.t
+    }
+    return {
+        name: reshaped[name](value) if name in reshaped else value
+        for name, value in converted.items()
+    }

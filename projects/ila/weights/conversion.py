@@ -7,7 +7,7 @@ from torch import nn
 from ..utils import naming_source
 from .check import check_weights
 from .clip_names import (convert_clip, convert_hugging_face_clip,
-                         is_hugging_face_clip)
+                         convert_timm_clip, is_hugging_face_clip, is_timm_clip)
 from .names import StateDict, is_pretraining, is_text_feature
 from .released_names import convert_released, is_released
 
@@ -22,8 +22,8 @@ def convert_to_ila(state_dict: StateDict,
     """Rename weights of any known kind to an ``ILARecognizer``'s.
 
     Args:
-        state_dict (dict[str, Tensor]): CLIP's with OpenAI's, open_clip's or
-            Hugging Face's names, the released ILA's or an
+        state_dict (dict[str, Tensor]): CLIP's with OpenAI's, open_clip's,
+            Hugging Face's or timm's names, the released ILA's or an
             ``ILARecognizer``'s, which stay as they are.
         num_classes (int, optional): See :func:`convert_released`.
 
@@ -32,6 +32,8 @@ def convert_to_ila(state_dict: StateDict,
     """
     if is_hugging_face_clip(state_dict):
         state_dict = convert_hugging_face_clip(state_dict)
+    if is_timm_clip(state_dict):
+        state_dict = convert_timm_clip(state_dict)
     if is_clip(state_dict):
         return convert_clip(state_dict)
     if is_released(state_dict):

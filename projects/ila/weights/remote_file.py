@@ -1,14 +1,19 @@
 """Files that are named by an address or by a model's name."""
 import hashlib
 import os
+import re
 import tempfile
 from contextlib import contextmanager
 from functools import partial
-from typing import Callable, Iterator, Optional
+from typing import Callable, Iterator, Tuple
 from urllib.parse import urlparse
 
 import torch
-from huggingface_hub import hf_hub_download, try_to_load_from_cache
+from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
+from huggingface_hub.constants import SAFETENSORS_SINGLE_FILE
+from huggingface_hub.errors import (GatedRepoError, HfHubHTTPError,
+                                    LocalEntryNotFoundError,
+                                    RepositoryNotFoundError)
 from mmengine import fileio
 from mmengine.dist import get_dist_info
 from mmengine.runner import checkpoint as hub
@@ -46,10 +51,10 @@ def _download(address: str) -> str:
             download_url_to_file(address, path, progress=os.isatty(2))
         return path
 
-    return _fetch_in_turn(fetch)
+    return fetch_in_turn(fetch)
 
 
-def _fetch_in_turn(fetch: Callable[[], str]) -> str:
+def fetch_in_turn(fetch: Callable[[], str]) -> str:
     """Let the first process fetch a file before the others look for it."""
     rank, world_size = get_dist_info()
     path = None
@@ -62,10 +67,32 @@ def _fetch_in_turn(fetch: Callable[[], str]) -> str:
     return path or fetch()
 
 
-def _find_cached(repository: str, *files: str) -> Optional[str]:
-    """Find a file that was downloaded before, without asking the hub."""
+def _fetch_from_hub(repository: str, *files: str) -> str:
+    """Get the first of some files that a repository of the hub has.
+
+    A file that was downloaded before is found without asking the hub.
+    """
     found = (try_to_load_from_cache(repository, file) for file in files)
-    return next((path for path in found if isinstance(path, str)), None)
+    for path in found:
+        if isinstance(path, str):
+            return path
+    # Without network a download would be tried for 47 seconds, this is not.
+    there = {
+        file.rfilename
+        for file in HfApi().model_info(repository, timeout=10).siblings
+    }
+    for file in files:
+        if file in there:
+            return hf_hub_download(repository, file)
+    raise ValueError(f"'{repository}' has no file {' or '.join(files)}")
+
+
+def _safe_first(file: str) -> Tuple[str, ...]:
+    """Name a file of weights after the one that holds nothing else."""
+    stem = os.path.splitext(file)[0]
+    stem = re.sub('(?<!open_clip_)pytorch_model$', 'model', stem)
+    stem = stem.replace('open_clip_pytorch_model', 'open_clip_model')
+    return tuple(dict.fromkeys([f'{stem}.safetensors', file]))
 
 
 def _fetch_open_clip(name: str) -> str:
@@ -83,24 +110,46 @@ def _fetch_open_clip(name: str) -> str:
             'features than the QuickGELU of the models here; take one with '
             'QuickGELU, such as ViT-B-16-quickgelu/openai')
     repository, file = os.path.split(cfg.get('hf_hub', ''))
+    if not repository:
+        return pretrained.download_pretrained(cfg)
     files = [file] if file else [
         constants.HF_SAFE_WEIGHTS_NAME, constants.HF_WEIGHTS_NAME
     ]
-    cached = _find_cached(repository, *files) if repository else None
-    return cached or pretrained.download_pretrained(cfg)
+    return _fetch_from_hub(repository, *files)
+
+
+def _fetch_timm(name: str) -> str:
+    """Download weights by timm's name of a model, with or without a tag."""
+    # It takes a second to import, which other names need not.
+    from timm.models import get_pretrained_cfg
+    cfg = get_pretrained_cfg(name)
+    if cfg is None or not (cfg.hf_hub_id or cfg.url):
+        raise ValueError(f"timm has no weights of '{name}'")
+    if not cfg.hf_hub_id:
+        return _download(cfg.url)
+    return _fetch_from_hub(
+        cfg.hf_hub_id, *_safe_first(cfg.hf_hub_filename
+                                    or 'pytorch_model.bin'))
 
 
 def _fetch_hugging_face(name: str) -> str:
-    """Download a file from the hub: ``owner/repository/path``."""
-    if name.count('/') < 2:
-        raise ValueError(f"'{name}' is not owner/repository/file")
-    owner, repository, file = name.split('/', 2)
-    repository = f'{owner}/{repository}'
-    return _find_cached(repository, file) or hf_hub_download(repository, file)
+    """Download from the hub ``owner/repository/path``, or without a path the
+    weights of a shared model."""
+    owner, _, rest = name.partition('/')
+    repository, _, file = rest.partition('/')
+    if not owner or not repository:
+        raise ValueError(f"'{name}' is neither owner/repository/file nor "
+                         'owner/repository')
+    return _fetch_from_hub(f'{owner}/{repository}', file
+                           or SAFETENSORS_SINGLE_FILE)
 
 
 # Hubs whose own packages download and keep files, by the start of a name.
-HUBS = {'open_clip:': _fetch_open_clip, 'hf:': _fetch_hugging_face}
+HUBS = {
+    'open_clip:': _fetch_open_clip,
+    'timm:': _fetch_timm,
+    'hf:': _fetch_hugging_face
+}
 
 
 @contextmanager
@@ -138,15 +187,34 @@ def hash_file(name: str) -> str:
     return digest.hexdigest()
 
 
+def explain_hub(error: Exception) -> str:
+    """Say in one line why a hub, or the way to it, refuses something."""
+    login = ('log in with `hf auth login`, or set HF_TOKEN, with a token that '
+             'allows this')
+    if isinstance(error, GatedRepoError):
+        return 'ask for access on its page at the hub, and ' + login
+    if isinstance(error, RepositoryNotFoundError):
+        return 'there is no such repository, or it is private: ' + login
+    status = getattr(getattr(error, 'response', None), 'status_code', None)
+    if isinstance(error, HfHubHTTPError) and status in (401, 403):
+        return 'the hub refuses it: ' + login
+    reason = str(error).strip().split('\n')[0] or type(error).__name__
+    # Of httpx or requests, as the release of the hub's package has it.
+    is_offline = type(error).__name__.startswith('Connect')
+    if is_offline or isinstance(error, LocalEntryNotFoundError):
+        return f'there is no connection to the hub: {reason}'
+    return reason
+
+
 @contextmanager
-def _explaining_fetch(name: str) -> Iterator[None]:
+def explaining_fetch(name: str, kind: str = 'weight file') -> Iterator[None]:
+    """Turn whatever goes wrong while something is fetched into one error."""
     try:
         yield
     except Exception as error:  # Its type depends on the storage.
-        reason = str(error).strip().split('\n')[0]
         raise ValueError(
-            f"weight file '{name}' cannot be fetched; fix its address or "
-            f'download it and give its path ({reason})') from None
+            f"{kind} '{name}' cannot be fetched; fix its address or download "
+            f'it and give its path ({explain_hub(error)})') from None
 
 
 @contextmanager
@@ -154,9 +222,11 @@ def local_copy(name: str) -> Iterator[str]:
     """Get a file to where it can be read; nothing in it is looked at.
 
     Args:
-        name (str): A path, an address, a model's name, see MMEngine's
-            ``CheckpointLoader``, or that of a file at a hub:
-            ``open_clip:MODEL/TAG`` or ``hf:OWNER/REPOSITORY/FILE``.
+        name (str): A path, also of the folder of a shared model, an address,
+            a model's name, see MMEngine's ``CheckpointLoader``, or that of a
+            file at a hub: ``open_clip:MODEL/TAG``, ``timm:MODEL.TAG``,
+            ``hf:OWNER/REPOSITORY/FILE`` or, of a shared model,
+            ``hf:OWNER/REPOSITORY``.
 
     Yields:
         str: Its path. A downloaded file is removed if it turns out that it
@@ -167,19 +237,21 @@ def local_copy(name: str) -> Iterator[str]:
     """
     for hub_name, fetch in HUBS.items():
         if name.startswith(hub_name):
-            with _explaining_fetch(name):
-                path = _fetch_in_turn(partial(fetch, name[len(hub_name):]))
+            with explaining_fetch(name):
+                path = fetch_in_turn(partial(fetch, name[len(hub_name):]))
             yield path
             return
     if '://' not in name:
-        yield os.path.expanduser(name)
+        path = os.path.expanduser(name)
+        inside = os.path.join(path, SAFETENSORS_SINGLE_FILE)
+        yield inside if os.path.isfile(inside) else path
         return
     try:
         address = _find_address(name)
     except KeyError:
         raise ValueError(f"weight file '{name}': there is no model of that "
                          'name; fix it') from None
-    with _explaining_fetch(name):
+    with explaining_fetch(name):
         if address.startswith(('http://', 'https://')):
             path, content = _download(address), None
         elif '://' in address:

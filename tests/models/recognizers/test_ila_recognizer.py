@@ -185,6 +185,9 @@ def test_compiles_one_graph_for_training_and_one_for_inference(temporal, bf16):
         torch.testing.assert_close(own.grad, other.grad)
 
     model.eval(), plain.eval()
+    sizes = []
+    model.backbone.register_forward_pre_hook(
+        lambda module, args: sizes.append(len(args[0])))
     for batch in (2, 1, 3):
         inputs = torch.randn(batch, 3, 3, 4, 32, 32)
         with torch.no_grad():
@@ -193,6 +196,7 @@ def test_compiles_one_graph_for_training_and_one_for_inference(temporal, bf16):
                 for one in (model, plain))
         for own, other in zip(results, expected):
             torch.testing.assert_close(own.pred_score, other.pred_score)
+    assert sizes == [6, 6, 6, 6]  # The last batch in two parts.
     assert backend.graphs == 2
 
 

@@ -87,7 +87,7 @@ class _Init(BaseTransform):
         self.file_client = None
 
     def transform(self, results: Dict) -> Dict:
-        """Open the video of ``filename``.
+        """Open the video of ``filename``, or of ``content``, a file's bytes.
 
         The results get ``video_reader``, ``total_frames`` and ``avg_fps``,
         frames per second, 0 if unknown.
@@ -97,9 +97,11 @@ class _Init(BaseTransform):
             ValueError: It is not a video that can be read, or the video has
                 fewer than 2 frames.
         """
-        if self.file_client is None:
-            self.file_client = FileClient(self.io_backend, **self.kwargs)
-        content = read_file(self.file_client, results['filename'])
+        content = results.pop('content', None)
+        if content is None:
+            if self.file_client is None:
+                self.file_client = FileClient(self.io_backend, **self.kwargs)
+            content = read_file(self.file_client, results['filename'])
         reader = self.reader_type(content, self.num_threads)
         if not len(reader):
             raise ValueError('none of its frames can be decoded: the file is '

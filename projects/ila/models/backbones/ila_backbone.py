@@ -1,37 +1,17 @@
 from functools import partial
-from typing import List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import List, Optional, Sequence, Tuple, Union
 
 import torch
 from mmengine.model import BaseModule, ModuleDict
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmaction.registry import MODELS
 from ...weights import prepare_weights
 from ..alignment import ImplicitAlignment
 from ..images import lora as low_rank
 from ..temporal import TemporalModule
+from .ila_features import EncodedFrames, ILAFeatures, Outputs
 from .recomputation import recompute
-
-
-class ILAFeatures(NamedTuple):
-    """Features of ``B`` videos of ``T`` frames.
-
-    Attributes:
-        frames (Tensor): Features of the frames, ``(B, T, E)``.
-        patches (Tensor): Patch tokens of the last block, ``(B, T, L, C)``.
-        points (Tensor, optional): Interactive points,
-            ``(layers, B, T - 1, 2, 2)``: per pair the earlier and the later
-            frame, each x and y in grid units. The layers are the blocks in
-            the backbone's ``temporal_layers``, in this order.
-        frame_points (Tensor, optional): Those of each frame, the mean over
-            its pairs, layer by layer: ``(B, T, layers * K, 2)``.
-        align_loss (Tensor, optional): Alignment losses, ``(layers,)``.
-    """
-    frames: Tensor
-    patches: Tensor
-    points: Optional[Tensor]
-    frame_points: Optional[Tensor]
-    align_loss: Optional[Tensor]
 
 
 @MODELS.register_module()
@@ -58,10 +38,14 @@ class ILABackbone(BaseModule):
             ``alpha`` to twice the rank.
         with_cp (bool): Whether training computes the blocks again in the
             backward pass, which takes less memory and more time.
+        out_type (str): What :meth:`forward` gives: ``'raw'``, all features;
+            ``'cls_token'``, the mean of the frames' features, ``(B, E)``; or
+            ``'featmap'``, the normalised patches, ``(B, C, T, H, W)``.
 
     Raises:
         ValueError: Settings do not fit each other.
     """
+    OUT_TYPES = ('raw', 'cls_token', 'featmap')
 
     def __init__(self,
                  image: dict,
@@ -70,8 +54,13 @@ class ILABackbone(BaseModule):
                  freeze_image: Union[bool, int] = False,
                  lora: Optional[dict] = None,
                  with_cp: bool = False,
+                 out_type: str = 'raw',
                  init_cfg: Optional[dict] = None) -> None:
         super().__init__(init_cfg)
+        if out_type not in self.OUT_TYPES:
+            raise ValueError(f"out_type must be one of {self.OUT_TYPES}, got "
+                             f"'{out_type}'; fix `model.backbone.out_type`")
+        self.out_type = out_type
         self.image = MODELS.build(image)
         self.embed_dims = self.image.embed_dims
         self.num_layers = len(self.image.blocks)
@@ -97,6 +86,9 @@ class ILABackbone(BaseModule):
         if freeze_image:
             self.image.freeze(self.num_layers +
                               1 if freeze_image is True else freeze_image)
+        if out_type == 'featmap':  # Nothing would train it.
+            self.image.freeze_pooling()
+        self.last_patches = nn.Identity()  # For hooks, as those of Grad-CAM.
 
     def _add_lora(self, lora: dict, freeze_image: Union[bool, int]) -> None:
         if not isinstance(lora, dict) or lora.keys() - {'rank', 'alpha'}:
@@ -160,7 +152,9 @@ class ILABackbone(BaseModule):
     def forward(self,
                 x: Tensor,
                 disturb: Optional[bool] = None,
-                with_loss: bool = True) -> ILAFeatures:
+                with_loss: bool = True,
+                return_features: bool = False,
+                encoded: Optional[EncodedFrames] = None) -> Outputs:
         """Extract features.
 
         Args:
@@ -168,19 +162,27 @@ class ILABackbone(BaseModule):
             disturb (bool, optional): Whether to disturb the alignment's
                 masks. None means in training only.
             with_loss (bool): Whether to compute the alignment losses.
+            return_features (bool): Whether ``out_type`` has no effect.
+            encoded (EncodedFrames, optional): Their ``B * T`` frames.
 
-        Raises:
-            ValueError: The videos have one frame, or the patches do not
-                divide them.
+        Returns:
+            Tensor | ILAFeatures: What ``out_type`` says. In training, features
+            with alignment losses for ``AlignmentLossNeck``.
+
+        A ValueError says that videos have one frame, or odd sizes.
         """
+        whole = return_features or self.out_type == 'raw'
+        with_loss = with_loss and (whole or self.training)
         grid = self._patch_grid(x)
-        tokens, positions = self.image.embed(x.transpose(1, 2).flatten(0, 1))
+        images = x.transpose(1, 2).flatten(0, 1)
+        first, tokens, positions = encoded or (0, *self.image.embed(images))
         run = self._run
         if self.with_cp and self.training:
-            run = partial(recompute, self._run, self)
-
+            run = partial(recompute, run, self)
         points, losses = [], []
-        for number in range(self.num_layers):
+        for number in range(first, self.num_layers):
+            if number == self.num_layers - 1:
+                tokens = self._show_patches(tokens, grid)
             tokens, found, loss = run(number, tokens, grid, positions, disturb,
                                       with_loss)
             if found is not None:
@@ -189,13 +191,30 @@ class ILABackbone(BaseModule):
 
         videos = len(x), grid[0]
         tokens = tokens[:, :self._count_tokens(grid)]
-        patches = tokens[:, self.image.num_prefix:]
-        return ILAFeatures(
+        features = ILAFeatures(
             frames=self.image.finish(tokens).unflatten(0, videos),
-            patches=patches.unflatten(0, videos),
+            patches=tokens[:, self.image.num_prefix:].unflatten(0, videos),
             points=torch.stack(points) if points else None,
             frame_points=self._merge_points(points) if points else None,
-            align_loss=torch.stack(losses) if points and with_loss else None)
+            align_loss=torch.stack(losses) if points and with_loss else None,
+            featmap=self._to_map(self.image.normalize(tokens), grid)
+            if self.out_type == 'featmap' else None)
+        if whole or features.align_loss is not None:
+            return features
+        return features.output
+
+    def _to_map(self, tokens: Tensor, grid: Tuple[int, int, int]) -> Tensor:
+        """Take patches ``(B, C, T, H, W)`` out of tokens."""
+        return self.image.split(tokens, grid)[0].permute(0, 4, 1, 2, 3)
+
+    def _show_patches(self, tokens: Tensor, grid: Sequence[int]) -> Tensor:
+        """Let hooks see the last block's input as a map, and its gradient."""
+        if not self.last_patches._forward_hooks:
+            return tokens
+        tokens = tokens[:, :self._count_tokens(grid)]
+        patches = self.last_patches(self._to_map(tokens, grid))
+        patches = patches.permute(0, 2, 3, 4, 1).flatten(2, 3).flatten(0, 1)
+        return torch.cat([tokens[:, :self.image.num_prefix], patches], dim=1)
 
     def _run(self, number: int, tokens: Tensor, grid: Tuple[int, int, int],
              positions, *args) -> tuple:

@@ -20,6 +20,7 @@ class CLIPImage(MMPretrainImage):
         img_size (int): Input size of the position embeddings.
         drop_path_rate (float): Stochastic depth rate of the last block.
     """
+    pooling = ('proj.', )
     arch_zoo = {
         name:
         dict(

@@ -28,8 +28,10 @@ class ImageModel(BaseModule):
     num_prefix: int = 1
     has_class_token: bool = True
     arch_settings: dict
-    # Starts of the names of what comes before the blocks.
+    # Starts of the names of what comes before the blocks, and of what makes
+    # one feature of an image's tokens.
     stem: Tuple[str, ...] = ()
+    pooling: Tuple[str, ...] = ()
 
     @property
     def blocks(self) -> nn.Module:
@@ -61,6 +63,10 @@ class ImageModel(BaseModule):
         """Run a block; a token after the patches has no position."""
         raise NotImplementedError
 
+    def normalize(self, tokens: Tensor) -> Tensor:
+        """Apply the last norm to the last block's tokens."""
+        raise NotImplementedError
+
     def finish(self, tokens: Tensor) -> Tensor:
         """Turn the last block's tokens into features, ``(N, E)``."""
         raise NotImplementedError
@@ -82,6 +88,12 @@ class ImageModel(BaseModule):
                 '`model.backbone.freeze_image`')
         for name, parameter in self.named_parameters():
             if self.get_layer_depth(name)[0] <= depth:
+                parameter.requires_grad_(False)
+
+    def freeze_pooling(self) -> None:
+        """Freeze what only :meth:`finish` uses."""
+        for name, parameter in self.named_parameters():
+            if name.startswith(self.pooling):
                 parameter.requires_grad_(False)
 
     def get_layer_depth(self, name: str) -> Tuple[int, int]:

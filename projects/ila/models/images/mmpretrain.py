@@ -158,11 +158,11 @@ class MMPretrainImage(ImageModel):
     def run(self, number: int, tokens: Tensor, positions: tuple) -> Tensor:
         return self.blocks[number](tokens, *positions)
 
+    def normalize(self, tokens: Tensor) -> Tensor:
+        return self.model.ln1(tokens) if self.model.final_norm else tokens
+
     def finish(self, tokens: Tensor) -> Tensor:
-        class_token = tokens[:, 0]
-        if self.model.final_norm:
-            class_token = self.model.ln1(class_token)
-        return class_token
+        return self.normalize(tokens[:, 0])
 
     def _check_weights(self, state_dict: dict, prefix: str, *args) -> None:
         """Refuse weights of another model, which MMEngine only logs."""

@@ -50,6 +50,7 @@ class TimmImage(ImageModel):
         patch_drop_rate=(0, 'frames need all of their patches'))
     stem = ('cls_token', 'reg_token', 'pos_embed', 'patch_embed', 'norm_pre',
             'rope')
+    pooling = ('model.attn_pool.', 'model.fc_norm.', 'model.head.')
 
     def __init__(self, model: str, pretrained: bool = False, **kwargs) -> None:
         # They take a second to import, which most configs need not.
@@ -135,8 +136,11 @@ class TimmImage(ImageModel):
         rotated = tokens.shape[1] - self.num_prefix
         return block(tokens, rope=positions[..., :rotated, :])
 
+    def normalize(self, tokens: Tensor) -> Tensor:
+        return self.model.norm(tokens)
+
     def finish(self, tokens: Tensor) -> Tensor:
-        return self.model.forward_head(self.model.norm(tokens))
+        return self.model.forward_head(self.normalize(tokens))
 
     def _is_surplus(self, name: str) -> bool:
         """Whether a weight is of a block that ``depth`` leaves out."""

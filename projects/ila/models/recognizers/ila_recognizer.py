@@ -6,13 +6,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmaction.models.recognizers import BaseRecognizer
+from mmaction.models.recognizers import Recognizer3D
 from mmaction.registry import MODELS
 from mmaction.utils import OptSampleList
 from ...weights import prepare_weights
-from ..backbones.ila_backbone import ILAFeatures
+from ..backbones import ILAFeatures
 from ..heads import ILATextHead
 from .blending import build_blending
+from .head_inputs import as_input, head_inputs, video_features
+from .hub_mixin import HubMixin
 from .part_check import check_parts
 
 
@@ -34,14 +36,16 @@ def use_batch_statistics(model: nn.Module) -> Iterator[None]:
 
 
 @MODELS.register_module()
-class ILARecognizer(BaseRecognizer):
+class ILARecognizer(Recognizer3D, HubMixin):
     """Video recognizer with implicit learnable alignment.
 
     Weights of CLIP and of the released ILA are renamed when they are loaded.
 
     Args:
         backbone (dict): Config of an ``ILABackbone``.
-        cls_head (dict): Config of ``ILATextHead`` or ``ILALinearHead``.
+        cls_head (dict): Config of ``ILATextHead`` or ``ILALinearHead``, or of a
+            head of MMAction2 for the tensor of the backbone's ``out_type``,
+            such as ``TimeSformerHead`` and ``I3DHead``.
         neck (dict, optional): Config of ``MultiframeIntegrationTransformer``.
             None averages the frames.
         align_loss_weight (float): Weight of the sum of alignment losses.
@@ -54,7 +58,7 @@ class ILARecognizer(BaseRecognizer):
             compiles the temporal modules alone, which takes less time.
         test_cfg (dict, optional): ``max_testing_views`` (int) limits how many
             views pass through the network at once. Compiled, these are always
-            as many; the views of one video unless given.
+            as many; those of the first batch unless given.
             ``batch_statistics=True`` predicts as the released code validates
             on Kinetics-400: batch normalisations use the statistics of the
             batch, one view of each video, and update their running ones.
@@ -63,7 +67,7 @@ class ILARecognizer(BaseRecognizer):
             needs no ``num_classes``.
         init_cfg (dict, optional): Initialization config;
             ``dict(type='Pretrained', checkpoint=...)`` takes a CLIP file.
-        **kwargs: Arguments of MMAction2's ``BaseRecognizer``.
+        **kwargs: Arguments of MMAction2's ``Recognizer3D``.
     """
 
     def __init__(self,
@@ -77,9 +81,13 @@ class ILARecognizer(BaseRecognizer):
                  init_cfg: Optional[dict] = None,
                  **kwargs) -> None:
         blending = None
+        if data_preprocessor is None:
+            data_preprocessor = dict(type='ActionDataPreprocessor')
         if isinstance(data_preprocessor, dict):
             data_preprocessor = {**data_preprocessor}
             blending = data_preprocessor.pop('blending', None)
+            # MMEngine would find it only in a default scope.
+            data_preprocessor = MODELS.build(data_preprocessor)
         super().__init__(
             backbone=backbone,
             neck=neck,
@@ -94,6 +102,7 @@ class ILARecognizer(BaseRecognizer):
         self.align_loss_weight = align_loss_weight
         self.bf16 = bf16
         self.compiled = compile is True or isinstance(compile, dict)
+        self.compiled_views: Optional[int] = None  # Those of the first batch.
         if self.batch_statistics and 'max_testing_views' in self.test_cfg:
             raise ValueError(
                 '`model.test_cfg.batch_statistics` takes one view at a time; '
@@ -153,9 +162,14 @@ class ILARecognizer(BaseRecognizer):
 
         Returns:
             tuple: Video features ``(N * M, E)`` with patch features
-            ``(N * M, T, L, C)``, and the head's keyword arguments: in training
-            ``loss_aux`` with the alignment loss, if there is one.
+            ``(N * M, T, L, C)``, or one tensor for a head of MMAction2; and
+            the head's keyword arguments: in training ``loss_aux`` with the
+            alignment loss, if there is one.
         """
+        feats, kwargs = self._extract_feat(inputs, test_mode)
+        return as_input(feats), kwargs
+
+    def _extract_feat(self, inputs: Tensor, test_mode: bool) -> tuple:
         views = inputs.flatten(0, 1)
         if test_mode and self.batch_statistics:
             feats = [
@@ -166,9 +180,10 @@ class ILARecognizer(BaseRecognizer):
                 torch.stack(part, dim=1).flatten(0, 1)
                 for part in zip(*feats)), dict()
         if test_mode:
-            limit = (self.test_cfg or dict()).get(
-                'max_testing_views',
-                inputs.shape[1] if self.compiled else len(views))
+            if self.compiled and not self.compiled_views:
+                self.compiled_views = len(views)
+            size = self.compiled_views or len(views)
+            limit = (self.test_cfg or dict()).get('max_testing_views', size)
             feats = [
                 self._predict_feat(part, limit) for part in views.split(limit)
             ]
@@ -182,7 +197,7 @@ class ILARecognizer(BaseRecognizer):
         loss_align = self.align_loss_weight * features.align_loss.sum()
         return feats, dict(loss_aux=dict(loss_align=loss_align))
 
-    def _predict_feat(self, views: Tensor, size: int) -> Tuple[Tensor, Tensor]:
+    def _predict_feat(self, views: Tensor, size: int) -> Tuple[Tensor, ...]:
         batch = len(views)
         if self.compiled:
             # Another size, or a part of a larger tensor, is another graph.
@@ -194,7 +209,7 @@ class ILARecognizer(BaseRecognizer):
                      for part in feats)
 
     def _network(self, views: Tensor,
-                 **kwargs) -> Tuple[ILAFeatures, Tuple[Tensor, Tensor]]:
+                 **kwargs) -> Tuple[ILAFeatures, Tuple[Tensor, ...]]:
         """Get the backbone's features, and what the head takes of them."""
         precision = statistics = nullcontext()
         if self.bf16:
@@ -202,17 +217,13 @@ class ILARecognizer(BaseRecognizer):
         if self.batch_statistics and not self.training:
             statistics = use_batch_statistics(self)
         with precision, statistics:
-            features = self.backbone(views, **kwargs)
-            if self.with_neck:
-                video, _ = self.neck(
-                    features.frames, points=features.frame_points)
-            else:
-                video = features.frames.mean(dim=1)
-        patches = features.patches
+            features = self.backbone(views, return_features=True, **kwargs)
+            feats = head_inputs(features, getattr(self, 'neck', None),
+                                self.backbone.out_type)
         if self.bf16:
             # A hundredth of a cosine is much for the head's temperature.
-            video, patches = video.float(), patches.float()
-        return features, (video, patches)
+            feats = tuple(part.float() for part in feats)
+        return features, feats
 
     @staticmethod
     def _as_views(inputs: Tensor) -> Tensor:
@@ -236,8 +247,9 @@ class ILARecognizer(BaseRecognizer):
             Tensor: ``(N, E)`` of length 1, the mean direction of the views.
         """
         views = self._as_views(inputs)
-        (video, _), _ = self.extract_feat(views, test_mode=True)
-        video = F.normalize(video, dim=-1).unflatten(0, views.shape[:2])
+        feats, _ = self._extract_feat(views, test_mode=True)
+        video = F.normalize(
+            video_features(feats), dim=-1).unflatten(0, views.shape[:2])
         return F.normalize(video.mean(dim=1), dim=-1)
 
     def encode_text(self, names: Sequence[str]) -> Tensor:
@@ -274,7 +286,8 @@ class ILARecognizer(BaseRecognizer):
         """
         views = self._as_views(inputs).flatten(0, 1)
         features, feats = self._network(views, disturb=disturb)
-        outputs = dict(logits=self.cls_head(feats), video=feats[0])
+        outputs = dict(
+            logits=self.cls_head(as_input(feats)), video=video_features(feats))
         if features.points is not None:
             outputs.update(
                 points=features.points.flatten(3),

@@ -1,8 +1,8 @@
 from torch import nn
 
 from ..backbones import ILABackbone
-from ..heads import ILATextHead
-from ..necks import TrajectoryTransformer
+from ..heads import ILAHead, ILATextHead
+from ..necks import AlignmentLossNeck, TrajectoryTransformer
 
 TEST_SETTINGS = {'batch_statistics', 'max_testing_views'}
 
@@ -20,10 +20,13 @@ def check_parts(model: nn.Module) -> None:
     if unknown:
         raise ValueError(f'`model.test_cfg` has no {sorted(unknown)}; it '
                          f'takes {sorted(TEST_SETTINGS)}')
+    _check_out_type(model)
     head = model.cls_head
     channels = model.backbone.image.out_channels
     sizes = []
-    if model.with_neck and isinstance(model.neck, TrajectoryTransformer):
+    if model.backbone.out_type == 'featmap':
+        channels = model.backbone.embed_dims
+    elif model.with_neck and isinstance(model.neck, TrajectoryTransformer):
         _check_points(model)
         if model.neck.in_channels is not None:
             sizes.append(
@@ -39,6 +42,29 @@ def check_parts(model: nn.Module) -> None:
         if size != expected:
             raise ValueError(f'the backbone gives {expected} channels, but '
                              f'`model.{key}` is {size}; set it to {expected}')
+
+
+def _check_out_type(model: nn.Module) -> None:
+    out_type, head = model.backbone.out_type, type(model.cls_head).__name__
+    if isinstance(model.cls_head, ILAHead):
+        if out_type != 'raw':
+            raise ValueError(f'{head} takes all features; remove '
+                             '`model.backbone.out_type`')
+    elif out_type == 'raw':
+        raise ValueError(
+            f"{head} takes one tensor; set `model.backbone.out_type` to "
+            "'cls_token' for (N, C) or to 'featmap' for (N, C, T, H, W)")
+    if not model.with_neck:
+        return
+    if isinstance(model.neck, AlignmentLossNeck):
+        raise ValueError('`ILARecognizer` adds up the alignment losses itself;'
+                         ' set `model.neck` to None and their weight by '
+                         '`model.align_loss_weight`')
+    if out_type == 'featmap':
+        raise ValueError(
+            f"{type(model.neck).__name__} relates the frames' features, which "
+            "`model.backbone.out_type='featmap'` does not use; set "
+            '`model.neck` to None')
 
 
 def _check_points(model: nn.Module) -> None:

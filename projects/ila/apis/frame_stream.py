@@ -1,0 +1,183 @@
+"""Videos without an end, in windows that slide over them."""
+from itertools import count
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple
+
+import cv2
+import numpy as np
+import torch
+from mmengine.dataset import pseudo_collate
+from torch import Tensor, nn
+
+from mmaction.structures import ActionDataSample
+from ..datasets.transforms.loading import check_num_frames
+from ..models.backbones.ila_features import EncodedFrames
+from ..models.recognizers.frame_encoding import (can_encode_frames,
+                                                 encode_frames,
+                                                 predict_encoded)
+from .clip_reader import ClipReader
+from .predictions import check_scores
+from .video_inputs import check_frames, is_live, list_inputs
+
+# What FFmpeg takes where a stream does not state its frame rate.
+DEFAULT_FPS = 25.
+
+
+def _capture(source: str) -> Tuple[Optional[float], Iterator[np.ndarray]]:
+    """Open a camera or an address, which ends when it gives no frame."""
+    number = int(source) if source.isdecimal() else source
+    capture = cv2.VideoCapture(number)
+    if not capture.isOpened():
+        raise ValueError(f"stream '{source}' cannot be opened; check that it "
+                         'is there, not in use and may be read')
+
+    def read() -> Iterator[np.ndarray]:
+        try:
+            while True:
+                found, frame = capture.read()
+                if not found:
+                    return
+                yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+        finally:
+            capture.release()
+
+    fps = capture.get(cv2.CAP_PROP_FPS)
+    return fps if 0 < fps < 1000 else None, read()
+
+
+def open_stream(
+        source: Any, reader: ClipReader
+) -> Tuple[str, Optional[float], Iterator[np.ndarray]]:
+    """Open a source of frames.
+
+    Args:
+        source (Any): The number of a camera, a stream's address, one of the
+            inputs of :func:`list_inputs`, or an iterable of frames.
+        reader (ClipReader): For those that are no streams.
+
+    Returns:
+        tuple: Its name, frames per second, None if unknown, and frames.
+
+    Raises:
+        OSError: A file cannot be read.
+        ValueError: The source cannot be opened.
+    """
+    if is_live(source):
+        return str(source), *_capture(str(source))
+    if isinstance(source, Iterable) and not isinstance(
+            source, (str, bytes, np.ndarray, Tensor, list, tuple)):
+        return 'frames', None, iter(source)
+    videos = list_inputs(source)
+    if len(videos) != 1:
+        raise ValueError(f'{len(videos)} videos are no stream; give one')
+    return videos[0].name, *reader.read_all(videos[0])
+
+
+def slide(frames: Iterable[np.ndarray], length: int,
+          stride: float) -> Iterator[Tuple[int, int, Dict[int, np.ndarray]]]:
+    """Give the windows of :func:`split_windows` as soon as they are complete.
+
+    Args:
+        frames (Iterable[np.ndarray]): ``(H, W, 3)``, uint8, RGB.
+        length (int): Frames of a window.
+        stride (float): Frames from one window to the next.
+
+    Yields:
+        tuple[int, int, dict]: First frame, the one after the last, and the
+        last ``length`` frames by their number.
+
+    Raises:
+        ValueError: A frame has another size or layout, or there are fewer
+            than 2.
+    """
+    kept: Dict[int, np.ndarray] = {}
+    starts = (round(number * stride) for number in count())
+    start, end = next(starts), 0
+    total, shape = 0, None
+    for total, frame in enumerate(frames, 1):
+        frame = check_frames(frame, '(H, W, 3)')
+        shape = shape or frame.shape
+        if frame.shape != shape:
+            raise ValueError(f'the frames change their size from {shape[:2]} '
+                             f'to {frame.shape[:2]}; start again')
+        kept[total - 1] = frame
+        kept.pop(total - 1 - length, None)
+        if total == start + length:
+            yield start, total, kept
+            start, end = next(starts), total
+    check_num_frames(total)
+    # One that would reach beyond the end is moved back.
+    if start < total != end:
+        yield max(total - length, 0), total, kept
+
+
+class WindowPredictor:
+    """Predict windows that slide over a video.
+
+    What only depends on one frame is kept until the windows have left it: the
+    resized and cropped images, and the tokens before the first block that
+    relates frames. In blocks that do, a frame's tokens depend on all frames
+    of the window that they have met on the way, and are computed again.
+
+    Args:
+        model (nn.Module): An ``ILARecognizer``.
+        reader (ClipReader): Reads what the model is made for.
+    """
+
+    def __init__(self, model: nn.Module, reader: ClipReader) -> None:
+        self.model, self.reader = model, reader
+        self._images: Dict[int, dict] = {}
+        self._tokens: Dict[int, Tensor] = {}
+        self._encoded: Optional[EncodedFrames] = None
+        self._keeps_tokens = reader.keeps_frames and can_encode_frames(model)
+
+    @torch.no_grad()
+    def __call__(self, start: int, end: int, frames: Dict[int, np.ndarray],
+                 fps: float) -> ActionDataSample:
+        """Predict a window.
+
+        Args:
+            start (int): Its first frame.
+            end (int): The one after its last.
+            frames (dict[int, np.ndarray]): Its frames.
+            fps (float): Frames per second.
+
+        Raises:
+            ValueError: The model cannot take frames of that size, or the
+                scores are not finite.
+        """
+        clip = self.reader.sample(start, end, dict(avg_fps=fps))
+        indices = clip['frame_inds'].tolist()
+        for memory in (self._images, self._tokens):
+            for index in [x for x in memory if x < start]:
+                del memory[index]
+        for index in set(indices).difference(self._images):
+            self._images[index] = self.reader.prepare_frame(frames[index])
+        batch = pseudo_collate(
+            [self.reader.pack(clip, self._images, start / fps, end / fps)])
+        if self._keeps_tokens:
+            sample, = self._predict(indices, batch)
+        else:
+            sample, = self.model.test_step(batch)
+        check_scores(sample.pred_score)
+        return sample
+
+    def _predict(self, indices: List[int],
+                 batch: dict) -> List[ActionDataSample]:
+        batch = self.model.data_preprocessor(batch)
+        views = batch['inputs'].flatten(0, 1)
+        # Crops x frames of all clips.
+        images = views.transpose(1, 2).reshape(-1, len(indices), 3,
+                                               *views.shape[3:])
+        places = {
+            index: place
+            for place, index in enumerate(indices) if index not in self._tokens
+        }
+        if places:
+            new = images[:, list(places.values())]
+            self._encoded = encode_frames(self.model, new.flatten(0, 1))
+            tokens = self._encoded.tokens.unflatten(0, new.shape[:2])
+            self._tokens.update(zip(places, tokens.unbind(1)))
+        tokens = torch.stack([self._tokens[x] for x in indices], dim=1)
+        encoded = self._encoded._replace(tokens=tokens.flatten(0, 1))
+        return predict_encoded(self.model, views, encoded,
+                               batch['data_samples'])

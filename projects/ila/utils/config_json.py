@@ -1,0 +1,174 @@
+"""Configs as plain data, which is all that is read of others' models."""
+import inspect
+import json
+import os
+from typing import Any, Iterator
+
+from mmengine.config import Config
+from mmengine.utils import get_object_from_string
+from torch import nn
+
+from mmaction import registry
+
+SPLITS = 'val_dataloader', 'test_dataloader'
+# What decides how a video is read.
+READING = 'pipeline', 'filename_tmpl'
+# What says where the first weights of a training were.
+SOURCES = 'init_cfg', 'pretrained', 'pretrained_cfg_overlay'
+# Classes that a config may name. Others could run anything.
+TRUSTED = ('projects.ila.', 'mmaction.', 'mmcv.', 'mmengine.',
+           'mmpretrain.models.backbones.', 'mmpretrain.models.utils.',
+           'torch.nn.')
+
+
+def make_plain(value: Any) -> Any:
+    """Turn a part of a config into what JSON has.
+
+    Raises:
+        ValueError: It holds something else, such as a class.
+    """
+    if isinstance(value, dict):
+        return {str(key): make_plain(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [make_plain(part) for part in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise ValueError(f'the config holds {value!r}, which JSON cannot; write '
+                     'numbers, and classes by their names')
+
+
+def _leave_out_sources(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_leave_out_sources(part) for part in node]
+    if not isinstance(node, dict):
+        return node
+    return {
+        key: _leave_out_sources(part)
+        for key, part in node.items() if key not in SOURCES
+    }
+
+
+def select_shared(model: dict, cfg: dict) -> dict:
+    """Select what others need to run a model.
+
+    Nothing of it says where files of the training were.
+
+    Args:
+        model (dict): Config of the model.
+        cfg (dict): Config with its validation and test pipelines, which may
+            be missing.
+
+    Returns:
+        dict: Plain data, see :func:`read_config`.
+
+    Raises:
+        ValueError: A part of it could not be read again.
+    """
+    shared = dict(model=_leave_out_sources(make_plain(model)))
+    for split in SPLITS:
+        dataset = (cfg.get(split) or dict()).get('dataset') or dict()
+        dataset = {key: dataset[key] for key in READING if key in dataset}
+        if dataset:
+            shared[split] = dict(dataset=make_plain(dataset))
+    _check_types(shared)
+    return shared
+
+
+def _find(kind: str) -> Any:
+    """Find a registered class; unlike a registry, import no other module."""
+    scope, _, name = kind.rpartition('.')
+    for own in (registry.MODELS, registry.TRANSFORMS):
+        root = own.parent
+        places = [own, root]
+        if scope:
+            others = (own, root, *root.children.values())
+            places = [place for place in others if place.scope == scope]
+        for place in places:
+            place.import_from_location()
+            if name in place.module_dict:
+                return place.module_dict[name]
+    found = None
+    if kind.startswith('projects.ila.'):
+        found = get_object_from_string(kind)
+    is_module = inspect.isclass(found) and issubclass(found, nn.Module)
+    return found if is_module else None
+
+
+def _is_trusted(kind: Any) -> bool:
+    found = _find(kind) if isinstance(kind, str) else None
+    module = getattr(found, '__module__', None) or ''
+    # A function of another package may load models of any kind.
+    return module.startswith(TRUSTED if inspect.isclass(found) else TRUSTED[0])
+
+
+def _find_dicts(node: Any) -> Iterator[dict]:
+    if isinstance(node, dict):
+        yield node
+        node = list(node.values())
+    for part in node if isinstance(node, list) else []:
+        yield from _find_dicts(part)
+
+
+def _check_types(shared: dict) -> None:
+    for node in _find_dicts(shared):
+        if 'type' in node and not _is_trusted(node['type']):
+            raise ValueError(
+                f"`type` {node['type']!r} is no part of a model or pipeline "
+                'of ILA, MMAction2, MMCV or mmpretrain; use the name of one')
+        if '_scope_' in node:
+            raise ValueError('`_scope_` cannot be shared; remove it')
+
+
+def _with_tuples(node: Any) -> Any:
+    """Turn lists of numbers into tuples, as transforms want their sizes."""
+    if isinstance(node, dict):
+        return {key: _with_tuples(part) for key, part in node.items()}
+    if not isinstance(node, list):
+        return node
+    if node and all(isinstance(part, (int, float)) for part in node):
+        return tuple(node)
+    return [_with_tuples(part) for part in node]
+
+
+def read_config(path: str) -> Config:
+    """Read the config of a model that somebody shared; run none of it.
+
+    Args:
+        path (str): A JSON file with ``model`` and, of ``val_dataloader`` and
+            ``test_dataloader``, the ``dataset.pipeline``. Other keys are left
+            out.
+
+    Raises:
+        ValueError: It is not such a file, or names something that is no part
+            of a model or pipeline.
+    """
+    if not os.path.isfile(path):
+        raise ValueError(f"'{path}' does not exist; give the folder of a "
+                         'model that `save_pretrained` wrote')
+    try:
+        with open(path, encoding='utf-8') as file:
+            content = json.load(file)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"'{path}' is no JSON file ({error}); download or "
+                         'save it again') from None
+    if not isinstance(content, dict) or not isinstance(
+            content.get('model'), dict):
+        raise ValueError(f"'{path}' has no `model`, so it is not of an ILA "
+                         'model; give the folder of one')
+    shared = dict(model=content['model'])
+    try:
+        for split in filter(content.get, SPLITS):
+            dataset = content[split]['dataset']
+            shared[split] = dict(
+                dataset={
+                    key: _with_tuples(dataset[key])
+                    for key in READING if key in dataset
+                })
+    except (KeyError, TypeError):
+        raise ValueError(f"'{path}': `{split}` has no `dataset`; download or "
+                         'save it again') from None
+    try:
+        _check_types(content)
+    except ValueError as error:
+        raise ValueError(f"'{path}': {error}") from None
+    return Config(shared, filename=path)

@@ -1,0 +1,52 @@
+"""Folders and repositories that hold a model: its config and its weights."""
+import os
+import re
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.constants import CONFIG_NAME, SAFETENSORS_SINGLE_FILE
+from mmengine.config import Config
+
+from ..utils import load_config_file
+from ..utils.config_json import read_config
+from .remote_file import explaining_fetch, fetch_in_turn
+
+
+def is_model_folder(name: str) -> bool:
+    """Whether a name is ``hf:OWNER/REPOSITORY`` or a folder with a model."""
+    return bool(re.fullmatch('hf:[^/]+/[^/]+', name)) or os.path.isfile(
+        os.path.join(name, CONFIG_NAME))
+
+
+def read_model_config(name: str, **options) -> Config:
+    """Read the config of a shared model, with the path of its weights.
+
+    Args:
+        name (str): A folder that ``save_pretrained`` wrote, or ``owner/name``
+            of a repository of Hugging Face's hub, also after ``hf:``.
+        **options: Of ``huggingface_hub.snapshot_download``, such as
+            ``revision``.
+
+    Returns:
+        Config: See :func:`read_config`; ``load_from`` is the weights' file.
+
+    Raises:
+        ValueError: It cannot be fetched, or is not of a model.
+    """
+    folder = os.path.expanduser(name)
+    if not os.path.isdir(folder):
+        repository = name.removeprefix('hf:')
+        with explaining_fetch(name, 'model'):
+            folder = fetch_in_turn(lambda: snapshot_download(
+                repository,
+                allow_patterns=[CONFIG_NAME, SAFETENSORS_SINGLE_FILE],
+                **options))
+    cfg = read_config(os.path.join(folder, CONFIG_NAME))
+    cfg.load_from = os.path.join(folder, SAFETENSORS_SINGLE_FILE)
+    return cfg
+
+
+def load_any_config(name: str) -> Config:
+    """Load a config file, or read that of a shared model."""
+    if is_model_folder(name):
+        return read_model_config(name)
+    return load_config_file(name)
