@@ -44,8 +44,8 @@ def test_inference():
 
 
 def test_streaming():
-    lines = run('streaming.py', '--frames', '2', '--window', '4', '--size',
-                '64', '--blocks', '2', '--rounds', '1').splitlines()
+    lines = run('streaming.py', '--frames', '2', '--window-frames', '4',
+                '--size', '64', '--blocks', '2', '--rounds', '1').splitlines()
     assert sum(', stream |' in line for line in lines) == 3
     # It stops where the scores differ.
     assert sum('differ by' in line for line in lines) == 3
