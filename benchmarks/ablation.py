@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Dict, List, Sequence
+from typing import Any, Dict, List, Sequence
 
 import torch
 from image_model import image_weights_setting, train_image_model
@@ -181,26 +181,34 @@ def print_table(variants: Dict[str, Sequence[str]], config: Path,
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        '--config', type=Path, default=CONFIG, help='what is changed in parts')
-    parser.add_argument(
-        '--groups', nargs='+', choices=GROUPS, default=['modules'])
+
+    def add(name: str, default: Any, help: str, **settings) -> None:
+        parser.add_argument(
+            name,
+            default=default,
+            help=f'{help}; default: %(default)s',
+            **settings)
+
+    add('--config', CONFIG, 'what is changed in parts', type=Path)
+    add('--groups', ['modules'], 'of variants', nargs='+', choices=GROUPS)
     parser.add_argument('--only', nargs='+', help='variants of the groups')
+    add('--levels', [1], 'of the videos', nargs='+', type=int)
+    add('--seeds', [0, 1, 2], 'of the trainings', nargs='+', type=int)
+    add('--train', 4000, 'number of training videos', type=int)
+    add('--val', 1000, 'number of held-out videos', type=int)
+    add('--data-seed', 0, 'of the videos', type=int)
+    add('--steps', 1500, 'of the image model', type=int)
     parser.add_argument(
-        '--levels', nargs='+', type=int, default=[1], help='of the videos')
-    parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
-    parser.add_argument('--train', type=int, default=4000, help='videos')
-    parser.add_argument('--val', type=int, default=1000, help='videos')
-    parser.add_argument(
-        '--data-seed', type=int, default=0, help='of the videos')
-    parser.add_argument(
-        '--steps', type=int, default=1500, help='of the image model')
-    parser.add_argument(
-        '--cfg-options', nargs='+', default=[], help='settings of all runs')
-    parser.add_argument('--data', type=Path, default=Path('data/ablation'))
-    parser.add_argument(
-        '--work-dir', type=Path, default=Path('work_dirs/ablation'))
-    parser.add_argument('--jobs', type=int, default=2, help='runs at once')
+        '--cfg-options',
+        nargs='+',
+        action='extend',
+        help='settings of all runs')
+    add('--data', Path('data/ablation'), 'folder of the videos', type=Path)
+    add('--work-dir',
+        Path('work_dirs/ablation'),
+        'folder of what is computed',
+        type=Path)
+    add('--jobs', 2, 'trainings at a time', type=int)
     parser.add_argument(
         '--print-commands',
         action='store_true',
@@ -239,7 +247,7 @@ def compare(args: argparse.Namespace, image_model: Path,
     folder = image_model.parent / f'level{level}_seed{args.data_seed}'
     common = [
         *make_videos(args, level), *image_weights_setting(image_model),
-        *args.cfg_options
+        *(args.cfg_options or [])
     ]
     variants = variants_of(args.groups, args.only)
     # Equal settings are one run, with the first of their names.

@@ -106,8 +106,16 @@ def build_chains() -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--frames', type=int, default=300)
-    parser.add_argument('--rounds', type=int, default=7)
+    parser.add_argument(
+        '--frames',
+        type=int,
+        default=300,
+        help='frames of a clip; default: %(default)s')
+    parser.add_argument(
+        '--rounds',
+        type=int,
+        default=7,
+        help='measurements of each; default: %(default)s')
     args = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(0)

@@ -112,7 +112,7 @@ def compare_predictions(config: str, checkpoint: str) -> None:
             file = Path(folder, f'model{suffix}')
             subprocess.run([
                 sys.executable, TOOLS / 'deployment/export.py', config,
-                checkpoint, file, *arguments
+                checkpoint, '--out', file, *arguments
             ],
                            check=True,
                            stdout=subprocess.DEVNULL)
@@ -122,10 +122,26 @@ def compare_predictions(config: str, checkpoint: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--frames', type=int, default=8)
-    parser.add_argument('--size', type=int, default=224)
-    parser.add_argument('--batch', type=int, default=1)
-    parser.add_argument('--rounds', type=int, default=15)
+    parser.add_argument(
+        '--frames',
+        type=int,
+        default=8,
+        help='frames of a clip; default: %(default)s')
+    parser.add_argument(
+        '--size',
+        type=int,
+        default=224,
+        help='height and width in pixels; default: %(default)s')
+    parser.add_argument(
+        '--batch-size',
+        type=int,
+        default=1,
+        help='clips at once; default: %(default)s')
+    parser.add_argument(
+        '--rounds',
+        type=int,
+        default=15,
+        help='measurements of each; default: %(default)s')
     parser.add_argument(
         '--predictions',
         nargs=2,
@@ -136,10 +152,10 @@ def main() -> None:
     if args.predictions:
         compare_predictions(*args.predictions)
         return
-    print(f'ViT-B/16, {args.batch} x {args.frames} x {args.size} x '
+    print(f'ViT-B/16, {args.batch_size} x {args.frames} x {args.size} x '
           f'{args.size}, {args.rounds} interleaved rounds')
     meta = dict(num_frames=args.frames, img_size=args.size)
-    clips = random_clips(args.batch, meta)
+    clips = random_clips(args.batch_size, meta)
     for form in ('token', 'released'):
         functions = build_functions(form, meta, clips)
         print(f'\nILA {form}:\n')

@@ -2,7 +2,7 @@
 
 Three ways are compared, with the pipeline of a config: augmentation in the
 worker processes, augmentation on the device, and the latter with copies by
-``tools/data/resize_videos.py``. Videos are generated unless ``--videos`` gives
+``tools/data/resize_videos.py``. Videos are generated unless ``--folder`` gives
 some: 340 x 256 pixels, 10 seconds, H.264 as x264 encodes by default.
 """
 import argparse
@@ -130,14 +130,38 @@ def measure_device(cfg: Config, pipeline: List[dict], files: List[str],
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--config', default=str(CONFIG))
     parser.add_argument(
-        '--videos', help='a folder, of whose first videos each gives a clip')
-    parser.add_argument('--frames', type=int, default=300)
-    parser.add_argument('--clips', type=int, default=40)
-    parser.add_argument('--batches', type=int, default=6, help='per worker')
-    parser.add_argument('--workers', type=int, nargs='+', default=None)
-    parser.add_argument('--model-clips-per-second', type=float)
+        '--config',
+        default=str(CONFIG),
+        help='config file; default: %(default)s')
+    parser.add_argument(
+        '--folder', help='a folder, of whose first videos each gives a clip')
+    parser.add_argument(
+        '--frames',
+        type=int,
+        default=300,
+        help='frames of a clip; default: %(default)s')
+    parser.add_argument(
+        '--clips',
+        type=int,
+        default=40,
+        help='number of clips; default: %(default)s')
+    parser.add_argument(
+        '--batches',
+        type=int,
+        default=6,
+        help='per worker; default: %(default)s')
+    parser.add_argument(
+        '--workers',
+        type=int,
+        nargs='+',
+        default=None,
+        help='numbers of worker processes; default: 1, 2, 4, 8, 16 up to the '
+        'number of cores')
+    parser.add_argument(
+        '--model-clips-per-second',
+        type=float,
+        help='speed of the training, to compare with')
     return parser.parse_args()
 
 
@@ -150,8 +174,8 @@ def main() -> None:
         cores = len(os.sched_getaffinity(0))
         args.workers = [x for x in (1, 2, 4, 8, 16) if x <= cores]
     with tempfile.TemporaryDirectory() as folder:
-        source = args.videos or f'{folder}/videos'
-        if not args.videos:
+        source = args.folder or f'{folder}/videos'
+        if not args.folder:
             os.mkdir(source)
             write_video(
                 Path(source, 'a.mp4'), 'libx264', args.frames, 340, 256)

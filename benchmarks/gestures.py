@@ -14,7 +14,7 @@ from typing import List, Optional, Tuple
 
 import numpy as np
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -26,7 +26,8 @@ from gesture_tables import print_table  # noqa: E402
 from gesture_training import LR_MULT, VARIANTS, Run  # noqa: E402
 
 from projects.ila.datasets.egogestar import FOLDS  # noqa: E402
-from projects.ila.utils import read_lines, replacing  # noqa: E402
+from projects.ila.utils import find_device, read_lines, replacing  # noqa: E402
+from projects.ila.utils.config_keys import parse_options  # noqa: E402
 
 init_default_scope('mmaction')
 
@@ -36,13 +37,15 @@ def parse_args(args: Optional[List[str]] = None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        '--config', default=f'{ROOT}/configs/gestures/ila_vits14_egogestar.py')
+        '--config',
+        default=f'{ROOT}/configs/gestures/ila_vits14_egogestar.py',
+        help='config file; default: %(default)s')
     parser.add_argument(
         '--data',
         default='data/egogestar',
         help='folder of the lists; default: %(default)s')
     parser.add_argument(
-        '--videos',
+        '--data-prefix',
         default='data/egogestar/videos',
         help='folder of the clips; default: %(default)s')
     parser.add_argument(
@@ -116,8 +119,7 @@ def parse_args(args: Optional[List[str]] = None) -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
-        default={},
+        action='extend',
         metavar='KEY=VALUE',
         help='settings to replace in the config')
     return parser.parse_args(args)
@@ -139,9 +141,7 @@ def prepare(args: argparse.Namespace,
     }
     entries = [line.split() for fold in FOLDS for line in lines[fold]]
     groups = np.array([fold for fold in FOLDS for _ in lines[fold]])
-    device = args.device
-    if device == 'auto':
-        device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    device = find_device(args.device)
     start_block = min(cfg.model.backbone.layers)
     settings = Settings(
         config=cfg,
@@ -157,7 +157,7 @@ def prepare(args: argparse.Namespace,
         device=device,
         deadline=args.max_minutes and start + 60 * args.max_minutes)
     if not settings.frames.exists():
-        clips = [str(Path(args.videos, name)) for name, _ in entries]
+        clips = [str(Path(args.data_prefix, name)) for name, _ in entries]
         frames = read_frames(cfg, clips, args.copies, args.workers)
         with replacing(str(settings.frames)) as partial:
             torch.save(dict(frames=frames), partial)
@@ -174,7 +174,7 @@ def main() -> None:
     args = parse_args()
     cfg = Config.fromfile(args.config)
     cfg.model.backbone.image.pretrained_cfg_overlay = dict(file=args.weights)
-    cfg.merge_from_dict(args.cfg_options)
+    cfg.merge_from_dict(parse_options(args.cfg_options) or dict())
     settings, groups = prepare(args, cfg)
     rows = [*product(args.only, args.train_image, args.clips_per_class)]
     rows = [[

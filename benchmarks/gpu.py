@@ -12,7 +12,8 @@ from functools import partial
 from typing import Callable, Dict, NamedTuple, Optional, Tuple, Union
 
 import torch
-from models import build_ila, classify_with, describe_model, other_builders
+from models import (add_blocks_argument, build_ila, classify_with,
+                    describe_model, other_builders)
 from processes import run_in_turn
 from timing import describe_machine, measure
 from torch import Tensor, nn
@@ -158,7 +159,7 @@ def prepare_step(row: Row, args: argparse.Namespace,
 def prepare(args: argparse.Namespace, row: Row) -> tuple:
     """Build, compile and run a row once."""
     video = torch.randn(
-        args.batch, 3, args.frames, args.size, args.size, device=DEVICE)
+        args.batch_size, 3, args.frames, args.size, args.size, device=DEVICE)
     if row.training:
         return prepare_step(row, args, video)
     with torch.no_grad():
@@ -176,7 +177,7 @@ def time_row(args: argparse.Namespace, row: Row, function: Callable,
             torch.cuda.reset_peak_memory_stats()
             function()
             memory = torch.cuda.max_memory_allocated() - before
-            memory /= 2**20 * args.batch
+            memory /= 2**20 * args.batch_size
         seconds = measure({row.name: function}, args.rounds)[row.name]
     if DEVICE == 'cuda':
         torch.cuda.empty_cache()
@@ -222,11 +223,27 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--batch', type=int, default=16)
-    parser.add_argument('--frames', type=int, default=8)
-    parser.add_argument('--size', type=int, default=224)
-    parser.add_argument('--blocks', type=int, default=12)
-    parser.add_argument('--rounds', type=int, default=20)
+    parser.add_argument(
+        '--batch-size',
+        type=int,
+        default=16,
+        help='clips at once; default: %(default)s')
+    parser.add_argument(
+        '--frames',
+        type=int,
+        default=8,
+        help='frames of a clip; default: %(default)s')
+    parser.add_argument(
+        '--size',
+        type=int,
+        default=224,
+        help='height and width in pixels; default: %(default)s')
+    add_blocks_argument(parser)
+    parser.add_argument(
+        '--rounds',
+        type=int,
+        default=20,
+        help='measurements of each; default: %(default)s')
     parser.add_argument(
         '--rows', default='', help='pattern of the names of the rows')
     parser.add_argument(
@@ -242,9 +259,10 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     rate = measure_product_rate(8192 if DEVICE == 'cuda' else 256)
-    print(f'{describe_machine()}\n{describe_model(args.blocks)}, '
-          f'{args.batch} x {args.frames} x {args.size} x {args.size}, bf16; '
-          f'{2 * rate / 1e12:.0f} TFLOP/s in products')
+    print(
+        f'{describe_machine()}\n{describe_model(args.blocks)}, '
+        f'{args.batch_size} x {args.frames} x {args.size} x {args.size}, bf16; '
+        f'{2 * rate / 1e12:.0f} TFLOP/s in products')
     if DEVICE == 'cuda':
         # Each that compiles has a process, all others share two.
         parts = [[row] for row in args.chosen if row.compile] + [[

@@ -53,21 +53,37 @@ def build_functions(frames: int, video: Tensor, blocks: int,
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--frames', type=int, default=8)
-    parser.add_argument('--size', type=int, default=224)
-    parser.add_argument('--batch', type=int, default=1)
+    parser.add_argument(
+        '--frames',
+        type=int,
+        default=8,
+        help='frames of a clip; default: %(default)s')
+    parser.add_argument(
+        '--size',
+        type=int,
+        default=224,
+        help='height and width in pixels; default: %(default)s')
+    parser.add_argument(
+        '--batch-size',
+        type=int,
+        default=1,
+        help='clips at once; default: %(default)s')
     add_blocks_argument(parser)
-    parser.add_argument('--rounds', type=int, default=15)
-    parser.add_argument('--compile', action='store_true')
+    parser.add_argument(
+        '--rounds',
+        type=int,
+        default=15,
+        help='measurements of each; default: %(default)s')
+    parser.add_argument(
+        '--compile', action='store_true', help='compile the models')
     args = parser.parse_args()
     torch.manual_seed(0)
-    video = torch.randn(args.batch, 3, args.frames, args.size, args.size)
+    video = torch.randn(args.batch_size, 3, args.frames, args.size, args.size)
     if torch.cuda.is_available():
         video = video.cuda()
-    print(
-        f'{describe_machine()}\n{describe_model(args.blocks)}, {args.batch} x '
-        f'{args.frames} x {args.size} x {args.size}, {args.rounds} interleaved '
-        'rounds')
+    print(f'{describe_machine()}\n{describe_model(args.blocks)}, '
+          f'{args.batch_size} x {args.frames} x {args.size} x {args.size}, '
+          f'{args.rounds} interleaved rounds')
     with torch.inference_mode():
         functions = build_functions(args.frames, video, args.blocks,
                                     args.compile)

@@ -33,7 +33,7 @@ def add_blocks_argument(parser: ArgumentParser) -> None:
         '--blocks',
         type=int,
         default=12,
-        help='of every model; ViT-B/16 has 12, fewer try a benchmark quickly')
+        help='of every model; default: %(default)s, those of ViT-B/16')
 
 
 def describe_model(blocks: int) -> str:

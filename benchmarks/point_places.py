@@ -46,11 +46,20 @@ def distances(points: Tensor, centres: Tensor, period: float) -> Tensor:
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file of the model')
-    parser.add_argument('--cfg-options', nargs='+', help='its settings')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action='extend', help='its settings')
     parser.set_defaults(allow_new_keys=False)
     parser.add_argument('checkpoint', help='of the model')
-    parser.add_argument('--level', type=int, default=1, help='of the videos')
-    parser.add_argument('--videos', type=int, default=200)
+    parser.add_argument(
+        '--level',
+        type=int,
+        default=1,
+        help='of the videos; default: %(default)s')
+    parser.add_argument(
+        '--videos',
+        type=int,
+        default=200,
+        help='number of videos; default: %(default)s')
     return parser.parse_args()
 
 

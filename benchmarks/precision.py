@@ -71,7 +71,11 @@ def main() -> None:
     parser.add_argument('config')
     parser.add_argument('checkpoint')
     parser.add_argument(
-        '--versions', nargs='+', choices=VERSIONS, default=[*VERSIONS])
+        '--versions',
+        nargs='+',
+        choices=VERSIONS,
+        default=[*VERSIONS],
+        help='what is compared; default: %(default)s')
     args = parser.parse_args()
     print(f'{describe_machine()}\n{args.config}, {args.checkpoint}')
     print('| | top-1 | same class as in float32 | difference of logits |')

@@ -119,14 +119,28 @@ def plot(results: dict, path: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--rounds', type=int, default=2)
     parser.add_argument(
-        '--largest', type=int, default=4, help='how many values of each axis')
-    parser.add_argument('--size', type=int, default=224)
+        '--rounds',
+        type=int,
+        default=2,
+        help='measurements of each; default: %(default)s')
+    parser.add_argument(
+        '--largest',
+        type=int,
+        default=4,
+        help='how many values of each axis; default: %(default)s')
+    parser.add_argument(
+        '--size',
+        type=int,
+        default=224,
+        help='height and width in pixels; default: %(default)s')
     add_blocks_argument(parser)
-    parser.add_argument('--output', default='scaling.png')
+    parser.add_argument(
+        '--out',
+        default='scaling.png',
+        help='the picture; default: %(default)s')
     args = parser.parse_args()
-    open(args.output, 'ab').close()  # Fail now rather than at the end.
+    open(args.out, 'ab').close()  # Fail now rather than at the end.
     base = dict(frames=8, size=args.size, batch=1)
     print(f'{describe_machine()}\n{describe_model(args.blocks)}, inference in '
           'float32, ' + ', '.join(f'{key} {value}'
@@ -149,7 +163,7 @@ def main() -> None:
                         f'| {name} | {axis} | {value} | {seconds:.2f} | '
                         f'{mebibytes:.0f} |',
                         flush=True)
-    plot(results, args.output)
+    plot(results, args.out)
 
 
 if __name__ == '__main__':

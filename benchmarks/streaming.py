@@ -55,16 +55,32 @@ def predict_stream(model: nn.Module, reader: ClipReader, frames: np.ndarray,
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--frames', type=int, default=8, help='of a clip')
-    parser.add_argument('--window', type=int, default=64, help='frames')
-    parser.add_argument('--size', type=int, default=224)
+    parser.add_argument(
+        '--frames',
+        type=int,
+        default=8,
+        help='frames of a clip; default: %(default)s')
+    parser.add_argument(
+        '--window-frames',
+        type=int,
+        default=64,
+        help='frames of a window; default: %(default)s')
+    parser.add_argument(
+        '--size',
+        type=int,
+        default=224,
+        help='height and width in pixels; default: %(default)s')
     add_blocks_argument(parser)
-    parser.add_argument('--rounds', type=int, default=15)
+    parser.add_argument(
+        '--rounds',
+        type=int,
+        default=15,
+        help='measurements of each; default: %(default)s')
     args = parser.parse_args()
     torch.manual_seed(0)
     # Until each frame of a clip has come to the place of the one before.
-    warm_up = -(-args.window // args.frames) + 1
-    shape = args.window + warm_up + args.rounds, 480, 640, 3
+    warm_up = -(-args.window_frames // args.frames) + 1
+    shape = args.window_frames + warm_up + args.rounds, 480, 640, 3
     frames = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     reader = make_reader(args.frames, args.size)
     late = [*range(args.blocks * 2 // 3, args.blocks)]
@@ -97,10 +113,11 @@ def main() -> None:
                                                             predict_stream)):
             name = f'{form}, {way}'
             functions[name] = partial(
-                step, name, predict(model, reader, frames, args.window))
-    print(f'{describe_machine()}\n{describe_model(args.blocks)}, windows of '
-          f'{args.window} frames of 480 x 640, clips of {args.frames} x '
-          f'{args.size} x {args.size}, {args.rounds} interleaved rounds')
+                step, name, predict(model, reader, frames, args.window_frames))
+    print(
+        f'{describe_machine()}\n{describe_model(args.blocks)}, windows of '
+        f'{args.window_frames} frames of 480 x 640, clips of {args.frames} x '
+        f'{args.size} x {args.size}, {args.rounds} interleaved rounds')
     print_table(measure(functions, args.rounds, warm_up), BASE)
     for form in forms:
         own, other = (

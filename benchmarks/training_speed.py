@@ -12,29 +12,46 @@ PLAIN = 'plain ViT'
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--batch', type=int, default=2)
-    parser.add_argument('--size', type=int, default=224)
+    parser.add_argument(
+        '--batch-size',
+        type=int,
+        default=2,
+        help='clips at once; default: %(default)s')
+    parser.add_argument(
+        '--size',
+        type=int,
+        default=224,
+        help='height and width in pixels; default: %(default)s')
     add_blocks_argument(parser)
-    parser.add_argument('--rounds', type=int, default=5)
-    parser.add_argument('--forms', nargs='+', default=['token', 'released'])
+    parser.add_argument(
+        '--rounds',
+        type=int,
+        default=5,
+        help='measurements of each; default: %(default)s')
+    parser.add_argument(
+        '--forms',
+        nargs='+',
+        default=['token', 'released'],
+        help='forms of ILA; default: %(default)s')
     args = parser.parse_args()
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     sizes = args.size, args.blocks
-    print(
-        f'{describe_machine()}\n{describe_model(args.blocks)}, {args.batch} x '
-        f'8 x {args.size} x {args.size}, {args.rounds} interleaved rounds')
+    print(f'{describe_machine()}\n{describe_model(args.blocks)}, '
+          f'{args.batch_size} x 8 x {args.size} x {args.size}, '
+          f'{args.rounds} interleaved rounds')
 
     steps = {
-        PLAIN: build_training_step('plain', '', False, args.batch, device,
-                                   *sizes)
+        PLAIN:
+        build_training_step('plain', '', False, args.batch_size, device,
+                            *sizes)
     }
     for form in args.forms:
         expected = None
         for recipe in RECIPES:
             torch.manual_seed(0)
             name = f'ILA {form}, {recipe}'
-            steps[name] = build_training_step(form, recipe, False, args.batch,
-                                              device, *sizes)
+            steps[name] = build_training_step(form, recipe, False,
+                                              args.batch_size, device, *sizes)
             torch.manual_seed(1)  # For the dropout.
             loss = steps[name]().item()
             expected = expected or loss

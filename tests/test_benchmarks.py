@@ -44,15 +44,15 @@ def test_inference():
 
 
 def test_streaming():
-    lines = run('streaming.py', '--frames', '2', '--window', '4', '--size',
-                '64', '--blocks', '2', '--rounds', '1').splitlines()
+    lines = run('streaming.py', '--frames', '2', '--window-frames', '4',
+                '--size', '64', '--blocks', '2', '--rounds', '1').splitlines()
     assert sum(', stream |' in line for line in lines) == 3
     # It stops where the scores differ.
     assert sum('differ by' in line for line in lines) == 3
 
 
 def test_gpu():
-    lines = run('gpu.py', '--batch', '2', '--frames', '2', '--size', '32',
+    lines = run('gpu.py', '--batch-size', '2', '--frames', '2', '--size', '32',
                 '--blocks', '1', '--rounds', '1', '--rows',
                 '^(ILA token|plain CLIP ViT, SiLU)$')
     rows = [[cell.strip() for cell in line.split('|')[1:-1]]
@@ -73,7 +73,7 @@ def test_training_memory():
 
 
 def test_training_speed():
-    lines = run('training_speed.py', '--batch', '1', '--size', '64',
+    lines = run('training_speed.py', '--batch-size', '1', '--size', '64',
                 '--blocks', '1', '--rounds', '1', '--forms',
                 'token').splitlines()
     assert sum(line.startswith('| ILA token') for line in lines) == 4
@@ -82,7 +82,7 @@ def test_training_speed():
 def test_scaling(tmp_path):
     picture = tmp_path / 'scaling.png'
     lines = run('scaling.py', '--rounds', '1', '--size', '64', '--blocks', '2',
-                '--largest', '1', '--output', picture).splitlines()
+                '--largest', '1', '--out', picture).splitlines()
     assert sum(line.startswith('| ILA') for line in lines) == 6
     assert picture.stat().st_size > 10000
 

@@ -128,6 +128,20 @@ def test_plan_keeps_the_clips_of_a_step(outputs):
     assert base == batch
 
 
+def test_console_of_a_training_is_short(outputs):
+    """Its log file has what MMEngine would print as well."""
+    lines = output_of(outputs, 'train.py configs/actions.py').splitlines()
+    details = ('System environment', 'Config:', 'paramwise_options',
+               'missing keys', 'FileClient')
+    assert len(lines) < 12 + 4 * EPOCHS
+    assert not [line for line in lines if any(x in line for x in details)]
+    for start in ('environment', 'model', 'data', 'weights'):
+        assert len([x for x in lines if f' - INFO - {start}: ' in x]) == 1
+    log, = [x.split('details: ')[1] for x in lines if 'details: ' in x]
+    text = Path(log).read_text()
+    assert not [detail for detail in details if detail not in text]
+
+
 def test_training_starts_from_clip_and_leaves_it(outputs):
     weights = load_weights(f'epoch_{EPOCHS}.pth')
     for name, value in convert_clip(make_clip()).items():
@@ -191,6 +205,9 @@ def test_python_predicts_what_the_tool_does(outputs):
 
 def test_exported_file_predicts_what_the_checkpoint_does(outputs):
     output_of(outputs, 'deployment/test.py')
+    stages = output_of(outputs, 'deployment/export.py').splitlines()
+    assert [stage.split()[0] for stage in stages[:4]
+            ] == ['reading', 'tracing', 'writing', 'comparing']
     expected, exported = (
         pickle.loads((RUN / f'{name}.pkl').read_bytes())
         for name in ('test', 'onnx'))

@@ -93,8 +93,16 @@ def add_inference_arguments(parser: ArgumentParser) -> None:
         type=int,
         default=1,
         help='videos, or windows, at once; default: %(default)s')
+    add_device_argument(parser)
+
+
+def add_device_argument(parser: ArgumentParser) -> None:
+    """Let a tool choose where its model is."""
     parser.add_argument(
-        '--device', help='such as cpu or cuda:1; a GPU by default')
+        '--device',
+        default='auto',
+        help='such as cpu or cuda:1; default: %(default)s, a GPU if there is '
+        'one')
 
 
 def find_checkpoint(args: Namespace, load_from: Optional[str]) -> None:
@@ -156,7 +164,8 @@ def add_launcher_arguments(parser: ArgumentParser) -> None:
         '--local-rank',
         type=int,
         default=0,
-        help='number of the process on this machine, set by the launcher')
+        help='number of the process on this machine, set by the launcher; '
+        'default: %(default)s')
 
 
 def holds_weights(path: str) -> bool:

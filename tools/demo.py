@@ -141,9 +141,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
+        action='extend',
         type=setting,
-        default=[],
-        help='settings for training, as key=value')
+        metavar='KEY=VALUE',
+        help='settings for training')
     return parser.parse_args()
 
 

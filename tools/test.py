@@ -51,8 +51,9 @@ def main() -> None:
     from projects.ila import cli
     from projects.ila.apis import read_weights
     from projects.ila.engine.num_classes import check_num_classes
+    from projects.ila.engine.process_group import leave_process_group
     from projects.ila.weights import adopt_stem
-    cfg = cli.load_config(args)
+    cfg = cli.load_config(args, 'model')
     cfg = cli.merge_args(cli.load_mmaction_tool('test.py'), cfg, args)
     cfg.launcher = args.launcher
     if args.cfg_options is not None:
@@ -76,7 +77,7 @@ def main() -> None:
             runner, args.dump):
         runner.test()
     del runner
-    cli.leave_process_group()
+    leave_process_group()
 
 
 if __name__ == '__main__':

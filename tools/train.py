@@ -57,6 +57,7 @@ def main() -> None:
     from projects.ila import cli
     from projects.ila.engine.hooks import Preempted
     from projects.ila.engine.num_classes import check_num_classes
+    from projects.ila.engine.process_group import leave_process_group
     from projects.ila.engine.work_dir import (check_unlocked,
                                               find_latest_checkpoint)
     from projects.ila.utils import unwrap_model
@@ -67,8 +68,8 @@ def main() -> None:
         sys.exit(f'{args.config}: --auto-scale-lr needs the batch size that '
                  'the learning rate is for. Please add auto_scale_lr = '
                  'dict(enable=False, base_batch_size=...)')
-    optim_wrapper = cfg.get('optim_wrapper', {}).get('type', 'OptimWrapper')
-    if optim_wrapper == 'OptionalAmpOptimWrapper':
+    optim_wrapper = cfg.get('optim_wrapper') or dict()
+    if optim_wrapper.get('type') == 'OptionalAmpOptimWrapper':
         args.amp = False  # It is on already, and MMAction2 would refuse.
     if args.amp and get_device() == 'cpu':
         sys.exit('--amp needs a GPU, and there is none. Please leave it out')
@@ -106,7 +107,7 @@ def main() -> None:
         except Preempted as stop:
             code = stop.code
     del runner
-    cli.leave_process_group()
+    leave_process_group()
     if code is not None:
         sys.exit(code)
 

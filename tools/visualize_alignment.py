@@ -7,7 +7,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from arguments import add_config_arguments, check_file, check_output_folder
+from arguments import (add_config_arguments, add_device_argument, check_file,
+                       check_output_folder)
 
 
 def parse_args() -> argparse.Namespace:
@@ -16,7 +17,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint', help='its weights')
     parser.add_argument('video', help='any video file')
     parser.add_argument(
-        '--out-dir',
+        '--out',
         type=Path,
         help='folder of the pictures; '
         'work_dirs/CONFIG/alignment/VIDEO by default')
@@ -32,7 +33,7 @@ def parse_args() -> argparse.Namespace:
         help='number of a view of the test pipeline, from 0; the view of the '
         'validation pipeline by default')
     parser.add_argument(
-        '--class-names',
+        '--classes',
         help="text file with a name per line, or 'kinetics400'; those of the "
         'model by default')
     parser.add_argument(
@@ -40,36 +41,34 @@ def parse_args() -> argparse.Namespace:
         type=int,
         default=2,
         help='frames per second of the overlay; default: %(default)s')
-    parser.add_argument(
-        '--device', help='such as cpu or cuda:1; a GPU by default')
+    add_device_argument(parser)
     args = parser.parse_args()
     if args.fps < 1:
         parser.error('--fps must be 1 or more')
     check_file(args.checkpoint, 'Checkpoint')
     check_file(args.video, 'Video')
-    if args.out_dir is None:
-        args.out_dir = Path('work_dirs',
-                            Path(args.config).stem, 'alignment',
-                            Path(args.video).stem)
-    check_output_folder(args.out_dir)
+    if args.out is None:
+        args.out = Path('work_dirs',
+                        Path(args.config).stem, 'alignment',
+                        Path(args.video).stem)
+    check_output_folder(args.out)
     return args
 
 
 def main() -> None:
     args = parse_args()
-    from mmengine.device import get_device
-
     from projects.ila.cli import exit_on_bad_input, load_overridden_config
+    from projects.ila.utils import find_device
     from projects.ila.visualization import pictures, run_model
     cfg = load_overridden_config(args)
     with exit_on_bad_input():
         sample = pictures.load_view(cfg, args.video, args.view)
-        model = pictures.load_model(cfg, args.checkpoint, args.device
-                                    or get_device())
+        model = pictures.load_model(cfg, args.checkpoint,
+                                    find_device(args.device))
         pictures.check_layers(args.layers, model.backbone)
         found = run_model(model, sample)
         prediction = pictures.describe(model.cls_head, found['scores'],
-                                       args.class_names)
+                                       args.classes)
 
     # Neither terminals nor pictures take a name that is not UTF-8.
     sys.stdout.reconfigure(errors='backslashreplace')
@@ -79,12 +78,12 @@ def main() -> None:
         title += f' (view {args.view})'
     print(title)
     try:
-        for line in pictures.write_pictures(args.out_dir, sample, found, model,
+        for line in pictures.write_pictures(args.out, sample, found, model,
                                             title, args.layers, args.fps):
             print(line)
     except OSError as error:
-        sys.exit(f'cannot write pictures to {args.out_dir}: {error}. Please '
-                 'choose another --out-dir')
+        sys.exit(f'cannot write pictures to {args.out}: {error}. Please '
+                 'choose another --out')
 
 
 if __name__ == '__main__':

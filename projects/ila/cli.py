@@ -1,5 +1,4 @@
 """What the command line tools share: loading configs, building runners."""
-import gc
 import runpy
 import sys
 from argparse import Namespace
@@ -20,6 +19,7 @@ from mmengine.runner.checkpoint import load_state_dict
 
 import mmaction
 from mmaction.registry import HOOKS, RUNNERS
+from .engine.console import QuietRunner, hide_details, summarize
 from .models.recognizers import ILARecognizer
 from .utils import explaining_builds, is_explained, unwrap_model
 from .utils.config_keys import check_keys, merge_options, parse_options
@@ -48,26 +48,30 @@ def load_mmaction_tool(name: str) -> Dict[str, Any]:
     return runpy.run_path(find_mmaction_tool(name))
 
 
-def load_config(args: Namespace) -> Config:
+def load_config(args: Namespace, *needed: str) -> Config:
     """Load a config and check its keys and those of the settings.
 
     Args:
-        args (Namespace): ``config``, ``cfg_options``, which become a dict but
-            are not merged yet, and ``allow_new_keys``.
+        args (Namespace): With ``cfg_options``, which become a dict.
+        *needed (str): Keys that have to be there.
     """
-    try:
+    with exit_on_bad_input():
         cfg = load_any_config(args.config)
-    except (FileNotFoundError, ValueError) as error:
-        sys.exit(f'{args.config}: {error}')
     args.cfg_options = parse_options(args.cfg_options)
+    level = (args.cfg_options or dict()).get('log_level')
+    if (level or cfg.get('log_level')) != 'DEBUG':
+        hide_details()
     if not args.allow_new_keys:
         check_keys(cfg, args.cfg_options)
+    for key in needed:
+        if not cfg.get(key):
+            sys.exit(f'{args.config} has no `{key}`. Please add it')
     return cfg
 
 
-def load_overridden_config(args: Namespace) -> Config:
+def load_overridden_config(args: Namespace, *needed: str) -> Config:
     """Load a config with its settings merged, and enter its scope."""
-    cfg = load_config(args)
+    cfg = load_config(args, *needed)
     if args.cfg_options:
         merge_options(cfg, args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmaction'))
@@ -195,7 +199,8 @@ def build_runner(cfg: Config) -> Runner:
         if 'runner_type' in cfg:
             runner = RUNNERS.build(cfg)
         else:
-            runner = Runner.from_cfg(cfg)
+            runner = QuietRunner.from_cfg(cfg)
+    summarize(runner)
     for hook in runner.hooks:
         # MMEngine takes any argument and fails when the first one is saved.
         if isinstance(hook, CheckpointHook) and hook.args:
@@ -285,16 +290,3 @@ def prepare_for_cpu(cfg: Config) -> None:
         find_unused_parameters=cfg.get('find_unused_parameters', False))
     cfg.model_wrapper_cfg = dict(wrapper, device_ids=None)
     torch.distributed.init_process_group('gloo')
-
-
-def leave_process_group() -> None:
-    """End a distributed run while Python is still there to do so.
-
-    Gloo's threads may hold the last tensors for a while. One that releases
-    them when the interpreter is already going aborts the process.
-    """
-    if not torch.distributed.is_initialized():
-        return
-    gc.collect()  # The runner is a cycle, and its model holds the group.
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()

@@ -3,6 +3,7 @@
 Each leaves a healthy install as it is.
 """
 import importlib
+import logging
 import pickle
 import sys
 import warnings
@@ -15,8 +16,9 @@ from typing import Any, Callable, Dict, Sequence
 import mmengine._strategy.deepspeed as strategy
 import numpy as np
 import torch
-from mmengine.logging import HistoryBuffer
+from mmengine.logging import HistoryBuffer, print_log
 from mmengine.registry import OPTIMIZERS, Registry
+from mmengine.runner import checkpoint
 from mmengine.utils import digit_version
 
 import mmaction
@@ -33,6 +35,8 @@ def apply() -> None:
     for package in ('mmpretrain', 'mmaction'):
         leave_out_broken_multimodal(package)
     allow_runner_checkpoints()
+    log_loading()
+    ignore_deprecated_scaler()
     leave_out_removed_deepspeed_optimizers()
 
 
@@ -162,6 +166,28 @@ def allow_runner_checkpoints() -> None:
 
 _PLAIN_DTYPES = ('f8', 'f4', 'f2', 'i8', 'i4', 'i2', 'i1', 'u8', 'u4', 'u2',
                  'u1', 'b1')
+
+
+def log_loading() -> None:
+    """Let MMEngine log what it prints when weights are loaded.
+
+    Its runner gives no logger, so that the log file would lack the names of
+    missing weights.
+    """
+
+    def log(msg: str, logger: Any = None, level: int = logging.INFO) -> None:
+        print_log(msg, logger or 'current', level)
+
+    checkpoint.print_log = log
+
+
+def ignore_deprecated_scaler() -> None:
+    """Ignore that MMEngine 0.10.7 makes its ``GradScaler`` the older way."""
+    warnings.filterwarnings(
+        'ignore',
+        message='`torch.cuda.amp.GradScaler',
+        category=FutureWarning,
+        module='mmengine')
 
 
 class _NoArray:

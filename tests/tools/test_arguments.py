@@ -4,6 +4,7 @@ import os
 import runpy
 import subprocess
 import sys
+from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
 from unittest import mock
 
@@ -165,32 +166,102 @@ def test_help_of_the_page_imports_nothing_heavy():
     assert 'usage: ' in result.stdout
 
 
-def options_of(parse, monkeypatch):
-    """Record the options that a tool's parser has."""
-    recorded = []
+@contextmanager
+def recording_parsers():
+    """Record the parsers that parse, which ends there."""
+    parsers = []
 
     def record(self, *args):
-        recorded.append({
-            tuple(action.option_strings) or action.dest:
-            (action.dest, action.nargs, action.const, action.default,
-             action.choices, action.required)
-            for action in self._actions if action.dest != 'help'
-        })
+        parsers.append(self)
         raise SystemExit
 
-    monkeypatch.setattr(argparse.ArgumentParser, 'parse_args', record)
-    with pytest.raises(SystemExit):
+    with mock.patch.object(argparse.ArgumentParser, 'parse_args', record), \
+            mock.patch.object(argparse.ArgumentParser,
+                              'parse_intermixed_args', record):
+        yield parsers
+
+
+def options_of(parse):
+    """Get the options that a tool's parser has."""
+    with recording_parsers() as parsers, pytest.raises(SystemExit):
         parse()
-    return recorded[0]
+    return {
+        tuple(action.option_strings) or action.dest:
+        (action.dest, action.nargs, action.const, action.default,
+         action.choices, action.required)
+        for action in parsers[0]._actions if action.dest != 'help'
+    }
 
 
 @pytest.mark.parametrize('name', ['train.py', 'test.py'])
-def test_options_are_those_of_mmaction(name, monkeypatch):
+def test_options_are_those_of_mmaction(name):
     """Its own tool's, with one more."""
-    own = options_of(
-        load_module(ROOT / 'tools' / name).parse_args, monkeypatch)
+    own = options_of(load_module(ROOT / 'tools' / name).parse_args)
     del own[
         '--allow-new-keys',
     ]
-    assert own == options_of(
-        cli.load_mmaction_tool(name)['parse_args'], monkeypatch)
+    assert own == options_of(cli.load_mmaction_tool(name)['parse_args'])
+
+
+# Numbers and places that are each tool's own. All else that has one name has
+# one meaning, and one default.
+OWN_DEFAULTS = {
+    '--batch-size', '--config', '--data', '--data-prefix', '--frames',
+    '--jobs', '--level', '--only', '--out', '--rounds', '--seed', '--seeds',
+    '--size', '--train', '--val', '--videos', '--work-dir', '--workers'
+}
+# Other words for `--out`, `--classes` and `--batch-size`.
+SYNONYMS = {
+    '--output', '--out-dir', '--out-file', '--class-names', '--names',
+    '--batch', '--bs', '--gpu', '--options', '--checkpoint', '--num-workers'
+}
+
+
+@pytest.fixture(scope='module')
+def all_options():
+    """The options of tools, page and benchmarks, by their file."""
+    found = dict()
+    paths = TOOLS + [ROOT / 'projects/ila/demo/__main__.py'] + sorted(
+        path for path in (ROOT / 'benchmarks').glob('*.py')
+        if '.parse_args' in path.read_text())
+    for path in paths:
+        with recording_parsers() as parsers, mock.patch(
+                'sys.argv', [path.name]), mock.patch(
+                    'sys.path',
+                    [str(path.parent), *sys.path]), pytest.raises(SystemExit):
+            runpy.run_path(str(path), run_name='__main__')
+        found[str(path.relative_to(ROOT))] = [
+            action for action in parsers[0]._actions
+            if action.option_strings and action.dest != 'help'
+        ]
+    return found
+
+
+def test_every_default_is_in_the_help(all_options):
+    missing = [
+        (path, action.option_strings[-1])
+        for path, actions in all_options.items() for action in actions
+        if str(action.default) not in (
+            'None', 'False', '[]', '') and 'default' not in (action.help or '')
+    ]
+    unexplained = [(path, action.option_strings[-1])
+                   for path, actions in all_options.items()
+                   for action in actions if not action.help]
+    assert not missing and not unexplained
+
+
+def test_one_option_has_one_spelling_and_one_meaning(all_options):
+    meanings = dict()
+    for path, actions in all_options.items():
+        for action in actions:
+            for name in action.option_strings:
+                assert name not in SYNONYMS, path
+                default = None if name in OWN_DEFAULTS else str(action.default)
+                meanings.setdefault(name,
+                                    dict())[path] = (action.dest,
+                                                     type(action).__name__,
+                                                     default)
+    assert not {
+        name: uses
+        for name, uses in meanings.items() if len({*uses.values()}) > 1
+    }

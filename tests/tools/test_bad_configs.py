@@ -1,6 +1,8 @@
 """What cannot be built from a config is told in one line."""
+import re
+
 import pytest
-from commands import ROOT
+from commands import ROOT, run_tool
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import DefaultScope
@@ -49,6 +51,35 @@ def test_what_cannot_be_built(cfg, key, value, words):
     with pytest.raises(SystemExit, match=f'{cfg.filename}: .*{words}') as exit:
         start(cfg, **{key: value})
     assert '\n' not in str(exit.value)
+
+
+@pytest.mark.parametrize('text, words', [
+    ('a = (', "SyntaxError in line 1: '[(]' was never closed"),
+    ('a = 1\nb = c', "NameError in line 2: name 'c' is not defined"),
+    ("_base_ = 'none.py'", "FileNotFoundError: .*none.py"),
+    ("custom_imports = dict(imports=['none_such'], "
+     'allow_failed_imports=False)', 'ImportError: .*none_such'),
+])
+def test_config_files_that_cannot_be_read(tmp_path, text, words):
+    path = tmp_path / 'bad.py'
+    path.write_text(text)
+    error = run_tool('tools/train.py', path).stderr
+    assert re.fullmatch(
+        f'{path}: the config cannot be read [(]{words}.*[)]; fix it, .*\n',
+        error), error
+
+
+def test_configs_that_lack_what_a_tool_needs(tmp_path):
+    path = tmp_path / 'empty.py'
+    path.write_text('a = 1')
+    for tool, others in (('tools/test.py',
+                          [path]), ('tools/analysis/get_flops.py', []),
+                         ('tools/analysis/plan_run.py',
+                          ['--gpus', 1, '--gpu-memory',
+                           9]), ('tools/convert/clip_to_ila.py',
+                                 [path, tmp_path / 'a.pth'])):
+        error = run_tool(tool, path, *others, '--allow-new-keys').stderr
+        assert error == f'{path} has no `model`. Please add it\n', tool
 
 
 def test_traceback_on_demand(cfg):

@@ -193,7 +193,7 @@ def test_annotation_files_of_all_forms_agree(build):
     Path('names.json').write_text(
         json.dumps({x: str(names[x])
                     for x in names}))
-    options = {4: ('--path', '{id}.mp4'), 5: ('--class-names', 'names.json')}
+    options = {4: ('--path', '{id}.mp4'), 5: ('--classes', 'names.json')}
     for number, suffix in enumerate(('csv', *['json'] * 4), 1):
         build('videos', '--annotations', f'{number}.{suffix}', '--out',
               str(number), *options.get(number, ()))
@@ -211,7 +211,7 @@ def test_numbers_without_names(build):
     Path('a.csv').write_text('path,label\n' + ''.join(f'{x}.mp4,{x % 11}\n'
                                                       for x in range(22)))
     printed = build('v', '--annotations', 'a.csv')
-    assert 'give --class-names' in printed
+    assert 'give --classes' in printed
     assert read('v/class_names.txt') == [str(x) for x in range(11)]
     lines = read('v/train_list.txt') + read('v/val_list.txt')
     assert sorted(lines) == sorted(f'{x}.mp4 {x % 11}' for x in range(22))
@@ -228,7 +228,7 @@ def test_lines_that_are_left_out(build):
     with open('a.csv', 'a') as file:
         file.write('2.mp4,y\n')
     printed = build('v', '--annotations', 'a.csv', '--skip-missing',
-                    '--class-names', 'names.txt')
+                    '--classes', 'names.txt')
     assert '1 missing videos are left out' in printed
     assert '1 repeated videos are left out' in printed
     assert sorted(read('v/train_list.txt') + read('v/val_list.txt')) == [
@@ -266,8 +266,8 @@ GOOD = ('v/a/1.mp4', 'v/a/2.mp4', 'v/b/1.mp4', 'v/b/2.mp4')
      "classes 'b' have fewer videos than the 1 that they need for `train`"),
     (('v/train/a/1.mp4', 'v/val/a/1.mp4', 'v/train/b/1.mp4'), 'v',
      "classes 'b' have fewer videos than the 1 that they need for `val`"),
-    (GOOD, 'v --class-names names.txt', "v: label 'b' is none of the 2 cla"),
-    (GOOD, 'v --class-names kinetics40', "'kinetics40' is neither"),
+    (GOOD, 'v --classes names.txt', "v: label 'b' is none of the 2 cla"),
+    (GOOD, 'v --classes kinetics40', "'kinetics40' is neither"),
     (GOOD, 'v --out v/a/1.mp4/x', "cannot write 'v/a/1.mp4.*another place"),
     (('v/a/1\n.mp4', 'v/a/2.mp4'), 'v', r"'v/a/1\\n.mp4' cannot stand"),
     (('v/ a/1.mp4', 'v/ a/2.mp4'), 'v', "'v/ a/..mp4' cannot stand in"),
@@ -302,9 +302,9 @@ def test_bad_folders(build, files, options, message):
      "a.csv:3: label '-1' is no number from 0, as '0' is"),
     ('a.csv', 'path,label\na/1.mp4,1\na/2.mp4,2', '',
      "a.csv:3: label '2' is none of the 2 classes"),
-    ('a.csv', 'path,label\na/1.mp4,2', '--class-names names.txt',
+    ('a.csv', 'path,label\na/1.mp4,2', '--classes names.txt',
      "a.csv:2: label '2' is none of the 2 classes 'a', 'b'"),
-    ('a.csv', 'path,label\na/1.mp4,ab', '--class-names names.txt',
+    ('a.csv', 'path,label\na/1.mp4,ab', '--classes names.txt',
      "label 'ab' is none of the 2 classes"),
     ('a.csv', 'path,label\na/1.mp4,a', '--path {name}', 'there are only path'),
     ('a.csv', 'path,label\na/1.mp4,a', '--path {0}', '--path .*positional'),
@@ -317,7 +317,7 @@ def test_bad_folders(build, files, options, message):
     ('a.json', '{"a/1.mp4": 1.5}', '', 'a.json:1: there is no label'),
     ('a.json', '{"a/1.mp4": [0]}', '', 'a.json:1: there is no label'),
     ('a.json', '[{"id": "1", "template": null}]', '', 'there is no label'),
-    ('a.json', '{"a/1.mp4": "x"}', '--class-names gap.json',
+    ('a.json', '{"a/1.mp4": "x"}', '--classes gap.json',
      "'gap.json' has no class 1"),
 ])
 def test_bad_annotation_files(build, name, text, options, message):

@@ -82,7 +82,7 @@ def test_every_video_can_be_drawn():
 def test_base_and_novel_classes(build):
     """By videos for training: 3, 4, 5, 20, 20 of 0, 4, 2, 1, 3."""
     result = build('--shots', 16, '--seeds', 1, 2, '--base-to-novel',
-                   'l/val.txt', '--class-names', 'names.txt')
+                   'l/val.txt', '--classes', 'names.txt')
     assert result.returncode == 0, result.stderr
     assert read('l/class_names_novel.txt') == ['a', 'e']
     assert read('l/class_names_base.txt') == ['c', 'b', 'd']
@@ -124,11 +124,11 @@ def test_lists_of_frames(build):
 @pytest.mark.parametrize('text, words, code, message', [
     ('a.mp4 1\nb.mp4\n', (), 1, "l/train.txt:2: 'b.mp4' is not a path"),
     ('a.mp4 1 2\n', (), 1, "l/train.txt:1: 'a.mp4 1 2' has 2 labels"),
-    ('a.mp4 5\n', ('--base-to-novel', 'l/val.txt', '--class-names',
-                   'names.txt'), 1, 'l/train.txt:1: label 5 is not in'),
+    ('a.mp4 5\n', ('--base-to-novel', 'l/val.txt', '--classes', 'names.txt'),
+     1, 'l/train.txt:1: label 5 is not in'),
     ('', (), 1, "'l/train.txt' is empty"),
     ('a.mp4 1\n', ('--shots', 0), 2, '--shots must be at least 1'),
-    ('a.mp4 1\n', ('--class-names', 'names.txt'), 2, 'need each other'),
+    ('a.mp4 1\n', ('--classes', 'names.txt'), 2, 'need each other'),
 ])
 def test_bad_input(build, text, words, code, message):
     Path('l/train.txt').write_text(text)

@@ -230,7 +230,7 @@ def test_lines(lists, check):
     add(
         'train.txt', 'run\nc.mp4 3\ngone.mp4 1\n a.mp4 0\nx y.mp4 z\n'
         'b.mp4 -1\nb.mp4,1\n')
-    code, lines = check(*lists, '--class-names', 'names.txt', '--write-list',
+    code, lines = check(*lists, '--classes', 'names.txt', '--write-list',
                         'new/v.txt', 'new/t.txt')
     assert code == 1
     assert sorted(read_report()) == [('classes unused', ''),
@@ -298,7 +298,7 @@ def test_no_good_line(check):
     (('empty.txt', ), "'empty.txt' is empty"),
     (('a.mp4', ), 'a.mp4:1: the line holds a NUL'),
     (('folder', ), "folder 'folder' holds no video"),
-    (('list.txt', '--class-names', 'no'), "class_names 'no' is neither"),
+    (('list.txt', '--classes', 'no'), "class_names 'no' is neither"),
     (('list.txt', '--out', 'a.mp4/x.csv'),
      "cannot write 'a.mp4.*another place"),
 ])

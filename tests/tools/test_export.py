@@ -96,15 +96,16 @@ def export_model(folder, form, head):
         patch.setattr(deployment, 'trace', once(deployment.trace))
         patch.setattr(torch.onnx, 'export', once(torch.onnx.export))
         if HAS_ONNX:
-            run(export, config, checkpoint, folder / 'a.onnx')
-            run(export, config, checkpoint, folder / 'int8.onnx', '--int8')
+            run(export, config, checkpoint, '--out', folder / 'a.onnx')
+            run(export, config, checkpoint, '--out', folder / 'int8.onnx',
+                '--int8')
             # The tool does not keep it on processors without VNNI.
             classifier, meta = deployment.load_classifier(
                 Config.fromfile(config), str(checkpoint))
             deployment.write_onnx(
                 deployment.trace(classifier, meta),
                 dict(meta, precision='int8-full'), str(folder / 'full.onnx'))
-        run(export, config, checkpoint, folder / 'a.pt2')
+        run(export, config, checkpoint, '--out', folder / 'a.pt2')
     assert not list(folder.glob('*.partial'))
     return model, folder
 
@@ -337,7 +338,7 @@ def test_test_gives_the_figures_of_the_checkpoint(tiny, capfd):
 def test_bad_input_of_export(tiny, output, options, message):
     before = sorted(tiny.rglob('*'))
     with pytest.raises(SystemExit, match=message) as error:
-        run(export, tiny / 'TokenAlignment_text.py', tiny / 'a.pth',
+        run(export, tiny / 'TokenAlignment_text.py', tiny / 'a.pth', '--out',
             tiny / output, *options)
     assert isinstance(error.value.code, str)  # printed, with exit code 1
     assert '\n' not in error.value.code
@@ -351,7 +352,7 @@ def test_missing_packages_are_named(tiny, monkeypatch):
             SystemExit,
             match='^ONNX files need onnx onnxscript onnxruntime; run: '
             'pip install onnx onnxscript onnxruntime$'):
-        run(export, tiny / 'TokenAlignment_text.py', tiny / 'a.pth',
+        run(export, tiny / 'TokenAlignment_text.py', tiny / 'a.pth', '--out',
             tiny / 'b.onnx')
     assert not (tiny / 'b.onnx').exists()
     (tiny / 'c.onnx').touch()
@@ -371,7 +372,7 @@ def test_file_that_differs_is_not_kept(tiny, monkeypatch):
             SystemExit,
             match=r'differ by 1.0e-03 of the largest, '
             'more than 0.0001; nothing was written'):
-        run(export, tiny / 'TokenAlignment_text.py', tiny / 'a.pth',
+        run(export, tiny / 'TokenAlignment_text.py', tiny / 'a.pth', '--out',
             tiny / 'kept.pt2')
     assert (tiny / 'kept.pt2').read_bytes() == content
     assert not list(tiny.glob('*.partial'))

@@ -190,7 +190,7 @@ def test_bad_frames(made, tmp_path, names, message):
 
 def test_bad_arguments(made):
     for words in (('b', ), ('--annotations', 'a', 'b'), ('--path', 'x'),
-                  ('--class-names', 'x'), ('--seed', 1)):
+                  ('--classes', 'x'), ('--seed', 1)):
         result = run_tool(BUILD, 'a', *words, '--dataset', 'ucf101')
         assert result.returncode == 2
         assert '--dataset takes one FOLDER' in result.stderr

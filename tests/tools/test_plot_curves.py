@@ -251,7 +251,7 @@ def test_command_draws_a_picture(tmp_path, monkeypatch):
                       'step': 1
                   })
     monkeypatch.chdir(tmp_path)
-    result = run_tool(TOOL, 'a', 'b', '--output', 'new/two.png')
+    result = run_tool(TOOL, 'a', 'b', '--out', 'new/two.png')
     assert result.returncode == 0, result.stderr
     assert result.stdout == (
         'new/two.png: acc/top5, loss, loss_cls, lr, top1_acc\n')
@@ -270,17 +270,16 @@ def test_command_fails_with_a_message(tmp_path, monkeypatch):
                              f'taken from {tmp_path}\n')
 
 
-@pytest.mark.parametrize(
-    'args, message',
-    [('empty', r'empty has no \*/vis_data/scalars.json. Please give'),
-     ('tests/1.json', 'tests/1.json has no line of a training log. Please'),
-     ('run --keys loss grad_norm x', 'No grad_norm, x in the logs. Please '
-      'choose --keys from: loss, time$'),
-     ('bare', 'No loss, accuracy or learning rate in the logs. Please choose '
-      '--keys from: time$'),
-     ('run --output run.mp3', "run.mp3: Format 'mp3' is not supported"),
-     ('run --output run/1',
-      "cannot write 'run/1': it is a folder; choose another")])
+@pytest.mark.parametrize('args, message', [
+    ('empty', r'empty has no \*/vis_data/scalars.json. Please give'),
+    ('tests/1.json', 'tests/1.json has no line of a training log. Please'),
+    ('run --keys loss grad_norm x', 'No grad_norm, x in the logs. Please '
+     'choose --keys from: loss, time$'),
+    ('bare', 'No loss, accuracy or learning rate in the logs. Please choose '
+     '--keys from: time$'),
+    ('run --out run.mp3', "run.mp3: Format 'mp3' is not supported"),
+    ('run --out run/1', "cannot write 'run/1': it is a folder; choose another")
+])
 def test_bad_input(tmp_path, monkeypatch, args, message):
     monkeypatch.chdir(tmp_path)
     Path('empty').mkdir()

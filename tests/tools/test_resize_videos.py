@@ -34,7 +34,8 @@ def test_copies_have_the_same_frames(resize, tmp_path):
     write_barcodes(videos / 'small.avi', 'mpeg4', size=(64, 48))
     write_barcodes(videos / 'c.mkv', 'mpeg4', size=(126, 95), rate=10)
     (videos / 'bad.mp4').write_text('no video\n' * 99)
-    code, lines = resize('videos', 'out', '--short-side', '64', '--gop', '8')
+    code, lines = resize('videos', '--out', 'out', '--short-side', '64',
+                         '--gop', '8')
     assert code == 1
     assert lines[0] == '3 of 4 videos are in out'
     assert lines[1].startswith('videos/bad.mp4: the content is not that of a')
@@ -60,10 +61,11 @@ def test_copies_have_the_same_frames(resize, tmp_path):
 def test_copies_that_exist_stay(resize, tmp_path):
     write_h264(tmp_path / 'videos/a.mp4', 20)
     write_h264(tmp_path / 'videos/b.mp4', 20)
-    assert resize('videos', 'out')[0] == 0
+    assert resize('videos', '--out', 'out')[0] == 0
     (tmp_path / 'out/a.mp4').write_text('kept')
     (tmp_path / 'out/b.mp4').unlink()
-    assert resize('videos', 'out') == (False, ['2 of 2 videos are in out'])
+    assert resize('videos', '--out',
+                  'out') == (False, ['2 of 2 videos are in out'])
     assert (tmp_path / 'out/a.mp4').read_text() == 'kept'
     assert len(VideoReader((tmp_path / 'out/b.mp4').read_bytes())) == 20
 
@@ -72,7 +74,7 @@ def test_copies_that_exist_stay(resize, tmp_path):
 def test_copies_do_not_join_the_videos(resize, tmp_path, out):
     write_h264(tmp_path / 'videos/a.mp4', 20)
     content = (tmp_path / 'videos/a.mp4').read_bytes()
-    code, _ = resize('videos', out)
+    code, _ = resize('videos', '--out', out)
     assert 'would join; choose another folder' in code
     assert (tmp_path / 'videos/a.mp4').read_bytes() == content
 
@@ -80,7 +82,7 @@ def test_copies_do_not_join_the_videos(resize, tmp_path, out):
 def test_two_videos_with_one_copy(resize, tmp_path):
     for name in ('a.avi', 'a.mp4'):
         write_h264(tmp_path / 'videos' / name, 20)
-    code, _ = resize('videos', 'out')
+    code, _ = resize('videos', '--out', 'out')
     assert "'videos/a.avi' and 'videos/a.mp4' would both become" in code
 
 
@@ -88,5 +90,5 @@ def test_an_ended_process_is_told(resize, tmp_path, monkeypatch):
     write_h264(tmp_path / 'videos/a.mp4', 20)
     monkeypatch.setattr('projects.ila.datasets.video_resizing.VideoReader',
                         lambda content: sys.modules['os']._exit(3))
-    code, _ = resize('videos', 'out')
+    code, _ = resize('videos', '--out', 'out')
     assert 'a process ended within a video' in code

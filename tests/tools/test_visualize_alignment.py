@@ -131,8 +131,8 @@ def test_all_pictures_of_the_token_form(draw, folder):
 
 def test_released_form_has_no_attention(draw, folder):
     """Of one block, and at another speed."""
-    out = draw('released.pth', 'a.mp4', '--out-dir', 'released/a', '--layers',
-               '1', '--fps', '4', '--class-names', 'ten.txt', '--cfg-options',
+    out = draw('released.pth', 'a.mp4', '--out', 'released/a', '--layers', '1',
+               '--fps', '4', '--classes', 'ten.txt', '--cfg-options',
                'model.backbone.temporal.type=ReleasedAlignment')
     results = Path('released/a')
     assert out[1:] == [
@@ -156,7 +156,7 @@ def test_blocks_that_align_have_their_own_numbers(draw, folder, monkeypatch,
         monkeypatch.setattr(
             module, 'save_figure',
             lambda path, figure: figures.update({path.stem: figure}) or path)
-    draw('second.pth', 'a.mp4', '--out-dir', 'second', *options.split(),
+    draw('second.pth', 'a.mp4', '--out', 'second', *options.split(),
          '--cfg-options', 'model.backbone.layers=[1]')
     rows = {
         name: [axis.get_ylabel() for axis in figure.axes if axis.get_ylabel()]
@@ -231,10 +231,10 @@ def test_compiled_model(draw, folder, monkeypatch):
      r'second.pth: the weights lack \d+ entries .*temporal.0'
      '.*take the config'),
     ('token.pth a.mp4 --view 6', '--view 6: .* 6 views; .* 0 to 5'),
-    ('token.pth a.mp4 --class-names two.txt', 'two.txt: 2 names, .* 10'),
-    ('token.pth a.mp4 --class-names none.txt', "'none.txt' is neither"),
+    ('token.pth a.mp4 --classes two.txt', 'two.txt: 2 names, .* 10'),
+    ('token.pth a.mp4 --classes none.txt', "'none.txt' is neither"),
     ('token.pth a.mp4 --device gpu', "device 'gpu' cannot be used"),
-    ('token.pth a.mp4 --out-dir a.mp4', "write to folder 'a.mp4': .* another"),
+    ('token.pth a.mp4 --out a.mp4', "write to folder 'a.mp4': .* another"),
     ('token.pth a.mp4 --cfg-options val_dataloader=None',
      'no `val_dataloader`.*--view'),
     ('token.pth a.mp4 --allow-new-keys --cfg-options '

@@ -28,7 +28,7 @@ def main() -> None:
     args = parse_args()
     from projects.ila.analysis import complexity
     from projects.ila.cli import exit_on_bad_input, load_overridden_config
-    cfg = load_overridden_config(args)
+    cfg = load_overridden_config(args, 'model')
     if not args.shape and not cfg.model.get('neck'):
         sys.exit(f'{args.config}: without `model.neck` the config does not '
                  'say the number of frames. Please give --shape')

@@ -51,7 +51,8 @@ def main() -> None:
     args = parse_args()
     from projects.ila.analysis import training_plan as planning
     from projects.ila.cli import exit_on_bad_input, load_overridden_config
-    cfg = load_overridden_config(args)
+    cfg = load_overridden_config(args, 'model', 'train_cfg',
+                                 'train_dataloader', 'optim_wrapper')
     if 'max_epochs' not in cfg.train_cfg:
         sys.exit(f'{args.config}: only runs of whole epochs can be planned. '
                  'Please add `train_cfg.max_epochs`')

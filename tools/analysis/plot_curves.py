@@ -22,7 +22,7 @@ def parse_args() -> argparse.Namespace:
         help='values to draw; losses, accuracies and learning rates by default'
     )
     parser.add_argument(
-        '--output',
+        '--out',
         type=Path,
         default='curves.png',
         help='the picture, such as .png, .pdf or .svg; default: %(default)s')
@@ -31,7 +31,7 @@ def parse_args() -> argparse.Namespace:
         if not source.exists():
             sys.exit(f'{source} not found. Please check the path, which is '
                      f'taken from {Path.cwd()}')
-    check_outputs(str(args.output))
+    check_outputs(str(args.out))
     return args
 
 
@@ -44,11 +44,11 @@ def main() -> None:
         keys = curves.choose_keys(runs, args.keys)
     figure = curves.draw_curves(runs, curves.label_runs(args.sources), keys)
     try:
-        figure.savefig(args.output, format=args.output.suffix[1:] or 'png')
+        figure.savefig(args.out, format=args.out.suffix[1:] or 'png')
     except (OSError, ValueError) as error:
-        sys.exit(f'cannot write the picture to {args.output}: {error}. Please '
-                 'choose another --output')
-    print(f'{args.output}: {", ".join(keys)}')
+        sys.exit(f'cannot write the picture to {args.out}: {error}. Please '
+                 'choose another --out')
+    print(f'{args.out}: {", ".join(keys)}')
 
 
 if __name__ == '__main__':

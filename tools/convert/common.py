@@ -28,7 +28,7 @@ def main(converter: str, description: str) -> None:
 
     from projects.ila import apis
     from projects.ila.cli import load_overridden_config
-    cfg = load_overridden_config(args)
+    cfg = load_overridden_config(args, 'model')
     write(args.target, getattr(apis, converter), cfg.model, args.source)
 
 

@@ -61,7 +61,7 @@ def print_commands(files: List[str], prefixes: Sequence[str]) -> None:
     train, val, class_names = files
     check = [
         ROOT / 'tools/data/check_videos.py', val, train, '--data-prefix',
-        *reversed(prefixes), '--class-names', class_names
+        *reversed(prefixes), '--classes', class_names
     ]
     train = [
         ROOT / 'tools/train.py', ROOT / 'configs/ila_vitb16_custom.py',
@@ -112,7 +112,7 @@ def parse_args() -> argparse.Namespace:
         help='how a path is made of the columns or fields of --annotations, '
         "such as '{label}/{id}.mp4'")
     parser.add_argument(
-        '--class-names',
+        '--classes',
         help="names in the order of the labels: 'kinetics400', a file with "
         'one per line or a JSON object of labels by name. Classes without '
         'videos are then allowed')
@@ -143,11 +143,11 @@ def parse_args() -> argparse.Namespace:
         '--force', action='store_true', help='replace lists that exist')
     args = parser.parse_args()
     counts = len(args.folders), len(args.annotations or args.folders)
-    others = 'path', 'class_names', 'val_fraction', 'seed', 'list_name'
+    others = 'path', 'classes', 'val_fraction', 'seed', 'list_name'
     if args.dataset and (counts != (1, 1) or any(
             getattr(args, x) != parser.get_default(x) for x in others)):
         parser.error('--dataset takes one FOLDER, one folder of --annotations '
-                     'and none of --path, --class-names, --val-fraction, '
+                     'and none of --path, --classes, --val-fraction, '
                      '--seed and --list-name')
     if counts not in ((1, 1), (1, 2), (2, 2)):
         parser.error('give one FOLDER or two, and with --annotations as many '
@@ -186,7 +186,7 @@ def build_official(args: argparse.Namespace) -> None:
     template = official_lists.SOURCES[args.dataset].template
     print_command([
         ROOT / 'tools/data/check_videos.py', val, train, '--data-prefix',
-        folder, '--class-names', class_names,
+        folder, '--classes', class_names,
         *['--multi-class'] * (args.dataset == 'charades'),
         *['--filename-tmpl', template][:2 * bool(template)]
     ])
@@ -217,15 +217,14 @@ def main() -> None:
     from projects.ila.datasets import dataset_building as building
     from projects.ila.datasets import dataset_lists as lists
     with exit_on_bad_input():
-        names = args.class_names and building.read_class_names(
-            args.class_names)
+        names = args.classes and building.read_class_names(args.classes)
         prefixes, parts = zip(
             *lists.read_parts(args.folders, args.annotations, args.path))
         names, index = building.number_labels([*chain(*parts)], names,
                                               bool(args.annotations))
         parts = [[entry._replace(label=index[entry.label]) for entry in part]
                  for part in lists.drop_unusable(parts, args.skip_missing)]
-        building.check_counts(parts, names, bool(args.class_names))
+        building.check_counts(parts, names, bool(args.classes))
         if len(parts) == 1:
             prefixes *= 2
             parts = building.draw_split(parts[0], args.val_fraction, args.seed)
@@ -243,7 +242,7 @@ def main() -> None:
     train, val = map(len, parts)
     print(f"{'all':{width}} {train:8} {val:8}")
     if all(map(str.isdecimal, names)):
-        print('give --class-names to train a text head: now they are numbers')
+        print('give --classes to train a text head: now they are numbers')
     print(f"written: {', '.join(files)}", end='\n\n')
     print_commands(files, prefixes)
 

@@ -41,7 +41,7 @@ def parse_args() -> argparse.Namespace:
         metavar='VAL_LIST',
         help='halve the classes, also of this list of the validation')
     parser.add_argument(
-        '--class-names',
+        '--classes',
         help="for --base-to-novel: 'kinetics400' or a file with one name per "
         'line')
     parser.add_argument(
@@ -51,8 +51,8 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if min(args.shots) < 1 or min(args.seeds) < 0:
         parser.error('--shots must be at least 1 and --seeds at least 0')
-    if bool(args.base_to_novel) != bool(args.class_names):
-        parser.error('--base-to-novel and --class-names need each other')
+    if bool(args.base_to_novel) != bool(args.classes):
+        parser.error('--base-to-novel and --classes need each other')
     return args
 
 
@@ -70,7 +70,7 @@ def main() -> None:
 
     texts, base = {}, ''
     with exit_on_bad_input():
-        names = args.class_names and load_class_names(args.class_names)
+        names = args.classes and load_class_names(args.classes)
         train = few_shot.read_labels(args.train_list, names and len(names))
         if names:
             val = few_shot.read_labels(args.base_to_novel, len(names))

@@ -29,7 +29,7 @@ def parse_args() -> argparse.Namespace:
         help="what the lists' paths are relative to, one folder or one per "
         'list; the folder of the list by default')
     parser.add_argument(
-        '--class-names',
+        '--classes',
         help="'kinetics400' or a file with one name per line; labels up to "
         'the highest one by default')
     parser.add_argument(
@@ -99,8 +99,8 @@ def main() -> None:
     entries, problems, frames = [], [], {}
     with exit_on_bad_input():
         num_classes = None
-        if args.class_names:
-            num_classes = len(load_class_names(args.class_names))
+        if args.classes:
+            num_classes = len(load_class_names(args.classes))
         for source, prefix in zip(args.sources, args.data_prefix):
             found = lists.read_source(source, prefix, num_classes,
                                       args.multi_class, args.filename_tmpl)

@@ -19,7 +19,7 @@ from arguments import check_output_folder  # noqa: E402
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('folder', metavar='FOLDER', help="the videos' folder")
-    parser.add_argument('out', metavar='OUT', help='folder for the copies')
+    parser.add_argument('--out', required=True, help='folder for the copies')
     parser.add_argument(
         '--short-side',
         type=int,

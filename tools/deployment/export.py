@@ -20,7 +20,8 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add_config_arguments(parser, 'config file of the model')
     parser.add_argument('checkpoint', help='its weights')
-    parser.add_argument('output', help='file to write, .onnx or .pt2')
+    parser.add_argument(
+        '--out', required=True, help='file to write, .onnx or .pt2')
     parser.add_argument(
         '--int8',
         action='store_true',
@@ -36,11 +37,11 @@ def parse_args() -> argparse.Namespace:
     if args.full_range and not args.int8:
         sys.exit('--full-range needs --int8')
     suffixes = ['.onnx'] if args.int8 else ['.onnx', '.pt2']
-    if os.path.splitext(args.output)[1] not in suffixes:
-        sys.exit(f"{args.output}: {'--int8 needs' if args.int8 else 'give'} a "
+    if os.path.splitext(args.out)[1] not in suffixes:
+        sys.exit(f"{args.out}: {'--int8 needs' if args.int8 else 'give'} a "
                  f"name that ends in {' or '.join(suffixes)}")
     check_file(args.checkpoint, 'Checkpoint')
-    check_outputs(args.output)
+    check_outputs(args.out)
     return args
 
 
@@ -53,25 +54,29 @@ def main() -> None:
     cfg = load_overridden_config(args)
     with exit_on_bad_input():
         write = deployment.write_program
-        if args.output.endswith('.onnx'):
+        if args.out.endswith('.onnx'):
             deployment.check_packages(*deployment.ONNX_PACKAGES)
             write = deployment.write_onnx
+        print(f'reading {args.checkpoint}', flush=True)
         classifier, meta = deployment.load_classifier(cfg, args.checkpoint)
         if args.int8:
             meta['precision'] = 'int8-full' if args.full_range else 'int8'
+        print('tracing the model', flush=True)
         program = deployment.trace(classifier, meta)
         try:
-            with replacing(args.output) as partial:
+            with replacing(args.out) as partial:
+                print(f'writing {args.out}', flush=True)
                 write(program, meta, partial)
+                print("comparing its logits with PyTorch's", flush=True)
                 error = check_exported(partial, classifier)
         except OSError as reason:
-            sys.exit(f'cannot write {args.output}: {reason}; choose another '
+            sys.exit(f'cannot write {args.out}: {reason}; choose another '
                      'name, or make room')
     for key, value in meta.items():
         if key != 'class_names':
             print(f'{key}: {value}')
     print(f'the logits differ by at most {error:.1e} of the largest')
-    print(f'written to {args.output}')
+    print(f'written to {args.out}')
 
 
 if __name__ == '__main__':

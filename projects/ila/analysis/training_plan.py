@@ -156,7 +156,7 @@ def count_videos(cfg: Config) -> int:
     Raises:
         ValueError: There is no such file, or it is empty.
     """
-    dataset = cfg.train_dataloader.dataset
+    dataset = cfg.train_dataloader.get('dataset') or dict()
     path = Path(dataset.get('data_root') or '', dataset.get('ann_file', ''))
     videos = 0
     if path.is_file():

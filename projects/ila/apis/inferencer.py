@@ -12,6 +12,7 @@ from torch import nn
 from mmaction.registry import INFERENCERS
 from mmaction.structures import ActionDataSample
 from ..models.text import parse_class_names
+from ..utils import find_device
 from .captions import name_outputs, write_captioned
 from .clip_reader import count_window
 from .frame_stream import DEFAULT_FPS, WindowPredictor, open_stream, slide
@@ -35,7 +36,8 @@ class ILAInferencer(VideoEmbedder):
             a shared model: its folder or ``'hf:owner/name'``.
         weights (str | Path, optional): The model's weights, see
             :func:`load_recognizer`. Defaults to ``load_from`` of the config.
-        device (str, optional): Defaults to a GPU if there is one.
+        device (str, optional): None and ``'auto'`` take a GPU if there is
+            one.
         classes (str | Sequence[str], optional): See :func:`parse_class_names`.
             A model with a text head and its tower classifies with these names
             instead of its own (open vocabulary). A linear head's labels get
@@ -58,15 +60,12 @@ class ILAInferencer(VideoEmbedder):
         self.weights = None if weights is None else str(weights)
         self.classes = None if classes is None else parse_class_names(classes)
         super().__init__(
-            str(model) if isinstance(model, Path) else model,
+            find_config(str(model)) if isinstance(model,
+                                                  (str, Path)) else model,
             self.weights,
-            device,
+            find_device(device),
             scope='mmaction',
             show_progress=show_progress)
-
-    def _load_model_from_metafile(self, model: str) -> Tuple[Config, None]:
-        """Load one of this project's configs by its name."""
-        return find_config(model), None
 
     def _init_model(self,
                     cfg: Config,

@@ -8,7 +8,7 @@ from torch import nn
 from mmaction.registry import MODELS
 from mmaction.utils import get_str_type
 from ..models.recognizers.loading import build_with_weights
-from ..utils import check_device, explaining_builds
+from ..utils import check_device, explaining_builds, load_config_file
 from ..weights.model_folder import is_model_folder, read_model_config
 
 ModelConfig = Union[str, Path, Config, dict]
@@ -30,7 +30,7 @@ def list_configs() -> List[str]:
 
 
 def find_config(name: str) -> Config:
-    """Load one of this project's configs by its name, or a shared model's.
+    """Load a config: a file, one of this project's, or a shared model's.
 
     Args:
         name (str): Such as ``'clip_vitb16_zeroshot'``, or with a folder as in
@@ -38,10 +38,12 @@ def find_config(name: str) -> Config:
     """
     if is_model_folder(name):
         return read_model_config(name)
+    if Path(name).is_file():
+        return load_config_file(name)
     for folder in _config_folders():
         path = folder / f'{name}.py'
         if path.is_file():
-            return Config.fromfile(path)
+            return load_config_file(path)
     raise ValueError(f"'{name}' is neither a config file nor the name of "
                      "one of this project's; fix its path, or take one of "
                      '`ILAInferencer.list_models()`')
@@ -59,7 +61,7 @@ def find_model_config(model: ModelConfig) -> dict:
     """
     if isinstance(model, (str, Path)):
         path = Path(model)
-        model = Config.fromfile(path) if path.is_file() else find_config(
+        model = load_config_file(path) if path.is_file() else find_config(
             str(model))
     if isinstance(model, Config):
         model = model.get('model')

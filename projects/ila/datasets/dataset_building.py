@@ -187,7 +187,7 @@ def number_labels(entries: List[Entry], names: Optional[List[str]],
         other = next(labels[x] for x in labels if x not in numbers)
         raise ValueError(f"{other.place}: label '{other.label}' is no number "
                          f"from 0, as '{numbers[0]}' is; fix it or give "
-                         '--class-names')
+                         '--classes')
     if names is None and numbers:
         names = [str(x) for x in range(len(set(map(int, numbers))))]
     elif names is None:
@@ -199,7 +199,7 @@ def number_labels(entries: List[Entry], names: Optional[List[str]],
         if label not in index:
             raise ValueError(f"{entry.place}: label '{label}' is none of the "
                              f'{len(names)} classes {shorten(names)}; fix it '
-                             'or --class-names')
+                             'or --classes')
     return names, index
 
 

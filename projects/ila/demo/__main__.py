@@ -52,7 +52,10 @@ def parse_args() -> argparse.Namespace:
         default=100,
         help='larger files are refused; default: %(default)s')
     parser.add_argument(
-        '--device', help='such as cpu or cuda:1; a GPU by default')
+        '--device',
+        default='auto',
+        help='such as cpu or cuda:1; default: %(default)s, a GPU if there is '
+        'one')
     args = parser.parse_args()
     for name in ('max_seconds', 'max_mb'):
         if not getattr(args, name) > 0:
@@ -85,6 +88,8 @@ def serve(args: argparse.Namespace, folder: str) -> None:
     projects.ila.register_all()
     from projects.ila.apis import ILAInferencer
     from projects.ila.demo.page import CSS, HEAD, THEME, build_page
+    from projects.ila.engine.console import hide_details
+    hide_details()
     try:
         inferencer = ILAInferencer(
             args.config,

@@ -1,4 +1,7 @@
+from typing import Optional
+
 import torch
+from mmengine.device import get_device
 
 
 def check_device(device: str) -> None:
@@ -9,3 +12,8 @@ def check_device(device: str) -> None:
         reason = str(error).strip().split('\n')[0]
         raise ValueError(f"device '{device}' cannot be used ({reason}); take "
                          "another one, such as 'cpu'") from None
+
+
+def find_device(device: Optional[str] = 'auto') -> str:
+    """Find a device: for ``'auto'`` or None a GPU if there is one."""
+    return get_device() if device in (None, 'auto') else device

@@ -85,7 +85,7 @@ def describe(head: nn.Module,
     if names is None:
         return f'class {label}, {scores[label]:.1%}'
     if len(names) != len(scores):
-        raise ValueError(f'--class-names {class_names}: {len(names)} names, '
+        raise ValueError(f'--classes {class_names}: {len(names)} names, '
                          f'but the model has {len(scores)} classes')
     return f'{names[label]}, {scores[label]:.1%}'
 

@@ -6,6 +6,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.constants import CONFIG_NAME, SAFETENSORS_SINGLE_FILE
 from mmengine.config import Config
 
+from ..utils import load_config_file
 from ..utils.config_json import read_config
 from .remote_file import explaining_fetch, fetch_in_turn
 
@@ -48,4 +49,4 @@ def load_any_config(name: str) -> Config:
     """Load a config file, or read that of a shared model."""
     if is_model_folder(name):
         return read_model_config(name)
-    return Config.fromfile(name)
+    return load_config_file(name)

@@ -18,6 +18,7 @@ def test_text_file(tmp_path):
 
 @pytest.mark.parametrize('text, message', [
     ('a\n\nb\n', 'class name 1 of .*classes.txt is empty'),
+    ('', "classes.txt' holds no class names"),
     ('a\nb\na\n', r"\['a'\] of .*classes.txt occur twice"),
 ])
 def test_bad_file(tmp_path, text, message):

@@ -8,12 +8,14 @@ from unittest import mock
 import torch
 from mmengine._strategy import DeepSpeedStrategy
 from mmengine.dist import is_distributed, is_main_process
+from mmengine.logging import MMLogger
 from mmengine.optim import BaseOptimWrapper
 from mmengine.registry import STRATEGIES
 from mmengine.runner.checkpoint import weights_to_cpu
 from torch import nn
 
 from ...weights.torch_file import load_data
+from ..console import hide_details
 from .utils import replacing_together
 
 # What DeepSpeed keeps in its files beside tensors and plain data.
@@ -56,6 +58,10 @@ class ILADeepSpeedStrategy(DeepSpeedStrategy):
     Checkpoints are folders. Up to ZeRO's stage 2 the file ``weights.pth`` in
     them is what any other training writes, without the optimizer.
     """
+
+    def build_logger(self, *args, **kwargs) -> MMLogger:
+        """Build the logger, which keeps details off the console."""
+        return hide_details(super().build_logger(*args, **kwargs))
 
     def _setup_distributed(self, *args, **kwargs) -> None:
         # On a CPU the processes have met before: MMEngine looks for GPUs.

@@ -8,6 +8,7 @@ import torch
 from mmengine._strategy import DDPStrategy
 from mmengine.device import get_device
 from mmengine.dist import get_world_size, is_distributed
+from mmengine.logging import MMLogger
 from mmengine.optim import AmpOptimWrapper, BaseOptimWrapper
 from mmengine.registry import STRATEGIES
 from torch import nn
@@ -18,6 +19,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from ...models.images import ImageModel
 from ...models.temporal import TemporalModule
 from ...models.text import CLIPTextEncoder
+from ..console import hide_details
 from ..sharded_checkpoint import load_sharded, save_sharded
 from .utils import replacing_together
 
@@ -61,6 +63,10 @@ class ILAFSDPStrategy(DDPStrategy):
         self.reshard_after_forward = reshard_after_forward
         self._compile: Union[bool, str, dict] = False
         self._scalars: List[str] = []
+
+    def build_logger(self, *args, **kwargs) -> MMLogger:
+        """Build the logger, which keeps details off the console."""
+        return hide_details(super().build_logger(*args, **kwargs))
 
     def build_model(self, model: Union[nn.Module, dict]) -> nn.Module:
         """Build the model, whose parts are compiled when they are sharded."""

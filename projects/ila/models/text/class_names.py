@@ -27,6 +27,9 @@ def load_class_names(source: Union[str, Sequence[str]]) -> List[str]:
     else:
         names = source
     names = [name.strip() for name in names]
+    if not names:
+        raise ValueError(f'{source!r} holds no class names; write one per line'
+                         ' into it')
     for name in names:
         if find_undecodable(name):
             raise ValueError(f'class name {name!r} of {source!r}: '
