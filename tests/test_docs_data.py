@@ -10,12 +10,12 @@ from commands import ROOT, find_commands, run_command
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from official_data import make_all
-from open_clip import pretrained
 from small_project import make_clip, shrink_configs
 from videos import write_video
 
 from mmaction.registry import DATASETS, MODELS
 from projects.ila.models.text import load_class_names
+from projects.ila.weights import remote_file
 
 TEXT = (ROOT / 'docs/data.md').read_text()
 COMMANDS = find_commands(TEXT)
@@ -127,8 +127,8 @@ def outputs(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         make_models(folder)
-        patch.setattr(pretrained, 'download_pretrained',
-                      lambda cfg: 'ViT-B-16.pt')
+        patch.setattr(remote_file, '_fetch_from_hub',
+                      lambda repository, *files: 'ViT-B-16.pt')
         yield folder, [run(command) for command in COMMANDS]
 
 
