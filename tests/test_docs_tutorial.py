@@ -225,6 +225,7 @@ SOURCES = {
     'multimodal does not work': 'projects.ila.compat',
     'registry': 'mmengine.registry.build_functions',
     'C++ compiler': 'torch._inductor.exc',
+    'temporal modules': 'projects.ila.weights.check',
     'not weights of CLIP': 'projects.ila.apis.conversion',
     'decord misreads': 'projects.ila.datasets.decord_reader',
     'the loss': 'projects.ila.engine.hooks.invalid_loss_hook',
