@@ -200,7 +200,7 @@ def check_outputs(*paths: Optional[str], suffixes: Sequence[str] = ()) -> None:
             if os.path.isdir(path):
                 raise IsADirectoryError(errno.EISDIR, 'it is a folder')
             if os.path.exists(path) and not os.path.isfile(path):
-                raise OSError(errno.EINVAL, 'it is no plain file')
+                raise OSError(errno.EINVAL, 'it is not a regular file')
             _try_to_write(path)
         except OSError as error:
             sys.exit(f"cannot write '{path}': {error.strerror}; choose "

@@ -350,7 +350,7 @@ def change(cfg, path, value):
 
 
 @pytest.mark.parametrize('convert, source, target, changes, message', [
-    (clip_to_ila, 'k400', 'k400', {}, 'a.pth: these are no weights of CLIP'),
+    (clip_to_ila, 'k400', 'k400', {}, 'a.pth: these are not weights of CLIP'),
     (clip_to_ila, 'clip', 'k400', {
         'backbone.arch.patch_size': 8
     }, r'a.pth: .*patch_embed.*fix `arch`'),
@@ -358,7 +358,7 @@ def change(cfg, path, value):
         'backbone.arch.num_layers': 2
     }, 'a.pth: .*that it lacks'),
     (released_to_ila, 'clip', 'k400', {},
-     'a.pth: these are no weights of the'),
+     'a.pth: these are not weights of the'),
     (released_to_ila, 'ssv2', 'k400', {}, 'a.pth: the weights lack'),
     (released_to_ila, 'k400', 'ssv2', {}, 'a.pth: the weights lack'),
     (released_to_ila, 'k400', 'k400', {

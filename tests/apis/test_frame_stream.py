@@ -136,7 +136,7 @@ def test_bad_streams(inferencer, tmp_path):
     frames = np.zeros((5, 48, 64, 3), np.uint8)
     for source, words in (
         ('rtsp://127.0.0.1:9/a', "stream 'rtsp://127.0.0.1:9/a' cannot be"),
-        ([frames, frames], '2 videos are no stream'),
+        ([frames, frames], '2 videos are not one stream'),
         (iter(frames[:1]), 'has only 1'),
         (iter([frames[0], frames[1, :40]]), 'the frames change their size'),
         (iter(frames.astype(float)), r'frames must be uint8 \(H, W, 3\)'),

@@ -38,7 +38,7 @@ def test_outputs_that_cannot_be_written(tmp_path, monkeypatch):
     for path, words in ((tmp_path, 'it is a folder'), (file / 'a.csv',
                                                        'File exists'),
                         (tmp_path / ('a' * 300), 'File name too long'),
-                        (tmp_path / 'pipe.csv', 'it is no plain file'),
+                        (tmp_path / 'pipe.csv', 'it is not a regular file'),
                         ('/proc/a.csv', 'No such file')):
         with pytest.raises(
                 SystemExit, match=f"cannot write '{path}'.*{words}"):

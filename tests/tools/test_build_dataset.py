@@ -299,7 +299,7 @@ def test_bad_folders(build, files, options, message):
     ('a.csv', 'path,label\na/9.mp4,x', '--skip-missing',
      "not one video is there, 'v/a/9.mp4'"),
     ('a.csv', 'path,label\na/1.mp4,0\na/2.mp4,-1', '',
-     "a.csv:3: label '-1' is no number from 0, as '0' is"),
+     "a.csv:3: label '-1' is not a number from 0, as '0' is"),
     ('a.csv', 'path,label\na/1.mp4,1\na/2.mp4,2', '',
      "a.csv:3: label '2' is none of the 2 classes"),
     ('a.csv', 'path,label\na/1.mp4,2', '--classes names.txt',

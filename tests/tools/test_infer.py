@@ -284,7 +284,7 @@ def test_scores_that_are_not_finite_are_errors(folder, infer, monkeypatch):
     (['videos', '--classes', 'a,b'], '`classes` are 2 names'),
     (['videos', '--classes', 'none.txt'], "'none.txt' is neither"),
     (['videos', '--stride', '1'], 'stride needs a window'),
-    (['videos', '--stream'], '3 videos are no stream'),
+    (['videos', '--stream'], '3 videos are not one stream'),
     (['videos', 'c.mp4', '--stream'], '--stream takes one video'),
     (['videos', '--batch-size', '0'], 'batch_size must be more than 0'),
     (['videos', '--cfg-options', f'{PIPELINE}.2.type=Flip'], 'one that decod'),

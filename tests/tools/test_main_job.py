@@ -223,7 +223,7 @@ def test_test_refuses_a_checkpoint_of_the_other_form(checkpoint):
     assert result.returncode == 1
     last = result.stderr.strip().splitlines()[-1]
     assert last.startswith(f'{checkpoint}: the weights have none in their ')
-    assert last.endswith('fix `model.backbone.temporal`')
+    assert last.endswith('take the config that the weights were trained with')
 
 
 def test_training_refuses_a_label_outside_the_classes(folder):

@@ -138,7 +138,7 @@ def test_videos_that_were_encoded_again_or_are_missing(made, tmp_path):
     ('hmdb51', 'climb_test_split2.txt', 'a.avi 3\n',
      "climb_test_split2.txt:1: 'a.avi 3' is not like"),
     ('hmdb51', 'climb_test_split2.txt', None, 'cannot be read'),
-    ('diving48', 'Diving48_vocab.json', '[1]', 'is no list of lists'),
+    ('diving48', 'Diving48_vocab.json', '[1]', 'is not a list of lists'),
     ('diving48', 'Diving48_V2_test.json', '[{"vid_name": "a", "label": 3}]',
      'Diving48_V2_test.json:1: .*a number below 3'),
     ('diving48', 'Diving48_V2_test.json', '[', 'cannot be read as CSV or'),

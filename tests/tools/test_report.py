@@ -263,8 +263,8 @@ GOOD = dict(pred_score=torch.tensor([0.25, 0.75]), gt_label=torch.tensor([1]))
     (b'no pickle', 'it cannot be read as predictions'),
     (Attack(), 'Unsupported global: posix.mkdir'),
     ([TensorAttack()], 'it cannot be read as predictions'),
-    ([], 'it is no list of predictions; give a file that'),
-    (GOOD, 'it is no list of predictions; give a file that'),
+    ([], 'it is not a list of predictions; give a file that'),
+    (GOOD, 'it is not a list of predictions; give a file that'),
     ([GOOD, dict(GOOD, gt_label=None)], '1 of 2 predictions have no `gt_lab'),
     ([dict(gt_label=[1])], '1 of 1 predictions have no `pred_score`'),
     ([dict(GOOD, pred_score={})], '`pred_score` holds no numbers'),
@@ -286,7 +286,7 @@ def test_bad_dumps(tmp_path, monkeypatch, content, message):
 
 @pytest.mark.parametrize('args, message', [
     ('none.pkl', 'Dump file not found: none.pkl. Please check'),
-    ('bad.pkl', 'bad.pkl: it is no list of predictions'),
+    ('bad.pkl', 'bad.pkl: it is not a list of predictions'),
     ('own.pkl --baseline short.pkl', 'own.pkl (300 videos) and short.pkl (30 '
      'videos) are not of the same videos in the same order'),
     ('own.pkl --baseline two.pkl', 'own.pkl has 7 classes, but two.pkl has 2; '

@@ -122,5 +122,6 @@ def test_what_a_sharded_training_cannot_do(folder, whole):
                       'refused', '--allow-new-keys')
     assert result.returncode == 1
     assert 'use tools/dist_train.sh' in result.stderr
-    with pytest.raises(ValueError, match=r"epoch_1\.pth' is no checkpoint of"):
+    with pytest.raises(
+            ValueError, match=r"epoch_1\.pth' is not a checkpoint of"):
         load_sharded(str(whole / 'epoch_1.pth'), {})

@@ -75,7 +75,8 @@ def main() -> None:
     for key, value in meta.items():
         if key != 'class_names':
             print(f'{key}: {value}')
-    print(f'the logits differ by at most {error:.1e} of the largest')
+    print(f"the logits differ from PyTorch's by at most {error:.1e} of the "
+          'largest')
     print(f'written to {args.out}')
 
 

@@ -104,7 +104,7 @@ def read_predictions(path: str) -> Predictions:
                              f'({type(error).__name__}: {error}); {_HINT}')
         if not isinstance(records, list) or not records or not all(
                 isinstance(record, dict) for record in records):
-            raise ValueError(f'it is no list of predictions; {_HINT}')
+            raise ValueError(f'it is not a list of predictions; {_HINT}')
         scores = _to_array(records, 'pred_score')
         labels = _to_array(records, 'gt_label')
         _check(scores, labels)

@@ -115,7 +115,7 @@ def clip_to_ila(model_cfg: ModelConfig,
     if not (is_clip(weights) or is_hugging_face_clip(weights)
             or is_timm_clip(weights)):
         raise ValueError(
-            f'{path}: these are no weights of CLIP '
+            f'{path}: these are not weights of CLIP '
             f'({", ".join(list(weights)[:3])}); take a file of OpenAI, '
             'open_clip, Hugging Face or timm')
     converted = convert_to_ila(weights)
@@ -146,7 +146,7 @@ def released_to_ila(model_cfg: ModelConfig,
     """
     weights = _read(path)
     if not is_released(weights):
-        raise ValueError(f'{path}: these are no weights of the released ILA '
+        raise ValueError(f'{path}: these are not weights of the released ILA '
                          f'({", ".join(list(weights)[:3])})')
     model_cfg = find_model_config(model_cfg)
     model = _build(adopt_stem(model_cfg, weights))

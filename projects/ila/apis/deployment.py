@@ -273,7 +273,7 @@ def load_exported(path: str) -> Tuple[Callable[[Tensor], Tensor], dict]:
         if not all(
                 isinstance(number, int)
                 for number in (*shape, meta['num_classes'])):
-            raise ValueError('its metadata are no numbers')
+            raise ValueError('its metadata are not numbers')
     except UnsafeProgramError as error:
         raise ValueError(f"exported file '{path}' {error}; take one that "
                          'tools/deployment/export.py wrote') from None

@@ -52,7 +52,7 @@ def open_stream(
     Args:
         source (Any): The number of a camera, a stream's address, one of the
             inputs of :func:`list_inputs`, or an iterable of frames.
-        reader (ClipReader): For those that are no streams.
+        reader (ClipReader): For those that are not streams.
 
     Returns:
         tuple: Its name, frames per second, None if unknown, and frames.
@@ -68,7 +68,7 @@ def open_stream(
         return 'frames', None, iter(source)
     videos = list_inputs(source)
     if len(videos) != 1:
-        raise ValueError(f'{len(videos)} videos are no stream; give one')
+        raise ValueError(f'{len(videos)} videos are not one stream; give one')
     return videos[0].name, *reader.read_all(videos[0])
 
 

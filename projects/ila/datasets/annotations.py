@@ -80,7 +80,7 @@ def parse_list(lines: Iterable[str],
 
 
 def read_list(source: str) -> List[str]:
-    """Read the lines of a list; a ValueError if it is no text or empty.
+    """Read the lines of a list; a ValueError if it is not text, or empty.
 
     Bytes that are not UTF-8 become surrogates, which :func:`parse_list` takes
     in names of files that exist.

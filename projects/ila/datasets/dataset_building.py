@@ -185,9 +185,9 @@ def number_labels(entries: List[Entry], names: Optional[List[str]],
     numbers = [x for x in labels if has_numbers and x.isdecimal()]
     if names is None and 0 < len(numbers) < len(labels):
         other = next(labels[x] for x in labels if x not in numbers)
-        raise ValueError(f"{other.place}: label '{other.label}' is no number "
-                         f"from 0, as '{numbers[0]}' is; fix it or give "
-                         '--classes')
+        raise ValueError(
+            f"{other.place}: label '{other.label}' is not a number from 0, as "
+            f"'{numbers[0]}' is; fix it or give --classes")
     if names is None and numbers:
         names = [str(x) for x in range(len(set(map(int, numbers))))]
     elif names is None:

@@ -32,7 +32,7 @@ def find_frames(folder: str, template: Optional[str] = None) -> List[str]:
 
     Raises:
         ValueError: No image is named by the template, one is missing between
-            others, or it is no template of one number.
+            others, or it is not a template of one number.
     """
     if template is None:
         return select_files(folder)
@@ -92,7 +92,7 @@ class FrameFolder:
             self.shape = self.shape or image.shape
             if image.shape != self.shape:
                 raise ValueError('the image has another size than the others '
-                                 'of the folder; remove what is no frame')
+                                 'of the folder; remove what is not a frame')
         return image
 
 

@@ -130,8 +130,9 @@ def read_diving48(folder: str) -> Annotations:
     except OSError as error:
         raise _missing(index, error) from error
     except (TypeError, ValueError) as error:
-        raise ValueError(f"'{index}' is no list of lists of words ({error}); "
-                         'download it again') from error
+        raise ValueError(
+            f"'{index}' is not a list of lists of words ({error}); "
+            'download it again') from error
 
     def read(name: str) -> List[Entry]:
         file, entries = os.path.join(folder, name), []

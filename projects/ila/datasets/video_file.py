@@ -127,7 +127,7 @@ def demux(
 ) -> Tuple[av.VideoStream, List[av.Packet]]:
     """Read the compressed frames of the largest video stream.
 
-    Pictures of a cover are no video. Packets are in the order of decoding.
+    Pictures of a cover are not a video. Packets are in the order of decoding.
 
     Raises:
         ValueError: There is no video stream that can be decoded, or its data

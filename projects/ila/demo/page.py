@@ -147,7 +147,7 @@ def build_page(inferencer: ILAInferencer,
             '# Implicit Learnable Alignment\n'
             'What happens in a video, and what the model aligns from '
             f'frame to frame. Videos may be up to {max_seconds:g} s '
-            f'long and {max_mb:g} MB large.\n\n{describe_model(inferencer)}')
+            f'long and {max_mb:g} MB in size.\n\n{describe_model(inferencer)}')
         with gr.Row():
             with gr.Column():
                 video = gr.Video(

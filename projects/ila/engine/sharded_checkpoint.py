@@ -150,7 +150,7 @@ def check_sharded(folder: str) -> None:
     """
     if not is_sharded(folder):
         raise ValueError(
-            f"'{folder}' is no checkpoint of a training sharded by FSDP; "
+            f"'{folder}' is not a checkpoint of a training sharded by FSDP; "
             'resume it as it was trained, or begin another run from its '
             'weights: `load_from`, without --resume')
     try:

@@ -19,7 +19,7 @@ def replacing(path: str) -> Iterator[str]:
         OSError: ``path`` is a device or a pipe, which would be replaced too.
     """
     if os.path.exists(path) and not os.path.isfile(path):
-        raise OSError(errno.EINVAL, 'it is no plain file', path)
+        raise OSError(errno.EINVAL, 'it is not a regular file', path)
     partial = f'{path}.partial'
     try:
         yield partial

@@ -113,7 +113,7 @@ def _check_types(shared: dict) -> None:
     for node in _find_dicts(shared):
         if 'type' in node and not _is_trusted(node['type']):
             raise ValueError(
-                f"`type` {node['type']!r} is no part of a model or pipeline "
+                f"`type` {node['type']!r} is not part of a model or pipeline "
                 'of ILA, MMAction2, MMCV or mmpretrain; use the name of one')
         if '_scope_' in node:
             raise ValueError('`_scope_` cannot be shared; remove it')
@@ -139,7 +139,7 @@ def read_config(path: str) -> Config:
             out.
 
     Raises:
-        ValueError: It is not such a file, or names something that is no part
+        ValueError: It is not such a file, or names something that is not part
             of a model or pipeline.
     """
     if not os.path.isfile(path):
@@ -149,7 +149,7 @@ def read_config(path: str) -> Config:
         with open(path, encoding='utf-8') as file:
             content = json.load(file)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"'{path}' is no JSON file ({error}); download or "
+        raise ValueError(f"'{path}' is not a JSON file ({error}); download or "
                          'save it again') from None
     if not isinstance(content, dict) or not isinstance(
             content.get('model'), dict):

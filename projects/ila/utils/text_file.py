@@ -69,7 +69,7 @@ def read_text(path: str, errors: str = 'strict') -> str:
 
     Raises:
         OSError: The file cannot be read.
-        ValueError: It is no file, or the encoding is another one. The message
+        ValueError: It is not a file, or of another encoding. The message
             names the file, the line and the byte.
     """
     if osp.exists(path) and not osp.isfile(path):
@@ -92,7 +92,7 @@ def read_text(path: str, errors: str = 'strict') -> str:
     for number, line in enumerate(split_lines(text), 1):
         if '\0' in line:
             raise ValueError(f'{path}:{number}: the line holds a NUL, as in '
-                             'files that are no text and in UTF-16 without a '
+                             'files that are not text and in UTF-16 without a '
                              'byte order mark; give another file or save it '
                              'as UTF-8')
         if errors == 'strict' and find_undecodable(line):

@@ -15,7 +15,7 @@ def is_playable(path: Path) -> bool:
     """Whether browsers play a video file as it is.
 
     Raises:
-        ValueError: It is no video.
+        ValueError: It is not a video.
     """
     codecs = PLAYABLE.get(path.suffix.lower(), ())
     with open_container(path.read_bytes()) as container:

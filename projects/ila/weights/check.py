@@ -79,14 +79,15 @@ def check_weights(own: StateDict,
     """
     parts, own_parts = _temporal_parts(state_dict), _temporal_parts(own)
     if parts and parts != own_parts:
-        fix = ''
+        fix = '`, or take the config that the weights were trained with'
         if has_released_form(state_dict):
-            fix = ".type='ReleasedAlignment'"
+            fix = ".type='ReleasedAlignment'`, or take a config of "
+            fix += 'configs/released/'
         raise ValueError(
             f'the weights have {_list(parts - own_parts)} in their temporal '
             f'modules that the model lacks, and lack '
             f'{_list(own_parts - parts)}; fix '
-            f'`model.backbone.temporal{fix}`')
+            f'`model.backbone.temporal{fix}')
     names = {name for name in own if not is_text_feature(name)}
     given = {name for name in state_dict if not is_text_feature(name)}
     if not any(name.startswith(_TOWER) for name in names):

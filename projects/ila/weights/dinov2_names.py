@@ -83,7 +83,7 @@ def convert_dinov2(
     ]
     if len(start) != 1:
         raise ValueError(
-            f'these are no weights of DINOv2 ({", ".join([*weights][:3])}); '
+            f'these are not weights of DINOv2 ({", ".join([*weights][:3])}); '
             'take a file of Hugging Face or an ONNX file')
     model = {
         name[len(start[0]):]: value

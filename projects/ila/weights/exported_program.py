@@ -144,7 +144,7 @@ def load_program(path: str, extra_files: dict) -> ExportedProgram:
         ExportedProgram: The program.
 
     Raises:
-        UnsafeProgramError: It is no plain network.
+        UnsafeProgramError: It is not a plain network.
         Exception: Of many types, if it is damaged.
     """
     check_crc(path)

@@ -183,7 +183,7 @@ def write_config(saved, folder, change):
     'projects.ila.compat.Path', 'timm.create_model', ['os', 'system'], None
 ])
 def test_no_code_is_run(saved, folder, kind):
-    """What is no part of a model is neither built nor imported."""
+    """What is not part of a model is neither built nor imported."""
 
     def of_model(cfg):
         cfg['model']['neck']['type'] = kind

@@ -22,7 +22,7 @@ class DisturbanceDecayHook(Hook):
         factor (float): What the disturbance is multiplied with.
 
     Raises:
-        ValueError: ``begin`` or ``interval`` is no share.
+        ValueError: ``begin`` or ``interval`` is not a fraction.
     """
 
     def __init__(self,
@@ -32,7 +32,7 @@ class DisturbanceDecayHook(Hook):
         if not 0 <= begin <= 1 or not 0 < interval <= 1:
             raise ValueError(
                 f'DisturbanceDecayHook(begin={begin}, interval={interval}) '
-                'counts in shares of the training, not in epochs; write '
+                'counts in fractions of the training, not in epochs; write '
                 'begin=0.6 for epoch 30 of 50 in `custom_hooks`')
         self.begin = begin
         self.interval = interval

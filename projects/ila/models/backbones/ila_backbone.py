@@ -116,7 +116,7 @@ class ILABackbone(BaseModule):
         kind = MODELS.get(kind) if isinstance(kind, str) else kind
         if not (isinstance(kind, type) and issubclass(kind, TemporalModule)):
             raise ValueError(
-                f"'{temporal['type']}' is no temporal module; fix "
+                f"'{temporal['type']}' is not a temporal module; fix "
                 '`model.backbone.temporal.type`')
         given = {'embed_dims', 'num_heads'} & temporal.keys()
         if given:

@@ -14,7 +14,7 @@ def check_parts(model: nn.Module) -> None:
         ValueError: A part is of the wrong type or size.
     """
     if not isinstance(model.backbone, ILABackbone):
-        raise ValueError(f'{type(model.backbone).__name__} is no '
+        raise ValueError(f'{type(model.backbone).__name__} is not an '
                          '`ILABackbone`; fix `model.backbone.type`')
     unknown = (model.test_cfg or {}).keys() - TEST_SETTINGS
     if unknown:
