@@ -63,8 +63,8 @@ def open_stream(
     """
     if is_live(source):
         return str(source), *_capture(str(source))
-    if isinstance(source, Iterable) and not isinstance(
-            source, (*SINGLE, list, tuple)):
+    if isinstance(source, Iterable) and not isinstance(source,
+                                                       (*SINGLE, list, tuple)):
         return 'frames', None, iter(source)
     videos = list_inputs(source)
     if len(videos) != 1:

@@ -83,9 +83,9 @@ def build_page(inferencer: ILAInferencer,
 
     def keep(path: str, request: gr.Request) -> Optional[str]:
         """Take an upload into the folder of its page, and show it."""
-        target = files.new_folder(request.session_hash, 'upload')
-        path = str(shutil.move(path, target))
         try:
+            target = files.new_folder(request.session_hash, 'upload')
+            path = str(shutil.move(path, target))
             check(path)
             return files.show(path, target)
         except (OSError, ValueError) as error:

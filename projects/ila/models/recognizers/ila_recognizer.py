@@ -182,8 +182,9 @@ class ILARecognizer(Recognizer3D, HubMixin):
         if test_mode:
             if self.compiled and not self.compiled_views:
                 self.compiled_views = len(views)
-            limit = (self.test_cfg or dict()).get(
-                'max_testing_views', self.compiled_views or len(views))
+            limit = (self.test_cfg
+                     or dict()).get('max_testing_views', self.compiled_views
+                                    or len(views))
             feats = [
                 self._predict_feat(part, limit) for part in views.split(limit)
             ]
