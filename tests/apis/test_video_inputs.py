@@ -41,13 +41,13 @@ def inferencer(folder):
 @pytest.fixture(scope='module')
 def address(folder):
     """A server of the folder, and of answers that are no files."""
-    # Name, type, stated length and how often something is sent.
+    # Name, type, stated length, what is sent and how often.
     odd = {
-        '/cut.mp4': ('video/mp4', '1000', 1),
-        '/camera': ('multipart/x-mixed-replace', None, 10**6),
-        '/large.mp4': ('video/mp4', '100000000', 1),
-        '/endless.mp4': ('video/mp4', None, 10**6),
-        '/slow.mp4': ('video/mp4', '100000', 10**6)
+        '/cut.mp4': ('video/mp4', '1000', b'half', 1),
+        '/camera': ('multipart/x-mixed-replace', None, b'a' * 2**16, 99),
+        '/large.mp4': ('video/mp4', '100000000', b'half', 1),
+        '/endless.mp4': ('video/mp4', None, b'a' * 2**16, 99),
+        '/slow.mp4': ('video/mp4', '100000', b'half', 99)
     }
 
     class Handler(http.server.SimpleHTTPRequestHandler):
@@ -55,7 +55,7 @@ def address(folder):
         def do_GET(self):
             if self.path not in odd:
                 return super().do_GET()
-            kind, length, times = odd[self.path]
+            kind, length, part, times = odd[self.path]
             self.send_response(200)
             self.send_header('Content-Type', kind)
             if length:
@@ -63,7 +63,7 @@ def address(folder):
             self.end_headers()
             with suppress(OSError):  # Nobody waits for more.
                 for _ in range(times):
-                    self.wfile.write(b'half')
+                    self.wfile.write(part)
                     if 'slow' in self.path:
                         time.sleep(0.02)
 
