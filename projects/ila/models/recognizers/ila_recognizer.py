@@ -182,9 +182,8 @@ class ILARecognizer(Recognizer3D, HubMixin):
         if test_mode:
             if self.compiled and not self.compiled_views:
                 self.compiled_views = len(views)
-            limit = (self.test_cfg
-                     or dict()).get('max_testing_views', self.compiled_views
-                                    or len(views))
+            default = self.compiled_views or len(views)
+            limit = (self.test_cfg or {}).get('max_testing_views', default)
             feats = [
                 self._predict_feat(part, limit) for part in views.split(limit)
             ]
