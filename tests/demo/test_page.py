@@ -20,6 +20,7 @@ from tiny import NAMES, TEXT_HEAD, save_weights
 from videos import write_barcodes, write_video
 
 from projects.ila.apis import ILAInferencer
+from projects.ila.demo.__main__ import parse_args
 from projects.ila.demo.results import describe_model
 from projects.ila.visualization import load_views
 
@@ -339,6 +340,16 @@ def test_missing_sample(folder):
     assert process.returncode == 1
     assert error == ('File not found: none.mp4. Please check its path, which '
                      f'is taken from {ROOT}\n')
+
+
+@pytest.mark.parametrize('option, value',
+                         [('--port', '65536'), ('--port', '-5'),
+                          ('--max-mb', 'inf'), ('--max-seconds', 'nan')])
+def test_bad_numbers(monkeypatch, capsys, option, value):
+    monkeypatch.setattr(sys, 'argv', ['demo', 'a.py', 'a.pth', option, value])
+    with pytest.raises(SystemExit):
+        parse_args()
+    assert f'error: {option} must be' in capsys.readouterr().err
 
 
 @pytest.fixture
