@@ -193,7 +193,7 @@ def main() -> None:
     cfg = start_inference(args)
     from projects.ila.apis import ILAInferencer
     from projects.ila.cli import exit_on_bad_input
-    errors, count = [], 0
+    errors, predicted, count = [], set(), 0
     try:
         with exit_on_bad_input():
             inferencer = ILAInferencer(
@@ -204,15 +204,19 @@ def main() -> None:
                 show_progress=sys.stderr.isatty() and not sys.stdout.isatty())
             results = classify(inferencer, args)
             with ResultFile(args.out) if args.out else nullcontext() as output:
-                for count, result in enumerate(results, 1):
-                    if 'error' in result:
+                for result in results:
+                    # A video that is not drawn has both.
+                    failed = 'error' in result
+                    count += not (failed and result['file'] in predicted)
+                    if failed:
                         errors.append(result)
                     else:
+                        predicted.add(result['file'])
                         print_table(result)
                     if output:
                         output.write(result)
     except KeyboardInterrupt:
-        print(f'interrupted, {count} files are done', file=sys.stderr)
+        print(f'interrupted after {count} results', file=sys.stderr)
         sys.exit(130)
     exit_on_failures(errors, count)
 

@@ -88,6 +88,10 @@ def test_each_frame_is_prepared_once(inferencer):
 def test_models_that_encode_no_single_frames(inferencer):
     frames = list(moving_noise(12, (64, 48)))
     expected = list(inferencer.stream(iter(frames), 0.4, topk=3))
+    # A source may give the same array again and again.
+    array = np.zeros_like(frames[0])
+    reused = (np.copyto(array, frame) or array for frame in frames)
+    assert_same(inferencer.stream(reused, 0.4, topk=3), expected)
     with mock.patch.object(inferencer.reader, 'keeps_frames', False):
         assert_same(inferencer.stream(iter(frames), 0.4, topk=3), expected)
 

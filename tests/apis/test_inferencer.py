@@ -320,6 +320,12 @@ def test_open_vocabulary_is_a_model_with_these_names(folder):
         names_of_labels = {x['label']: x['name'] for x in best}
         assert names_of_labels == dict(enumerate(classes or NAMES))
         assert expected.std() > 1e-3
+    with pytest.raises(ValueError, match='more than the 77 tokens'):
+        inferencer.set_classes(['x ' * 99, 'y'])
+    assert inferencer.classes == names
+    with pytest.raises(ValueError, match='more than the 77 tokens'):
+        ILAInferencer(
+            tiny_config(**TEXT_HEAD), weights, classes=['x ' * 99, 'y'])
 
 
 def test_saved_features_are_not_taken_for_other_names(folder, tmp_path):
@@ -352,6 +358,18 @@ def test_names_of_a_linear_heads_labels(folder, tmp_path):
             tiny_config(), folder / 'linear.pth', classes=classes)
         for best in inferencer(folder / '1.mp4')['predictions'][0]['topk']:
             assert best['name'] == names[best['label']]
+
+
+def test_heads_of_mmaction2(tmp_path):
+    cfg = tiny_config(
+        _delete_=True, type='I3DHead', num_classes=10, in_channels=32)
+    cfg.model.neck, cfg.model.backbone.out_type = None, 'featmap'
+    save_weights(cfg, tmp_path / 'map.pth')
+    inferencer = ILAInferencer(cfg, tmp_path / 'map.pth')
+    assert not inferencer.open_vocabulary
+    for call in (inferencer.set_classes, inferencer.embed_text):
+        with pytest.raises(ValueError, match='has no text tower'):
+            call(['a', 'b'])
 
 
 def test_bad_files_do_not_lose_the_others(folder, inferencer, tmp_path):

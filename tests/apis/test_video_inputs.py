@@ -1,17 +1,23 @@
 import http.server
+import io
 import json
+import shutil
 import threading
+import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from unittest import mock
 
 import av
 import numpy as np
 import pytest
 import torch
+import yaml
 from tiny import save_weights, tiny_config
 from videos import write_video
 
-from projects.ila.apis import ILAInferencer
+from projects.ila.apis import ILAInferencer, video_inputs
 from projects.ila.apis.captions import caption, name_outputs
 from projects.ila.apis.video_inputs import list_inputs
 from projects.ila.datasets.video_reader import VideoReader
@@ -34,17 +40,32 @@ def inferencer(folder):
 
 @pytest.fixture(scope='module')
 def address(folder):
-    """A server of the folder, which cuts off what is asked for as `cut`."""
+    """A server of the folder, and of answers that are no files."""
+    # Name, type, stated length, what is sent and how often.
+    odd = {
+        '/cut.mp4': ('video/mp4', '1000', b'half', 1),
+        '/camera': ('multipart/x-mixed-replace', None, b'a' * 2**16, 99),
+        '/large.mp4': ('video/mp4', '100000000', b'half', 1),
+        '/endless.mp4': ('video/mp4', None, b'a' * 2**16, 99),
+        '/slow.mp4': ('video/mp4', '100000', b'half', 99)
+    }
 
     class Handler(http.server.SimpleHTTPRequestHandler):
 
         def do_GET(self):
-            if self.path != '/cut.mp4':
+            if self.path not in odd:
                 return super().do_GET()
+            kind, length, part, times = odd[self.path]
             self.send_response(200)
-            self.send_header('Content-Length', '1000')
+            self.send_header('Content-Type', kind)
+            if length:
+                self.send_header('Content-Length', length)
             self.end_headers()
-            self.wfile.write(b'half')
+            with suppress(OSError):  # Nobody waits for more.
+                for _ in range(times):
+                    self.wfile.write(part)
+                    if 'slow' in self.path:
+                        time.sleep(0.02)
 
         def log_message(self, *args):
             pass
@@ -68,17 +89,19 @@ def read_frames(path):
 def test_all_kinds_of_inputs_predict_the_same(folder, inferencer, address):
     path = folder / 'a.mp4'
     frames = read_frames(path)
+    shutil.copy(path, folder / 'ä b.txt')
     inputs = [
-        path, f'{address}/a.mp4',
+        path, f'{address}/ä b.txt',
         path.as_uri(),
-        path.read_bytes(), frames, frames[..., ::-1].copy()[..., ::-1],
+        bytearray(path.read_bytes()), frames,
+        frames[..., ::-1].copy()[..., ::-1],
         torch.from_numpy(frames)
     ]
     result = inferencer(inputs, topk=10, batch_size=2)
     assert result['errors'] == []
     names = [x['file'] for x in result['predictions']]
     assert names == [
-        str(path), f'{address}/a.mp4',
+        str(path), f'{address}/ä b.txt',
         str(path), 'bytes 3', 'array 4', 'array 5', 'array 6'
     ]
     expected = result['predictions'][0]['topk']
@@ -95,11 +118,15 @@ def test_all_kinds_of_inputs_predict_the_same(folder, inferencer, address):
 @pytest.mark.parametrize('frames', [
     np.zeros((8, 64, 64, 3)),
     np.zeros((64, 64, 3), np.uint8),
-    torch.zeros(8, 3, 64, 64, dtype=torch.uint8), None
+    torch.zeros(8, 3, 64, 64, dtype=torch.uint8),
+    torch.zeros(8, 64, 64, 3, dtype=torch.bfloat16),
+    np.zeros((8, 0, 64, 3), np.uint8), None,
+    io.BytesIO()
 ])
 def test_wrong_frames_are_refused(inferencer, frames):
-    with pytest.raises(ValueError, match=r'input 1: frames must be uint8 \(T'):
-        inferencer(['a.mp4', frames])
+    for inputs in (['a.mp4', frames], frames):
+        with pytest.raises(ValueError, match=r'frames must be uint8 \(T'):
+            inferencer(inputs)
 
 
 def test_what_does_not_end_is_refused(inferencer):
@@ -109,10 +136,16 @@ def test_what_does_not_end_is_refused(inferencer):
 
 
 def test_addresses_that_fail_do_not_lose_the_others(folder, inferencer,
-                                                    address):
+                                                    address, monkeypatch):
+    monkeypatch.setattr(video_inputs, 'MAX_BYTES', 2**22)
+    monkeypatch.setattr(video_inputs, 'TIMEOUT', 0.1)
     bad = {
         f'{address}/none.mp4': 'the address cannot be fetched (HTTP Error 404',
         f'{address}/cut.mp4': 'the address cannot be fetched (996 bytes are',
+        f'{address}/camera': 'the address cannot be fetched (it is a camera',
+        f'{address}/large.mp4': 'the address cannot be fetched (it has more',
+        f'{address}/endless.mp4': 'the address cannot be fetched (it has more',
+        f'{address}/slow.mp4': 'the address cannot be fetched (fewer than 16',
         'http://127.0.0.1:9/a.mp4': 'the address cannot be fetched ([Errno',
         'http://127.0.0.1:wrong/a.mp4': 'the address cannot be fetched (',
     }
@@ -121,7 +154,8 @@ def test_addresses_that_fail_do_not_lose_the_others(folder, inferencer,
         np.zeros((1, 8, 8, 3), 'u1')
     ]
     result = inferencer(inputs)
-    assert [x['file'] for x in result['predictions']] == [str(inputs[4])]
+    assert [x['file']
+            for x in result['predictions']] == [str(inputs[len(bad)])]
     words = [
         *bad.values(), 'the file is empty', 'the content is not that of a',
         'ILA aligns pairs of frames'
@@ -149,6 +183,16 @@ def test_files_of_predictions(folder, inferencer, tmp_path, capsys):
     result = inferencer(folder, print_result=True, pred_out_file=path)
     assert json.loads(path.read_text()) == result
     assert capsys.readouterr().out == f'{result}\n'
+    # A file name that is not UTF-8, which PyYAML reads as it was.
+    odd, path = tmp_path / 'caf\udce9.mp4', tmp_path / 'all.yaml'
+    shutil.copy(folder / 'b.mp4', odd)
+    result = inferencer(odd, pred_out_file=path)
+    assert yaml.safe_load(path.read_text()) == result
+    # What cannot be written is told before all else.
+    (tmp_path / 'folder.json').mkdir()
+    for path in (tmp_path / 'folder.json', tmp_path / 'all.yaml/a.json'):
+        with pytest.raises(OSError), mock.patch.object(inferencer, 'run'):
+            inferencer(folder, pred_out_file=path)
     for name, datasamples in (('a.txt', False), ('a.json', True)):
         with pytest.raises(ValueError, match=f"'{name}' must end with"):
             inferencer(folder, datasamples, pred_out_file=name)

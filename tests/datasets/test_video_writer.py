@@ -33,7 +33,11 @@ def test_written_video_is_the_given_one(tmp_path, height, width):
     assert abs(error).mean() < 4
 
 
-def test_missing_folder(tmp_path):
+def test_videos_that_cannot_be_written(tmp_path):
+    for size in ((1, 8), (8, 1)):
+        with pytest.raises(ValueError, match='2 x 2 pixels'):
+            write_video(tmp_path / 'a.mp4', np.zeros((2, *size, 3), np.uint8),
+                        2)
     with pytest.raises(OSError):
         write_video(tmp_path / 'none' / 'a.mp4',
                     np.zeros((2, 8, 8, 3), np.uint8), 2)

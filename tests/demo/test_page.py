@@ -4,6 +4,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from html import unescape
 from importlib.util import find_spec
@@ -19,6 +20,7 @@ from tiny import NAMES, TEXT_HEAD, save_weights
 from videos import write_barcodes, write_video
 
 from projects.ila.apis import ILAInferencer
+from projects.ila.demo.__main__ import parse_args
 from projects.ila.demo.results import describe_model
 from projects.ila.visualization import load_views
 
@@ -267,6 +269,42 @@ def test_files_of_a_session(folder, page):
     page.call('forget', session='../..')
     assert list(page.cache.iterdir()) == []
     assert not page.is_ready(shown)
+    # Also after all were removed by somebody else.
+    upload = str(shutil.copy(folder / 'a.mp4', folder / 'b.mp4'))
+    page.call('keep', upload)
+    shutil.rmtree(page.cache)
+    page.call('forget')
+    upload = str(shutil.copy(folder / 'a.mp4', folder / 'b.mp4'))
+    assert page.is_ready(page.call('keep', upload))
+
+
+def test_cancelled_run_does_not_mix_with_the_next(folder, page, monkeypatch):
+    """A thread cannot be stopped, so that it goes on beside the next one."""
+    page = page('text')
+
+    def run(names):
+        first = next(
+            page.call(
+                'run', str(folder / 'a.mp4'), names, 0, 0, session=names))
+        return first[page.find('scores')]
+
+    expected = {names: run(names) for names in ('walk,jump', 'run,sit,lie')}
+    forward, found = page.inferencer.forward, {}
+
+    def wait(batch):
+        time.sleep(0.2)  # The other one could change the names.
+        return forward(batch)
+
+    monkeypatch.setattr(page.inferencer, 'forward', wait)
+    threads = [
+        threading.Thread(target=lambda x: found.update({x: run(x)}), args=[x])
+        for x in expected
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == expected
 
 
 def test_videos_are_shown_as_browsers_play_them(folder, page):
@@ -302,6 +340,16 @@ def test_missing_sample(folder):
     assert process.returncode == 1
     assert error == ('File not found: none.mp4. Please check its path, which '
                      f'is taken from {ROOT}\n')
+
+
+@pytest.mark.parametrize('option, value',
+                         [('--port', '65536'), ('--port', '-5'),
+                          ('--max-mb', 'inf'), ('--max-seconds', 'nan')])
+def test_bad_numbers(monkeypatch, capsys, option, value):
+    monkeypatch.setattr(sys, 'argv', ['demo', 'a.py', 'a.pth', option, value])
+    with pytest.raises(SystemExit):
+        parse_args()
+    assert f'error: {option} must be' in capsys.readouterr().err
 
 
 @pytest.fixture

@@ -175,6 +175,12 @@ def test_captions(folder, infer):
     assert code == 0
     assert sorted(os.listdir(folder / 'captions')) == sorted(
         os.listdir(folder / 'videos'))
+    # A video that is not drawn counts once.
+    (folder / 'blocked/c.mp4').mkdir(parents=True)
+    code, out, _ = infer('videos/c.mp4', 'videos/d.mp4', '--vid-out-dir',
+                         'blocked')
+    assert code.startswith('1 of 2 failed:\nvideos/c.mp4: it is not drawn')
+    assert 'videos/c.mp4\n' in out
 
 
 def test_classes_of_a_text_head(folder, infer, tmp_path):

@@ -16,7 +16,7 @@ from ..models.recognizers.frame_encoding import (can_encode_frames,
                                                  predict_encoded)
 from .clip_reader import ClipReader
 from .predictions import check_scores
-from .video_inputs import check_frames, is_live, list_inputs
+from .video_inputs import SINGLE, check_frames, is_live, list_inputs
 
 # What FFmpeg takes where a stream does not state its frame rate.
 DEFAULT_FPS = 25.
@@ -63,8 +63,8 @@ def open_stream(
     """
     if is_live(source):
         return str(source), *_capture(str(source))
-    if isinstance(source, Iterable) and not isinstance(
-            source, (str, bytes, np.ndarray, Tensor, list, tuple)):
+    if isinstance(source, Iterable) and not isinstance(source,
+                                                       (*SINGLE, list, tuple)):
         return 'frames', None, iter(source)
     videos = list_inputs(source)
     if len(videos) != 1:
@@ -99,7 +99,8 @@ def slide(frames: Iterable[np.ndarray], length: int,
         if frame.shape != shape:
             raise ValueError(f'the frames change their size from {shape[:2]} '
                              f'to {frame.shape[:2]}; start again')
-        kept[total - 1] = frame
+        # Sources may write the next frame to the same array.
+        kept[total - 1] = frame.copy()
         kept.pop(total - 1 - length, None)
         if total == start + length:
             yield start, total, kept

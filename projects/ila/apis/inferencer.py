@@ -4,20 +4,20 @@ from pathlib import Path
 from typing import Any, Iterator, List, Optional, Sequence, Tuple, Union
 
 from mmengine.config import Config
-from mmengine.fileio import dump
 from mmengine.infer.infer import ModelType
 from mmengine.registry import init_default_scope
 from torch import nn
 
 from mmaction.registry import INFERENCERS
 from mmaction.structures import ActionDataSample
+from ..models.heads import check_text_tower, has_text_tower
 from ..models.text import parse_class_names
 from ..utils import find_device
 from .captions import name_outputs, write_captioned
 from .clip_reader import count_window
 from .frame_stream import DEFAULT_FPS, WindowPredictor, open_stream, slide
 from .loading import find_config, list_configs, load_recognizer
-from .predictions import check_pred_out_file, summarize
+from .predictions import check_pred_out_file, summarize, write_predictions
 from .video_embedder import VideoEmbedder
 from .video_inferencer import check_positive
 from .video_inputs import InputsType, PathType, VideoInput
@@ -89,6 +89,8 @@ class ILAInferencer(VideoEmbedder):
                 f'a linear head with {head.num_classes} labels of its own; '
                 'give one name per label in their order, or take a model '
                 'with a text head for other classes')
+        elif has_text_tower(head):
+            head.tokens  # A name that is too long is an error at once.
         self._check_rivals(self.classes, head)
         # Averages of another kind are no probabilities.
         head.average_clips = 'prob'
@@ -103,18 +105,19 @@ class ILAInferencer(VideoEmbedder):
     @property
     def open_vocabulary(self) -> bool:
         """bool: Whether :meth:`set_classes` works."""
-        return self.model.cls_head.open_vocabulary
+        return has_text_tower(self.model.cls_head)
 
     def set_classes(self, classes: Union[str, Sequence[str]]) -> None:
         """Change the names, see :func:`parse_class_names`.
 
         Raises:
-            ValueError: Names are empty, repeated or fewer than 2, or the
-                model has no text tower.
+            ValueError: Names are empty, repeated, too long or fewer than 2,
+                or the model has no text tower.
         """
         names = parse_class_names(classes)
         self._check_rivals(names, self.model.cls_head)
         if names != self.classes:
+            check_text_tower(self.model.cls_head)
             self.model.cls_head.set_class_names(names)
             self.classes = names
 
@@ -171,7 +174,7 @@ class ILAInferencer(VideoEmbedder):
         if print_result:
             print(results)
         if pred_out_file:
-            dump(results, pred_out_file)
+            write_predictions(results, pred_out_file)
         return results
 
     def iterate(self, inputs: InputsType, **kwargs) -> Iterator[dict]:

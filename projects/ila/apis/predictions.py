@@ -1,10 +1,16 @@
+import errno
+import os
 from itertools import groupby
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import List, Union
 
+import yaml
+from mmengine.fileio import dump
 from torch import Tensor
 
 from mmaction.structures import ActionDataSample
+from ..utils import replacing
 
 
 def check_scores(scores: Tensor) -> None:
@@ -15,13 +21,35 @@ def check_scores(scores: Tensor) -> None:
 
 
 def check_pred_out_file(path: Union[str, Path], datasamples: bool) -> None:
-    """Refuse a file that MMEngine cannot write predictions to."""
+    """Refuse a file that predictions could not be written to in the end.
+
+    Its folder is made.
+
+    Raises:
+        OSError: It cannot be written.
+        ValueError: MMEngine does not know its ending.
+    """
     suffixes = ('.pkl', '.pickle')
     if not datasamples:
         suffixes += ('.json', '.yaml', '.yml')
     if path and not str(path).endswith(suffixes):
         raise ValueError(f"pred_out_file '{path}' must end with "
                          f"{', '.join(suffixes)}; choose another name")
+    if path:
+        if os.path.isdir(path):
+            raise IsADirectoryError(errno.EISDIR, 'it is a folder', str(path))
+        folder = os.path.dirname(path) or os.curdir
+        os.makedirs(folder, exist_ok=True)
+        TemporaryFile(dir=folder).close()
+
+
+def write_predictions(results: dict, path: Union[str, Path]) -> None:
+    """Write a file, by its ending, as a whole or not at all."""
+    kind = str(path).rpartition('.')[2].replace('yml', 'yaml')
+    with replacing(str(path)) as partial:
+        # The default one cannot write file names that are not UTF-8.
+        options = dict(Dumper=yaml.SafeDumper) if 'yaml' in kind else dict()
+        dump(results, partial, file_format=kind, **options)
 
 
 def summarize(preds: List[ActionDataSample], classes: List[str],

@@ -1,11 +1,14 @@
 """What can be given as a video."""
+import io
 import os
+import string
+import time
 from dataclasses import dataclass
-from http.client import HTTPException
+from http.client import HTTPException, HTTPResponse
 from pathlib import Path
-from typing import Any, List, Optional, Sequence, Union
+from typing import Any, Iterable, List, Optional, Sequence, Union
 from urllib.error import URLError
-from urllib.parse import urlparse
+from urllib.parse import quote, urlparse
 from urllib.request import url2pathname, urlopen
 
 import numpy as np
@@ -14,8 +17,8 @@ from torch import Tensor
 from ..datasets.search import VIDEO_SUFFIXES, find_videos
 
 STREAMS = ('rtsp://', 'rtsps://', 'rtmp://', 'rtp://', 'udp://', 'srt://')
-# Seconds without any answer.
-TIMEOUT = 30
+# Seconds without any answer, or with fewer bytes than these.
+TIMEOUT, MIN_BYTES = 30, 2**14
 # An address may be that of a stream without end.
 MAX_BYTES = 2**31
 
@@ -34,9 +37,14 @@ class VideoInput:
     data: Optional[Union[bytes, np.ndarray]] = None
 
 
+CONTENTS = bytes, bytearray, memoryview
 PathType = Union[str, Path]
 InputType = Union[PathType, bytes, np.ndarray, Tensor, VideoInput]
 InputsType = Union[InputType, Sequence[InputType]]
+# Types of one input; open files, whose lines would be taken for inputs, are
+# refused as such.
+SINGLE = (str, int, os.PathLike, *CONTENTS, np.ndarray, Tensor, VideoInput,
+          io.IOBase)
 
 
 def is_live(source: Any) -> bool:
@@ -56,17 +64,17 @@ def is_remote(name: str) -> bool:
 def check_frames(frames: Union[np.ndarray, Tensor],
                  layout: str = '(T, H, W, 3)') -> np.ndarray:
     """Refuse frames of another layout or type with a ValueError."""
-    if isinstance(frames, Tensor):
-        frames = frames.detach().cpu().numpy()
-    expected = layout.count(',') + 1
-    if (not isinstance(frames, np.ndarray) or frames.dtype != np.uint8
-            or frames.ndim != expected or frames.shape[-1] != 3):
-        given = type(frames).__name__
-        if isinstance(frames, np.ndarray):
-            given = f'{frames.dtype} {frames.shape}'
+    given = type(frames).__name__
+    kind, shape = '', ()
+    if isinstance(frames, (np.ndarray, Tensor)):
+        kind, shape = str(frames.dtype).removeprefix('torch.'), frames.shape
+        given = f'{kind} {tuple(shape)}'
+    if (kind != 'uint8' or len(shape) != layout.count(',') + 1
+            or shape[-1] != 3 or 0 in shape[-3:]):
         raise ValueError(f'frames must be uint8 {layout} in RGB, from 0 to '
                          f'255, got {given}; convert them')
-    return frames
+    # NumPy lacks some types of PyTorch, which are refused by now.
+    return frames if isinstance(frames, np.ndarray) else frames.cpu().numpy()
 
 
 def fetch(address: str) -> bytes:
@@ -76,19 +84,41 @@ def fetch(address: str) -> bytes:
         ValueError: It cannot be fetched.
     """
     try:
-        with urlopen(address, timeout=TIMEOUT) as response:
-            content = response.read(MAX_BYTES + 1)
-            if response.length:
-                raise OSError(f'{response.length} bytes are missing')
+        # As browsers do with blanks and letters beyond ASCII.
+        with urlopen(
+                quote(address, safe=string.punctuation),
+                timeout=TIMEOUT) as response:
+            return _read(response)
     except (OSError, ValueError, HTTPException) as error:
         reason = error.reason if type(error) is URLError else error
         raise ValueError(
             f'the address cannot be fetched ({reason}); fix it, or download '
             'the file and give its path') from None
-    if len(content) > MAX_BYTES:
-        raise ValueError(f'the file has more than {MAX_BYTES >> 30} GiB; '
-                         'download it and give its path')
-    return content
+
+
+def _read(response: HTTPResponse) -> bytes:
+    """Read an answer; an OSError says that it is none of a file."""
+    if response.headers.get_content_maintype() == 'multipart':
+        raise OSError('it is a camera, which does not end and is for `stream` '
+                      'or --stream')
+    size, content = response.length, bytearray()
+    deadline, due = time.monotonic() + TIMEOUT, MIN_BYTES
+    while len(content) != size:
+        if max(size or 0, len(content)) > MAX_BYTES:
+            raise OSError(f'it has more than {MAX_BYTES >> 30} GiB')
+        part = response.read1(2**20)
+        content += part
+        if not part and size is None:
+            break
+        if not part:
+            raise OSError(f'{size - len(content)} bytes are missing')
+        if time.monotonic() > deadline:
+            if len(content) < due:
+                raise OSError(f'fewer than {MIN_BYTES} bytes came within '
+                              f'{TIMEOUT} seconds')
+            deadline = time.monotonic() + TIMEOUT
+            due = len(content) + MIN_BYTES
+    return bytes(content)
 
 
 def _find(path: str, prefer_frames: bool) -> List[VideoInput]:
@@ -119,8 +149,7 @@ def list_inputs(inputs: InputsType,
         FileNotFoundError: There are no videos at all.
         ValueError: An input is of another kind.
     """
-    single = str, int, bytes, os.PathLike, np.ndarray, Tensor, VideoInput
-    if isinstance(inputs, single):
+    if isinstance(inputs, SINGLE) or not isinstance(inputs, Iterable):
         inputs = [inputs]
     videos: List[VideoInput] = []
     missing: List[str] = []
@@ -132,8 +161,8 @@ def list_inputs(inputs: InputsType,
             found = _find(path, prefer_frames)
             videos += found or [VideoInput(path)]
             missing += [] if found else [path]
-        elif isinstance(item, bytes):
-            videos.append(VideoInput(f'bytes {number}', item))
+        elif isinstance(item, CONTENTS):
+            videos.append(VideoInput(f'bytes {number}', bytes(item)))
         else:
             try:
                 videos.append(

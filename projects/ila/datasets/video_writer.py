@@ -28,12 +28,14 @@ def write_video(path: Path,
 
     Raises:
         OSError: The video cannot be stored.
-        ValueError: There is no such encoder, or no frame.
+        ValueError: There is no such encoder, no frame, or they are too small.
     """
     stream = None
     with av.open(str(path), 'w', format=format) as container:
         for frame in frames:
             height, width = (side // 2 * 2 for side in frame.shape[:2])
+            if not height or not width:
+                raise ValueError('frames need 2 x 2 pixels or more')
             if stream is None:
                 stream = container.add_stream(codec, rate=fps, options=options)
                 stream.width, stream.height = width, height

@@ -5,6 +5,7 @@ Uploads and results are removed when their page is closed, and all of them at
 the end.
 """
 import argparse
+import math
 import os
 import re
 import signal
@@ -58,8 +59,10 @@ def parse_args() -> argparse.Namespace:
         'one')
     args = parser.parse_args()
     for name in ('max_seconds', 'max_mb'):
-        if not getattr(args, name) > 0:
+        if not 0 < getattr(args, name) < math.inf:
             parser.error(f"--{name.replace('_', '-')} must be more than 0")
+    if not 0 < args.port < 2**16:
+        parser.error(f'--port must be from 1 to {2**16 - 1}')
     return args
 
 

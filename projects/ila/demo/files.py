@@ -1,3 +1,4 @@
+import os
 import shutil
 from pathlib import Path
 from tempfile import mkdtemp
@@ -43,7 +44,9 @@ class SessionFiles:
 
         Its path is a new one, since browsers keep what they have loaded.
         """
-        if session not in self.sessions:
+        # Systems clean up temporary folders after some days.
+        os.makedirs(self.folder, exist_ok=True)
+        if not os.path.isdir(self.sessions.get(session, '')):
             self.sessions[session] = mkdtemp(dir=self.folder)
         home = Path(self.sessions[session])
         for old in home.glob(f'{name}_*'):
@@ -77,4 +80,4 @@ class SessionFiles:
         for shown in [*self._originals]:
             if folder in Path(shown).parents:
                 del self._originals[shown]
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)

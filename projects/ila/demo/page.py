@@ -2,6 +2,7 @@ import shutil
 from html import escape
 from pathlib import Path
 from tempfile import mkdtemp
+from threading import Lock
 from typing import Iterator, Optional, Sequence
 
 import gradio as gr
@@ -69,6 +70,8 @@ def build_page(inferencer: ILAInferencer,
     if [*layers] != [*range(len(layers))]:
         places = f", by its place in {', '.join(map(str, layers))}"
     files = SessionFiles(folder)
+    # A run that was cancelled goes on beside the next one to its next result.
+    model_lock = Lock()
 
     def check(path: str) -> None:
         check_size(path, max_mb)
@@ -80,9 +83,9 @@ def build_page(inferencer: ILAInferencer,
 
     def keep(path: str, request: gr.Request) -> Optional[str]:
         """Take an upload into the folder of its page, and show it."""
-        target = files.new_folder(request.session_hash, 'upload')
-        path = str(shutil.move(path, target))
         try:
+            target = files.new_folder(request.session_hash, 'upload')
+            path = str(shutil.move(path, target))
             check(path)
             return files.show(path, target)
         except (OSError, ValueError) as error:
@@ -107,10 +110,12 @@ def build_page(inferencer: ILAInferencer,
         path = files.original(shown)
         try:
             check(path)
-            if inferencer.open_vocabulary:
-                inferencer.set_classes(
-                    names.split(',') if names else own_classes)
-            yield {scores: classify(inferencer, path)}
+            with model_lock:
+                if inferencer.open_vocabulary:
+                    inferencer.set_classes(
+                        names.split(',') if names else own_classes)
+                found = classify(inferencer, path)
+            yield {scores: found}
             if layers:
                 results = files.new_folder(request.session_hash, 'results')
                 yield from draw(path, results, t, block)
@@ -119,7 +124,8 @@ def build_page(inferencer: ILAInferencer,
             yield reset(shown)
 
     def draw(path: str, results: str, t: int, block: int) -> Iterator[dict]:
-        found = View.of(inferencer, path, results)
+        with model_lock:
+            found = View.of(inferencer, path, results)
         last = len(found.frames) - 1
         t = min(t, last)
         pictures = found.write_frame(t, layers[block])

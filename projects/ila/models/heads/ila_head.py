@@ -1,4 +1,4 @@
-from typing import Optional, Sequence
+from typing import Optional
 
 from torch import Tensor
 
@@ -23,11 +23,7 @@ class ILAHead(BaseHead):
 
     Raises:
         ValueError: The loss is one of the softmax, with several labels.
-
-    Attributes:
-        open_vocabulary (bool): Whether it can classify with other names.
     """
-    open_vocabulary = False
 
     def __init__(self,
                  num_classes: int,
@@ -54,16 +50,6 @@ class ILAHead(BaseHead):
             multi_class = isinstance(self.loss_cls,
                                      (BCELossWithLogits, CBFocalLoss, HVULoss))
         self.multi_class = multi_class
-
-    def set_class_names(self, names: Sequence[str]) -> None:
-        """Classify with other names; a ValueError where that is impossible."""
-        raise ValueError('the head has no text tower, its classes are fixed; '
-                         'take a model with `ILATextHead`')
-
-    def encode_names(self, names: Sequence[str]) -> Tensor:
-        """Encode names as texts; a ValueError where that is impossible."""
-        raise ValueError('the head has no text tower, so texts have no '
-                         'features; take a model with `ILATextHead`')
 
     def logits_to_scores(self, logits: Tensor) -> Tensor:
         """Turn logits ``(..., num_classes)`` into probabilities."""

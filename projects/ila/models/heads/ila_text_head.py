@@ -86,15 +86,14 @@ class ILATextHead(ILAHead):
         self._register_state_dict_hook(self._save_text_features)
         self._register_load_state_dict_pre_hook(self._load_text_features)
 
-    @property
-    def open_vocabulary(self) -> bool:
-        """bool: Whether there is a text tower."""
-        return self.text_encoder is not None
-
     def set_class_names(self, names: Sequence[str]) -> None:
-        """Classify with other names; a ValueError without a text tower."""
-        if not self.open_vocabulary:
-            super().set_class_names(names)
+        """Classify with other names.
+
+        Raises:
+            ValueError: There is no text tower, or a name is too long.
+        """
+        check_text_tower(self)
+        self.text_encoder.tokenize(self._fill_templates(names))
         self.class_names, self.num_classes = [*names], len(names)
         self._text_features = None
 
@@ -179,3 +178,16 @@ class ILATextHead(ILAHead):
             text, dim=-1) @ F.normalize(
                 video, dim=-1)[..., None]
         return self.logit_scale.exp() * similarity.squeeze(-1)
+
+
+def has_text_tower(head: nn.Module) -> bool:
+    """Whether a head, of this project or not, takes any class names."""
+    return isinstance(head, ILATextHead) and head.text_encoder is not None
+
+
+def check_text_tower(head: nn.Module) -> None:
+    """Refuse a head whose classes are fixed with a ValueError."""
+    if not has_text_tower(head):
+        raise ValueError('the head has no text tower: its classes are fixed, '
+                         'and texts have no features; take a model with '
+                         '`ILATextHead`')

@@ -11,7 +11,7 @@ from mmaction.registry import MODELS
 from mmaction.utils import OptSampleList
 from ...weights import prepare_weights
 from ..backbones import ILAFeatures
-from ..heads import ILATextHead
+from ..heads import ILATextHead, check_text_tower
 from .blending import build_blending
 from .head_inputs import as_input, head_inputs, video_features
 from .hub_mixin import HubMixin
@@ -265,6 +265,7 @@ class ILARecognizer(Recognizer3D, HubMixin):
         Raises:
             ValueError: The head has no text tower.
         """
+        check_text_tower(self.cls_head)
         return F.normalize(self.cls_head.encode_names(names), dim=-1)
 
     def _forward(self, inputs: Tensor, disturb: Optional[bool] = None) -> dict:

@@ -3,7 +3,7 @@ from typing import Dict
 
 from torch import nn
 
-from ..heads import ILATextHead
+from ..heads import ILATextHead, has_text_tower
 
 # A template of Jinja. What is not known is left to the reader of the draft.
 TEMPLATE = '''---
@@ -106,5 +106,5 @@ def describe_model(model: nn.Module, cfg: dict) -> Dict[str, dict]:
         names = ', '.join(head.class_names[:5])
         rows['classes'] += f' ({names}{", …" * (head.num_classes > 5)})'
         rows['head'] += (', with a text tower: takes other class names'
-                         if head.open_vocabulary else '')
+                         if has_text_tower(head) else '')
     return dict(model={name: text for name, text in rows.items() if text})
