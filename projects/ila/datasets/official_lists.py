@@ -110,6 +110,8 @@ def read_hmdb51(folder: str) -> Annotations:
 def _describe_dive(codes: List[str]) -> str:
     """Write out a dive, such as ``['Back', '15som', '05Twis', 'FREE']``."""
     words = []
+    if not isinstance(codes, list):
+        raise TypeError(f'{codes!r} is no list')
     for code in codes:
         match = re.fullmatch(r'(\d+)(som|Twis)', code)
         if match:
@@ -176,8 +178,11 @@ def read_charades(folder: str) -> Annotations:
     """
     index = os.path.join(folder, 'Charades_v1_classes.txt')
     names, labels = [], {}
-    for _, row in _read_rows(index, r'(c\d+)\s+(.+)', 'c000 Holding some '
-                             'clothes'):
+    for number, row in _read_rows(index, r'(c\d+)\s+(.+)', 'c000 Holding some '
+                                  'clothes'):
+        if row[1] in labels:
+            raise ValueError(f"{index}:{number}: '{row[1]}' occurs twice; fix "
+                             'that line or download the file again')
         labels[row[1]] = len(names)
         names.append(row[2])
 

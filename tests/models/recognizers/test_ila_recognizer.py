@@ -245,6 +245,32 @@ def test_compiled_recomputation_changes_nothing():
         torch.testing.assert_close(own, other)
 
 
+def test_outputs_may_be_overwritten_by_the_next_run():
+    """As those of CUDA graphs, also of one view after the other."""
+    torch._dynamo.reset()
+
+    def compiler(graph, inputs):
+        outputs = dict()
+
+        def run(*args):
+            for place, value in enumerate(graph(*args)):
+                outputs.setdefault(place, value.clone()).copy_(value)
+            return [*outputs.values()]
+
+        return run
+
+    settings = dict(temporal=RELEASED, test_cfg=dict(batch_statistics=True))
+    model = build_one_block(**settings, compile=dict(backend=compiler)).eval()
+    plain = build_one_block(**settings).eval()
+    inputs = torch.randn(2, 2, 3, 4, 32, 32)
+    with torch.no_grad():
+        results, expected = (
+            one(inputs, samples([0, 0]), mode='predict')
+            for one in (model, plain))
+    for own, other in zip(results, expected):
+        torch.testing.assert_close(own.pred_score, other.pred_score)
+
+
 def test_compiled_models_are_copied():
     torch._dynamo.reset()
     backend = CountingBackend()

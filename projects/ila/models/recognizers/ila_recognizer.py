@@ -204,9 +204,7 @@ class ILARecognizer(Recognizer3D, HubMixin):
             missing = views[-1:].expand(size - batch, *views.shape[1:])
             views = torch.cat([views, missing])
         _, feats = self._network(views, with_loss=False)
-        # The next run of a CUDA graph overwrites what this one gives.
-        return tuple(part[:batch].clone() if self.compiled else part
-                     for part in feats)
+        return tuple(part[:batch] for part in feats)
 
     def _network(self, views: Tensor,
                  **kwargs) -> Tuple[ILAFeatures, Tuple[Tensor, ...]]:
@@ -223,6 +221,9 @@ class ILARecognizer(Recognizer3D, HubMixin):
         if self.bf16:
             # A hundredth of a cosine is much for the head's temperature.
             feats = tuple(part.float() for part in feats)
+        if self.compiled and not self.training:
+            # The next run of a CUDA graph overwrites what this one gives.
+            feats = tuple(part.clone() for part in feats)
         return features, feats
 
     @staticmethod
