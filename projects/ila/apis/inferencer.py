@@ -57,16 +57,14 @@ class ILAInferencer(VideoEmbedder):
         init_default_scope('mmaction')
         self.weights = None if weights is None else str(weights)
         self.classes = None if classes is None else parse_class_names(classes)
+        if isinstance(model, (str, Path)):
+            model = find_config(str(model))
         super().__init__(
-            str(model) if isinstance(model, Path) else model,
+            model,
             self.weights,
             device,
             scope='mmaction',
             show_progress=show_progress)
-
-    def _load_model_from_metafile(self, model: str) -> Tuple[Config, None]:
-        """Load one of this project's configs by its name."""
-        return find_config(model), None
 
     def _init_model(self,
                     cfg: Config,

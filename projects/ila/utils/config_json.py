@@ -180,9 +180,14 @@ def read_config(path: str) -> Config:
             }
             for split in filter(content.get, SPLITS)
         }
+        steps = [step for x in datasets.values() for step in x['pipeline']]
+        if not all(isinstance(x, dict) and 'type' in x for x in steps):
+            raise TypeError
     except (KeyError, TypeError):
-        raise ValueError(f"'{path}': a dataloader has no `dataset`; download "
-                         'or save it again') from None
+        raise ValueError(
+            f"'{path}': a dataloader has no `dataset` with a `pipeline`, or "
+            'that is no list of transforms; download or save it again'
+        ) from None
     try:
         model, datasets = _leave_out_places([content['model'], datasets])
         _check_parts([model, datasets])

@@ -154,7 +154,7 @@ class ILATextHead(ILAHead):
         data = state_dict.pop(f'{prefix}texts', torch.empty(0))
         try:
             texts = json.loads(bytes(data.tolist()) or '[]')
-        except (TypeError, ValueError) as error:
+        except (RecursionError, TypeError, ValueError) as error:
             raise ValueError(f"'{prefix}texts' of the weights are no texts "
                              f'({error}); take other weights') from None
         self._text_features = features if texts == self.texts else None
