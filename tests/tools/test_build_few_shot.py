@@ -129,6 +129,17 @@ def test_repeated_videos_are_left_out(build):
             } == {'a.mp4 0', 'b.mp4 0', 'c.mp4 1'}
 
 
+def test_inputs_are_not_replaced(build):
+    Path('names.txt').rename('l/class_names_base.txt')
+    words = ('--base-to-novel', 'l/val.txt', '--class-names',
+             'l/class_names_base.txt', '--force')
+    assert 'is an input, which would be replaced' in build(*words).stderr
+    Path('l/val.txt').write_text('a.mp4 0\n')
+    assert "'l/val_base.txt' would be empty" in build(*words, '--out',
+                                                      'l').stderr
+    assert len(read('l/class_names_base.txt')) == 5
+
+
 @pytest.mark.parametrize('text, words, code, message', [
     ('a.mp4 1\na.mp4 0\n', (), 1, "l/train.txt:1: 'a.mp4', two labels"),
     ('a.mp4 1\nb.mp4\n', (), 1, "l/train.txt:2: 'b.mp4' is not a path"),

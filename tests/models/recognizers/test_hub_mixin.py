@@ -250,6 +250,23 @@ def test_parts_that_are_refused(saved, folder, key, value, message):
         read_config(str(path))
 
 
+def test_config_json_is_never_run(saved, folder):
+    """Not either where its path is given instead of the folder's."""
+    (folder / 'evil.py').write_text('raise SystemExit')
+
+    def change(cfg):
+        cfg['_base_'] = '../evil.py'
+
+    path = str(write_config(saved, folder, change) / 'config.json')
+    assert ILAInferencer(path, device='cpu').weights.endswith('safetensors')
+    load_recognizer(path, str(saved))
+    path = write_config(
+        saved, folder,
+        lambda cfg: cfg['test_dataloader']['dataset'].update(pipeline=[1]))
+    with pytest.raises(ValueError, match='is no list of transforms'):
+        read_config(str(path / 'config.json'))
+
+
 def test_weights_of_another_model(saved, folder):
     path = write_config(
         saved, folder, lambda cfg: cfg['model']['backbone']['temporal'].update(
