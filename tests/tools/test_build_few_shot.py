@@ -135,8 +135,8 @@ def test_inputs_are_not_replaced(build):
              'l/class_names_base.txt', '--force')
     assert 'is an input, which would be replaced' in build(*words).stderr
     Path('l/val.txt').write_text('a.mp4 0\n')
-    assert "'l/val_base.txt' would be empty" in build(*words, '--out',
-                                                      'l').stderr
+    assert "'out/val_base.txt' would be" in build(*words, '--out',
+                                                  'out').stderr
     assert len(read('l/class_names_base.txt')) == 5
 
 
