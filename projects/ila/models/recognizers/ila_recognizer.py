@@ -174,8 +174,8 @@ class ILARecognizer(Recognizer3D, HubMixin):
         if test_mode:
             if self.compiled and not self.compiled_views:
                 self.compiled_views = len(views)
-            limit = (self.test_cfg or dict()).get(
-                'max_testing_views', self.compiled_views or len(views))
+            limit = self.compiled_views or len(views)
+            limit = (self.test_cfg or dict()).get('max_testing_views', limit)
             if self._is_watched:
                 limit = len(views)
             feats = [
