@@ -56,7 +56,7 @@ def existing_config(path: str) -> str:
 
 def refuse_shared(config: str) -> None:
     """Exit if a run is given a shared model, which names no data."""
-    if not Path(config).is_file():
+    if not Path(config).is_file() or Path(config).name == 'config.json':
         sys.exit(
             f"'{config}' is a shared model, which has no data set. Please "
             'give a config, and the model as its checkpoint: '

@@ -10,7 +10,6 @@ import os
 import re
 import sys
 import time
-import zipfile
 from importlib.util import find_spec
 
 from arguments import (add_inference_arguments, check_outputs,
@@ -85,9 +84,13 @@ class FeatureFile:
             return
         try:
             files, features, other = read(path)
-        except (EOFError, KeyError, ValueError, zipfile.BadZipFile):
-            raise ValueError(f"'{path}' holds no features of this tool; "
-                             'choose another name') from None
+            if features.shape[:-1] != (len(files), ):
+                raise ValueError('there is not one feature per video')
+        except Exception as error:  # Its type depends on what it holds.
+            if isinstance(error, OSError) and error.errno:
+                raise
+            raise ValueError(f"'{path}' holds no features of this tool, or is "
+                             'damaged; choose another name') from None
         if other != model:
             raise ValueError(
                 f"'{path}' holds features of another checkpoint, or of other "
@@ -121,6 +124,7 @@ def describe_model(cfg: object, checkpoint: str) -> str:
         cfg.model.get(name)
         for name in ('backbone', 'neck', 'data_preprocessor', 'test_cfg')
     ]
+    parts += ['bf16'] if cfg.model.get('bf16') else []
     parts += [cfg.test_dataloader.dataset.pipeline, hash_file(checkpoint)]
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 

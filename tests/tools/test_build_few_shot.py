@@ -121,7 +121,27 @@ def test_lists_of_frames(build):
     assert all(int(line.split()[0]) % 2 == label_of(line) for line in lines)
 
 
+def test_repeated_videos_are_left_out(build):
+    Path('l/train.txt').write_text('a.mp4 0\n./a.mp4 0\nb.mp4 0\nc.mp4 1\n')
+    result = build('--shots', 2)
+    assert "1 repeated videos of 'l/train.txt'" in result.stdout
+    assert {*read('l/train_2shot_seed0.txt')
+            } == {'a.mp4 0', 'b.mp4 0', 'c.mp4 1'}
+
+
+def test_inputs_are_not_replaced(build):
+    Path('names.txt').rename('l/class_names_base.txt')
+    words = ('--base-to-novel', 'l/val.txt', '--class-names',
+             'l/class_names_base.txt', '--force')
+    assert 'is an input, which would be replaced' in build(*words).stderr
+    Path('l/val.txt').write_text('a.mp4 0\n')
+    assert "'out/val_base.txt' would be" in build(*words, '--out',
+                                                  'out').stderr
+    assert len(read('l/class_names_base.txt')) == 5
+
+
 @pytest.mark.parametrize('text, words, code, message', [
+    ('a.mp4 1\na.mp4 0\n', (), 1, "l/train.txt:1: 'a.mp4', two labels"),
     ('a.mp4 1\nb.mp4\n', (), 1, "l/train.txt:2: 'b.mp4' is not a path"),
     ('a.mp4 1 2\n', (), 1, "l/train.txt:1: 'a.mp4 1 2' has 2 labels"),
     ('a.mp4 5\n', ('--base-to-novel', 'l/val.txt', '--classes', 'names.txt'),

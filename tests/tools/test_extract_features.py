@@ -149,7 +149,11 @@ def test_other_features_are_not_mixed_in(folder, extract):
         assert files == []
     (folder / 'text.npz').write_text('text')
     np.savez(folder / 'array.npz', a=np.ones(2))
-    names = ['text.npz', 'array.npz']
+    with open(folder / 'plain.npz', 'wb') as file:
+        np.save(file, np.ones(2))
+    np.savez(
+        folder / 'more.npz', files=['a'], features=np.ones((2, 3)), model='')
+    names = ['text.npz', 'array.npz', 'plain.npz', 'more.npz']
     if find_spec('pyarrow'):
         (folder / 'text.parquet').write_text('text')
         names.append('text.parquet')

@@ -150,8 +150,11 @@ def test_shared_model_in_tools(folder, publish):
         result = run_tool('tools/infer.py', *arguments, 'broken.mp4')
         assert result.returncode == 1
         assert '1 of 1 failed' in result.stderr, result.stderr
-    for name in 'train', 'test':
-        arguments = ['none.pth'] if name == 'test' else []
-        for model in 'shared/tiny', 'hf:owner/tiny':
+    plan = ['--gpus', 1, '--gpu-memory', 1]
+    for name, arguments in (('train', []), ('test', ['none.pth']),
+                            ('deployment/test',
+                             ['none.pth']), ('analysis/plan_run', plan)):
+        for model in ('shared/tiny', 'shared/tiny/config.json',
+                      'hf:owner/tiny'):
             result = run_tool(f'tools/{name}.py', model, *arguments)
             assert result.stderr.startswith(f"'{model}' is a shared model")

@@ -83,6 +83,15 @@ def test_other_module_or_size_is_refused(released, kwargs, message):
         build(released, **kwargs).load_state_dict(weights, strict=False)
 
 
+def test_integers_are_no_weights(released):
+    model = build(released)
+    weights = model.state_dict()
+    name = 'backbone.image.proj.weight'
+    weights[name] = weights[name].int()
+    with pytest.raises(ValueError, match=f"'{name}' are torch.int32, which"):
+        model.load_state_dict(weights)
+
+
 COMPARISONS = [
     f'projects.ila.models.temporal.comparisons.{name}'
     for name in ('DividedAttention', 'MessageToken')

@@ -14,7 +14,7 @@ from typing import Dict
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from arguments import add_config_arguments  # noqa: E402
+from arguments import add_config_arguments, refuse_shared  # noqa: E402
 
 GIB = 2**30
 # Settings of the backbone that save memory.
@@ -40,6 +40,7 @@ def parse_args() -> argparse.Namespace:
         type=int,
         help='number of videos; those of the annotation file by default')
     args = parser.parse_args()
+    refuse_shared(args.config)
     for name in ('gpus', 'clips_per_second', 'videos'):
         value = getattr(args, name)
         if value is not None and value <= 0:

@@ -86,7 +86,16 @@ def main() -> None:
                 file = name(args.train_list, f'{base}{shots}shot_seed{seed}')
                 texts[file] = few_shot.format_lines(
                     few_shot.draw_shots(train, shots, seed))
+        inputs = args.train_list, args.base_to_novel, args.class_names
         check_absent([*texts], args.force)
+        for file, text in texts.items():
+            if not text:
+                raise ValueError(f"'{file}' would be empty; give lists of all "
+                                 'classes, which are two or more')
+            if os.path.realpath(file) in map(os.path.realpath,
+                                             filter(None, inputs)):
+                raise ValueError(f"'{file}' is an input, which would be "
+                                 'replaced; give another --out')
         write_files(texts)
     for file, text in texts.items():
         print(f'{text.count(chr(10)):6} lines in {file}')

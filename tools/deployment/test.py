@@ -9,8 +9,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from arguments import add_config_arguments  # noqa: E402
-from arguments import check_file, check_outputs, check_work_dir  # noqa: E402
+from arguments import (add_config_arguments, check_file,  # noqa: E402
+                       check_outputs, check_work_dir, refuse_shared)
 
 
 def parse_args() -> argparse.Namespace:
@@ -20,6 +20,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--work-dir', help='folder of the logs')
     parser.add_argument('--dump', help='pickle file for the predictions')
     args = parser.parse_args()
+    refuse_shared(args.config)
     check_file(args.file, 'Exported')
     check_outputs(args.dump, suffixes=('.pkl', '.pickle'))
     return args

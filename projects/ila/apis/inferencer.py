@@ -59,9 +59,10 @@ class ILAInferencer(VideoEmbedder):
         init_default_scope('mmaction')
         self.weights = None if weights is None else str(weights)
         self.classes = None if classes is None else parse_class_names(classes)
+        if isinstance(model, (str, Path)):
+            model = find_config(str(model))
         super().__init__(
-            find_config(str(model)) if isinstance(model,
-                                                  (str, Path)) else model,
+            model,
             self.weights,
             find_device(device),
             scope='mmaction',

@@ -1,3 +1,4 @@
+import os
 import warnings
 from pathlib import Path
 from typing import List, Optional, Union
@@ -8,8 +9,8 @@ from torch import nn
 from mmaction.registry import MODELS
 from mmaction.utils import get_str_type
 from ..models.recognizers.loading import build_with_weights
-from ..utils import check_device, explaining_builds, load_config_file
-from ..weights.model_folder import is_model_folder, read_model_config
+from ..utils import check_device, explaining_builds
+from ..weights.model_folder import is_model_folder, load_any_config
 
 ModelConfig = Union[str, Path, Config, dict]
 
@@ -30,20 +31,19 @@ def list_configs() -> List[str]:
 
 
 def find_config(name: str) -> Config:
-    """Load a config: a file, one of this project's, or a shared model's.
+    """Load a config, by its path or its name, or a shared model's.
 
     Args:
-        name (str): Such as ``'clip_vitb16_zeroshot'``, or with a folder as in
+        name (str): A path, or a name in this project such as
+            ``'clip_vitb16_zeroshot'``, or with a folder as in
             ``'released/ila_vitb16_k400'``; or see :func:`read_model_config`.
     """
-    if is_model_folder(name):
-        return read_model_config(name)
-    if Path(name).is_file():
-        return load_config_file(name)
+    if is_model_folder(name) or os.path.isfile(name):
+        return load_any_config(name)
     for folder in _config_folders():
         path = folder / f'{name}.py'
         if path.is_file():
-            return load_config_file(path)
+            return load_any_config(str(path))
     raise ValueError(f"'{name}' is neither a config file nor the name of "
                      "one of this project's; fix its path, or take one of "
                      '`ILAInferencer.list_models()`')
@@ -60,9 +60,7 @@ def find_model_config(model: ModelConfig) -> dict:
         ValueError: There is no such config.
     """
     if isinstance(model, (str, Path)):
-        path = Path(model)
-        model = load_config_file(path) if path.is_file() else find_config(
-            str(model))
+        model = find_config(str(model))
     if isinstance(model, Config):
         model = model.get('model')
     return model

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from mmaction.structures import ActionDataSample
+from ..utils import explaining_builds
 from .clip_reader import ClipReader
 from .predictions import check_scores
 from .video_inputs import InputsType, VideoInput, list_inputs
@@ -22,7 +23,8 @@ class VideoInferencer(BaseInferencer):
     """
 
     def _init_pipeline(self, cfg: Config) -> Compose:
-        self.reader = ClipReader(cfg)
+        with explaining_builds():
+            self.reader = ClipReader(cfg)
         return self.reader.pipeline
 
     def _init_visualizer(self, cfg: Config) -> None:

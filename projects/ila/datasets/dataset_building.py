@@ -83,7 +83,7 @@ def read_records(file: str) -> Iterator[Tuple[int, dict]]:
                 yield reader.line_num, record
             return
         data = json.loads(text, object_pairs_hook=_refuse_repeats)
-    except (OSError, ValueError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error, RecursionError) as error:
         raise ValueError(f"'{file}' cannot be read as CSV or JSON: {error}; "
                          'fix or replace it') from error
     if isinstance(data, dict):

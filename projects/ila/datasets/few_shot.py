@@ -4,20 +4,31 @@ from typing import Iterable, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from .annotations import Entry, parse_list, read_list
+from .annotations import Entry, find_repeats, parse_list, read_list
 
 
 def read_labels(source: str, num_classes: Optional[int] = None) -> List[Entry]:
     """Read a list of videos, or of folders of frames, with one label each.
 
+    A video that is listed again is left out.
+
     Raises:
-        ValueError: The list cannot be read, or a line of it is wrong.
+        ValueError: The list cannot be read, a line of it is wrong, or a video
+            has two labels.
     """
     entries, problems = parse_list(
         read_list(source), source, num_classes=num_classes)
     for _, entry, reason in problems:
         raise ValueError(f'{entry.place}: {reason}')
-    return entries
+    repeats = find_repeats(entries, {})
+    for kind, entry, reason in repeats:
+        if kind == 'two labels':
+            raise ValueError(f"{entry.place}: '{entry.path}', {kind}: "
+                             f'{reason}; remove one of them')
+    if repeats:
+        print(f"{len(repeats)} repeated videos of '{source}' are left out")
+    again = {problem.entry for problem in repeats}
+    return [entry for entry in entries if entry not in again]
 
 
 def draw_shots(entries: Iterable[Entry], num_shots: int,

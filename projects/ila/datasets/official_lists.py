@@ -5,7 +5,8 @@ Labels are those of the official files and of MMAction2's lists.
 import json
 import os
 import re
-from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import (Callable, Dict, Iterator, List, NamedTuple, Optional,
+                    Sequence, Tuple)
 
 from ..models.text import load_class_names
 from ..utils import read_lines, read_text
@@ -49,6 +50,16 @@ def _find_label(labels: Dict[str, int], name: str, place: str,
     return labels[name]
 
 
+def _check_classes(entries: List[Entry], names: Sequence[str],
+                   file: str) -> None:
+    """Refuse a file that lacks a class, as one that is cut off does."""
+    found = {entry.label for entry in entries}
+    for label, name in enumerate(names):
+        if label not in found:
+            raise ValueError(f"'{file}' has no video of class '{name}'; "
+                             'download it again')
+
+
 def read_ucf101(folder: str) -> Annotations:
     """Read ``classInd.txt``, ``trainlist0*.txt`` and ``testlist0*.txt``."""
     index = os.path.join(folder, 'classInd.txt')
@@ -71,6 +82,8 @@ def read_ucf101(folder: str) -> Annotations:
                                  f"{row[3].strip()}, but {label + 1} in "
                                  f"'{index}'; fix one of the two files")
             entries.append(Entry(file, number, row[1], label))
+        if entries:
+            _check_classes(entries, [*labels], file)
         return entries
 
     names = [
@@ -103,6 +116,8 @@ def read_hmdb51(folder: str) -> Annotations:
                 if row[2] != '0':  # Of another split.
                     parts[row[2]].append(
                         Entry(file, number, f'{name}/{row[1]}', label))
+        for part in parts.values():
+            _check_classes(part, classes, f'{folder}/*_test_split{split}.txt')
         splits.append((parts['1'], parts['2']))
     return [name.replace('_', ' ') for name in classes], splits
 
@@ -110,6 +125,8 @@ def read_hmdb51(folder: str) -> Annotations:
 def _describe_dive(codes: List[str]) -> str:
     """Write out a dive, such as ``['Back', '15som', '05Twis', 'FREE']``."""
     words = []
+    if not isinstance(codes, list):
+        raise TypeError(f'{codes!r} is no list')
     for code in codes:
         match = re.fullmatch(r'(\d+)(som|Twis)', code)
         if match:
@@ -129,7 +146,7 @@ def read_diving48(folder: str) -> Annotations:
         ]
     except OSError as error:
         raise _missing(index, error) from error
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(
             f"'{index}' is not a list of lists of words ({error}); "
             'download it again') from error
@@ -177,8 +194,11 @@ def read_charades(folder: str) -> Annotations:
     """
     index = os.path.join(folder, 'Charades_v1_classes.txt')
     names, labels = [], {}
-    for _, row in _read_rows(index, r'(c\d+)\s+(.+)', 'c000 Holding some '
-                             'clothes'):
+    for number, row in _read_rows(index, r'(c\d+)\s+(.+)', 'c000 Holding some '
+                                  'clothes'):
+        if row[1] in labels:
+            raise ValueError(f"{index}:{number}: '{row[1]}' occurs twice; fix "
+                             'that line or download the file again')
         labels[row[1]] = len(names)
         names.append(row[2])
 

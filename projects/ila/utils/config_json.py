@@ -13,12 +13,21 @@ from mmaction import registry
 SPLITS = 'val_dataloader', 'test_dataloader'
 # What decides how a video is read.
 READING = 'pipeline', 'filename_tmpl'
-# What says where the first weights of a training were.
-SOURCES = 'init_cfg', 'pretrained', 'pretrained_cfg_overlay'
-# Classes that a config may name. Others could run anything.
-TRUSTED = ('projects.ila.', 'mmaction.', 'mmcv.', 'mmengine.',
-           'mmpretrain.models.backbones.', 'mmpretrain.models.utils.',
+# What says where the first weights of a training were, and how to get to the
+# videos: one of MMEngine's storages imports a module from a folder it is given.
+PLACES = ('init_cfg', 'pretrained', 'pretrained_cfg_overlay', 'io_backend',
+          'backend_args', 'file_client_args')
+# What may be a file's name in a config, but is read when a model is saved.
+LISTS = 'class_names', 'templates'
+# Classes that a config may name. Others could run anything, or load files.
+TRUSTED = ('projects.ila.', 'mmaction.datasets.transforms.',
+           'mmaction.models.common.', 'mmaction.models.data_preprocessors.',
+           'mmaction.models.heads.', 'mmaction.models.losses.',
+           'mmaction.models.necks.', 'mmaction.models.utils.', 'mmcv.',
+           'mmengine.', 'mmpretrain.models.backbones.vision_transformer',
+           'mmpretrain.models.backbones.vit_eva02', 'mmpretrain.models.utils.',
            'torch.nn.')
+MAX_DEPTH = 32  # That of the configs here is 8.
 
 
 def make_plain(value: Any) -> Any:
@@ -37,14 +46,17 @@ def make_plain(value: Any) -> Any:
                      'numbers, and classes by their names')
 
 
-def _leave_out_sources(node: Any) -> Any:
+def _leave_out_places(node: Any, depth: int = 0) -> Any:
+    if depth > MAX_DEPTH:
+        raise ValueError(f'it is nested more than {MAX_DEPTH} times; make it '
+                         'flatter')
     if isinstance(node, list):
-        return [_leave_out_sources(part) for part in node]
+        return [_leave_out_places(part, depth + 1) for part in node]
     if not isinstance(node, dict):
         return node
     return {
-        key: _leave_out_sources(part)
-        for key, part in node.items() if key not in SOURCES
+        key: _leave_out_places(part, depth + 1)
+        for key, part in node.items() if key not in PLACES
     }
 
 
@@ -64,13 +76,14 @@ def select_shared(model: dict, cfg: dict) -> dict:
     Raises:
         ValueError: A part of it could not be read again.
     """
-    shared = dict(model=_leave_out_sources(make_plain(model)))
+    shared = dict(model=make_plain(model))
     for split in SPLITS:
         dataset = (cfg.get(split) or dict()).get('dataset') or dict()
         dataset = {key: dataset[key] for key in READING if key in dataset}
         if dataset:
             shared[split] = dict(dataset=make_plain(dataset))
-    _check_types(shared)
+    shared = _leave_out_places(shared)
+    _check_parts(shared)
     return shared
 
 
@@ -109,7 +122,7 @@ def _find_dicts(node: Any) -> Iterator[dict]:
         yield from _find_dicts(part)
 
 
-def _check_types(shared: dict) -> None:
+def _check_parts(shared: Any) -> None:
     for node in _find_dicts(shared):
         if 'type' in node and not _is_trusted(node['type']):
             raise ValueError(
@@ -117,6 +130,10 @@ def _check_types(shared: dict) -> None:
                 'of ILA, MMAction2, MMCV or mmpretrain; use the name of one')
         if '_scope_' in node:
             raise ValueError('`_scope_` cannot be shared; remove it')
+        for key in LISTS:
+            if isinstance(node.get(key), str):
+                raise ValueError(f'`{key}` is {node[key]!r}, which may be a '
+                                 'file; write out what it stands for')
 
 
 def _with_tuples(node: Any) -> Any:
@@ -155,20 +172,29 @@ def read_config(path: str) -> Config:
             content.get('model'), dict):
         raise ValueError(f"'{path}' has no `model`, so it is not of an ILA "
                          'model; give the folder of one')
-    shared = dict(model=content['model'])
     try:
-        for split in filter(content.get, SPLITS):
-            dataset = content[split]['dataset']
-            shared[split] = dict(
-                dataset={
-                    key: _with_tuples(dataset[key])
-                    for key in READING if key in dataset
-                })
+        datasets = {
+            split: {
+                key: content[split]['dataset'][key]
+                for key in READING if key in content[split]['dataset']
+            }
+            for split in filter(content.get, SPLITS)
+        }
+        steps = [step for x in datasets.values() for step in x['pipeline']]
+        if not all(isinstance(x, dict) and 'type' in x for x in steps):
+            raise TypeError
     except (KeyError, TypeError):
-        raise ValueError(f"'{path}': `{split}` has no `dataset`; download or "
-                         'save it again') from None
+        raise ValueError(
+            f"'{path}': a dataloader has no `dataset` with a `pipeline`, or "
+            'that is no list of transforms; download or save it again'
+        ) from None
     try:
-        _check_types(content)
+        model, datasets = _leave_out_places([content['model'], datasets])
+        _check_parts([model, datasets])
     except ValueError as error:
         raise ValueError(f"'{path}': {error}") from None
-    return Config(shared, filename=path)
+    shared = {
+        split: dict(dataset=_with_tuples(dataset))
+        for split, dataset in datasets.items()
+    }
+    return Config(dict(model=model, **shared), filename=path)

@@ -119,6 +119,11 @@ def check_weights(own: StateDict,
                 f"the weights' '{name}' is {tuple(state_dict[name].shape)}, "
                 f"the model's {tuple(own[name].shape)}; fix `arch` and the "
                 'sizes of `model`, or take the weights of that size')
+        if (own[name].is_floating_point()
+                and not state_dict[name].is_floating_point()):
+            raise ValueError(
+                f"the weights' '{name}' are {state_dict[name].dtype}, which "
+                'have lost their fractions; save them as floating point')
     missing = set(filter(is_needed, names - given))
     left_over = set(filter(is_needed, given - names))
     if missing or left_over:

@@ -12,9 +12,12 @@ from .remote_file import explaining_fetch, fetch_in_turn
 
 
 def is_model_folder(name: str) -> bool:
-    """Whether a name is ``hf:OWNER/REPOSITORY`` or a folder with a model."""
+    """Whether a name is ``hf:OWNER/REPOSITORY``, or of a folder with a model
+    or of the config in it, which MMEngine would run."""
+    if os.path.basename(name) == CONFIG_NAME:
+        return os.path.isfile(name)
     return bool(re.fullmatch('hf:[^/]+/[^/]+', name)) or os.path.isfile(
-        os.path.join(name, CONFIG_NAME))
+        os.path.join(os.path.expanduser(name), CONFIG_NAME))
 
 
 def read_model_config(name: str, **options) -> Config:
@@ -33,7 +36,9 @@ def read_model_config(name: str, **options) -> Config:
         ValueError: It cannot be fetched, or is not of a model.
     """
     folder = os.path.expanduser(name)
-    if not os.path.isdir(folder):
+    if os.path.isfile(folder) and os.path.basename(folder) == CONFIG_NAME:
+        folder = os.path.dirname(folder)
+    elif not os.path.isdir(folder):
         repository = name.removeprefix('hf:')
         with explaining_fetch(name, 'model'):
             folder = fetch_in_turn(lambda: snapshot_download(

@@ -132,6 +132,19 @@ def test_without_tower_and_features_nothing_is_classified():
         head.load_state_dict(head.state_dict())
 
 
+@pytest.mark.parametrize('name, value, message', [
+    ('text_features', torch.ones(5, 16), r"are \(5, 16\), not \(3, 16\)"),
+    ('texts', torch.ones(2, 2), "'texts' of the weights are no texts"),
+    ('texts', torch.tensor([300]), "'texts' of the weights are no texts"),
+])
+def test_odd_features_are_refused(name, value, message):
+    head = text_head()
+    head(features(1))
+    state = {**head.state_dict(), name: value}
+    with pytest.raises(ValueError, match=message):
+        head.load_state_dict(state)
+
+
 def test_classes_can_be_swapped_where_there_is_a_tower():
     head = text_head()
     head(features(2))

@@ -2,6 +2,7 @@
 import copy
 import json
 import socket
+import sys
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from videos import write_video
 from mmaction.registry import MODELS
 from projects.ila.apis import ILAInferencer, load_recognizer, read_weights
 from projects.ila.models import ILARecognizer
+from projects.ila.utils.config_json import read_config
 
 FILES = {'README.md', 'config.json', 'model.safetensors'}
 
@@ -180,7 +182,8 @@ def write_config(saved, folder, change):
 @pytest.mark.parametrize('kind', [
     'os.system', 'subprocess.Popen', 'code', 'torch.load',
     'projects.ila.cli.load_mmaction_tool', 'projects.ila.cli.sys.exit',
-    'projects.ila.compat.Path', 'timm.create_model', ['os', 'system'], None
+    'projects.ila.compat.Path', 'timm.create_model', 'mmpretrain.TIMMBackbone',
+    'Recognizer3D', ['os', 'system'], None
 ])
 def test_no_code_is_run(saved, folder, kind):
     """What is not part of a model is neither built nor imported."""
@@ -211,6 +214,57 @@ def test_other_keys_are_not_read(saved, folder):
                         lambda cfg: cfg['model'].update(_scope_='mmdet'))
     with pytest.raises(ValueError, match='`_scope_` cannot be shared'):
         ILARecognizer.from_pretrained(path)
+
+
+def test_storages_are_not_read(saved, folder):
+    """That of Memcached would import a module from a folder."""
+    (folder / 'mc.py').write_text('raise SystemExit')
+    step = dict(io_backend='memcached', server_list_cfg='', client_cfg='')
+    other = dict(step, type='DecordInit', sys_path=str(folder))
+
+    def change(cfg):
+        cfg['test_dataloader']['dataset']['pipeline'][0].update(step)
+
+    cfg = read_config(str(write_config(saved, folder, change) / 'config.json'))
+    assert 'io_backend' not in cfg.test_dataloader.dataset.pipeline[0]
+
+    def change_all(cfg):
+        cfg['test_dataloader']['dataset']['pipeline'][0] = other
+
+    path = write_config(saved, folder, change_all)
+    write_video(folder / 'a.mp4', 12)
+    ILAInferencer(str(path), device='cpu')(str(folder / 'a.mp4'))
+    assert str(folder) not in sys.path
+
+
+@pytest.mark.parametrize('key, value, message', [
+    ('class_names', 'secret.txt', "`class_names` is 'secret.txt', which may"),
+    ('templates', '{}', "`templates` is '{}', which may"),
+    ('prompt', json.loads('[' * 400 + ']' * 400), 'nested more than 32 times'),
+])
+def test_parts_that_are_refused(saved, folder, key, value, message):
+    path = write_config(
+        saved, folder, lambda cfg: cfg['model']['cls_head'].update(
+            {key: value})) / 'config.json'
+    with pytest.raises(ValueError, match=f"changed/config.json': .*{message}"):
+        read_config(str(path))
+
+
+def test_config_json_is_never_run(saved, folder):
+    """Not either where its path is given instead of the folder's."""
+    (folder / 'evil.py').write_text('raise SystemExit')
+
+    def change(cfg):
+        cfg['_base_'] = '../evil.py'
+
+    path = str(write_config(saved, folder, change) / 'config.json')
+    assert ILAInferencer(path, device='cpu').weights.endswith('safetensors')
+    load_recognizer(path, str(saved))
+    path = write_config(
+        saved, folder,
+        lambda cfg: cfg['test_dataloader']['dataset'].update(pipeline=[1]))
+    with pytest.raises(ValueError, match='is no list of transforms'):
+        read_config(str(path / 'config.json'))
 
 
 def test_weights_of_another_model(saved, folder):

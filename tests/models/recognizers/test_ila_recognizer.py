@@ -245,6 +245,29 @@ def test_compiled_recomputation_changes_nothing():
         torch.testing.assert_close(own, other)
 
 
+def test_outputs_may_be_overwritten_by_the_next_run(monkeypatch):
+    """As those of CUDA graphs, also of one view after the other."""
+    model = build_one_block(
+        RELEASED, test_cfg=dict(batch_statistics=True)).eval()
+    inputs = torch.randn(2, 2, 3, 4, 32, 32)
+    run, memory = model.backbone.forward, []
+
+    def overwrite(*args, **kwargs):
+        features = run(*args, **kwargs)
+        memory.append(features.patches)
+        return features._replace(patches=memory[0].copy_(memory[-1]))
+
+    def get_patches():
+        return model.extract_feat(inputs, test_mode=True)[0][1].clone()
+
+    with torch.no_grad():
+        expected = get_patches()
+        monkeypatch.setattr(model.backbone, 'forward', overwrite)
+        assert not torch.allclose(get_patches(), expected)
+        model.compiled = True
+        torch.testing.assert_close(get_patches(), expected)
+
+
 def test_compiled_models_are_copied():
     torch._dynamo.reset()
     backend = CountingBackend()

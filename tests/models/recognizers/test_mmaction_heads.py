@@ -174,6 +174,8 @@ def test_needs_no_default_scope(monkeypatch):
         out_type='featmap',
         cls_head=dict(type='ILALinearHead', num_classes=5, in_channels=32)),
      'ILALinearHead takes all features; remove `model.backbone.out_type`'),
+    (dict(out_type='featmap', test_cfg=dict(max_testing_views=0)),
+     'max_testing_views` is .* set it to 1 or more, not 0'),
 ])
 def test_parts_that_do_not_fit(kwargs, message):
     head = dict(HEADS['featmap'], num_classes=6)
@@ -218,3 +220,12 @@ def test_grad_cam(out_type, kind):
     found, predicted = cam._calculate_localization_map(data, False)
     torch.testing.assert_close(predicted[0], scores)
     torch.testing.assert_close(found, (expected - low) / (high - low))
+    if kind == 'ILARecognizer':  # Compiled, and with other settings.
+        model.test_cfg = dict(max_testing_views=1)
+        model.compiled = True
+        model.backbone.compile(fullgraph=True)
+        again, _ = cam._calculate_localization_map(data, False)
+        torch.testing.assert_close(again, found)
+        model.test_cfg = dict(batch_statistics=True)
+        with pytest.raises(ValueError, match='Grad-CAM takes one view, got 2'):
+            cam._calculate_localization_map(data, False)

@@ -169,7 +169,8 @@ class ILABackbone(BaseModule):
             Tensor | ILAFeatures: What ``out_type`` says. In training, features
             with alignment losses for ``AlignmentLossNeck``.
 
-        A ValueError says that videos have one frame, or odd sizes.
+        Raises:
+            ValueError: Videos have one frame, or patches do not divide them.
         """
         whole = return_features or self.out_type == 'raw'
         with_loss = with_loss and (whole or self.training)
@@ -203,8 +204,7 @@ class ILABackbone(BaseModule):
             return features
         return features.output
 
-    def _to_map(self, tokens: Tensor, grid: Tuple[int, int, int]) -> Tensor:
-        """Take patches ``(B, C, T, H, W)`` out of tokens."""
+    def _to_map(self, tokens: Tensor, grid: Sequence[int]) -> Tensor:
         return self.image.split(tokens, grid)[0].permute(0, 4, 1, 2, 3)
 
     def _show_patches(self, tokens: Tensor, grid: Sequence[int]) -> Tensor:

@@ -149,11 +149,19 @@ class ILATextHead(ILAHead):
 
     def _load_text_features(self, state_dict: dict, prefix: str,
                             *args) -> None:
-        self._text_features = state_dict.pop(f'{prefix}text_features', None)
+        features = state_dict.pop(f'{prefix}text_features', None)
         data = state_dict.pop(f'{prefix}texts', torch.empty(0))
-        texts = json.loads(bytes(data.tolist()) or '[]')
-        if texts != self.texts:
-            self._text_features = None
+        try:
+            texts = json.loads(bytes(data.tolist()) or '[]')
+        except (RecursionError, TypeError, ValueError) as error:
+            raise ValueError(f"'{prefix}texts' of the weights are no texts "
+                             f'({error}); take other weights') from None
+        self._text_features = features if texts == self.texts else None
+        size = self.num_classes, self.in_channels
+        if self._text_features is not None and features.shape != size:
+            raise ValueError(
+                f"'{prefix}text_features' of the weights are "
+                f'{tuple(features.shape)}, not {size}; take other weights')
         if self.text_encoder is not None:
             return
         for name in list(state_dict):

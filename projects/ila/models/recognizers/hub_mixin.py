@@ -91,6 +91,7 @@ class HubMixin(
             if not isinstance(model.get(part), dict):
                 raise ValueError(f'`model.{part}` holds more than JSON can; '
                                  'write classes by their names')
+        model.pop('compile', None)  # It is for the machine of the training.
         if isinstance(self.cls_head, ILATextHead):
             model['cls_head'] = dict(
                 model['cls_head'],

@@ -1,10 +1,9 @@
-from contextlib import contextmanager, nullcontext
-from typing import Iterator, Optional, Sequence, Tuple, Union
+from contextlib import nullcontext
+from typing import Optional, Sequence, Tuple, Union
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch import Tensor
 
 from mmaction.models.recognizers import Recognizer3D
 from mmaction.registry import MODELS
@@ -12,27 +11,11 @@ from mmaction.utils import OptSampleList
 from ...weights import prepare_weights
 from ..backbones import ILAFeatures
 from ..heads import ILATextHead, check_text_tower
+from .batch_statistics import use_batch_statistics
 from .blending import build_blending
 from .head_inputs import as_input, head_inputs, video_features
 from .hub_mixin import HubMixin
 from .part_check import check_parts
-
-
-@contextmanager
-def use_batch_statistics(model: nn.Module) -> Iterator[None]:
-    """Let batch normalisations compute as in training, nothing else."""
-    norms = [norm for norm in model.modules() if isinstance(norm, _BatchNorm)]
-    if not norms:
-        raise ValueError(
-            'the model has no batch normalisation, or it was folded into the '
-            'convolutions; remove `model.test_cfg.batch_statistics`')
-    for norm in norms:
-        norm.train()
-    try:
-        yield
-    finally:
-        for norm in norms:
-            norm.eval()
 
 
 @MODELS.register_module()
@@ -146,6 +129,11 @@ class ILARecognizer(Recognizer3D, HubMixin):
     def batch_statistics(self) -> bool:
         return (self.test_cfg or dict()).get('batch_statistics', False)
 
+    @property
+    def _is_watched(self) -> bool:
+        """bool: Whether hooks, as Grad-CAM's, want all views of one pass."""
+        return bool(self.backbone.last_patches._forward_hooks)
+
     def switch_to_deploy(self) -> None:
         """Make inference faster, see :class:`ILABackbone`."""
         if not self.batch_statistics:  # They cannot be folded.
@@ -172,6 +160,10 @@ class ILARecognizer(Recognizer3D, HubMixin):
     def _extract_feat(self, inputs: Tensor, test_mode: bool) -> tuple:
         views = inputs.flatten(0, 1)
         if test_mode and self.batch_statistics:
+            if self._is_watched and inputs.shape[1] > 1:
+                raise ValueError(
+                    'with `model.test_cfg.batch_statistics` Grad-CAM takes one '
+                    f'view, got {inputs.shape[1]}; fix the test pipeline')
             feats = [
                 self._network(view, with_loss=False)[1]
                 for view in inputs.unbind(1)
@@ -182,8 +174,10 @@ class ILARecognizer(Recognizer3D, HubMixin):
         if test_mode:
             if self.compiled and not self.compiled_views:
                 self.compiled_views = len(views)
-            size = self.compiled_views or len(views)
-            limit = (self.test_cfg or dict()).get('max_testing_views', size)
+            limit = self.compiled_views or len(views)
+            limit = (self.test_cfg or dict()).get('max_testing_views', limit)
+            if self._is_watched:
+                limit = len(views)
             feats = [
                 self._predict_feat(part, limit) for part in views.split(limit)
             ]
@@ -204,9 +198,7 @@ class ILARecognizer(Recognizer3D, HubMixin):
             missing = views[-1:].expand(size - batch, *views.shape[1:])
             views = torch.cat([views, missing])
         _, feats = self._network(views, with_loss=False)
-        # The next run of a CUDA graph overwrites what this one gives.
-        return tuple(part[:batch].clone() if self.compiled else part
-                     for part in feats)
+        return tuple(part[:batch] for part in feats)
 
     def _network(self, views: Tensor,
                  **kwargs) -> Tuple[ILAFeatures, Tuple[Tensor, ...]]:
@@ -217,12 +209,18 @@ class ILARecognizer(Recognizer3D, HubMixin):
         if self.batch_statistics and not self.training:
             statistics = use_batch_statistics(self)
         with precision, statistics:
-            features = self.backbone(views, return_features=True, **kwargs)
+            # Hooks of Grad-CAM cannot be compiled.
+            run = self.backbone._call_impl if self._is_watched \
+                else self.backbone
+            features = run(views, return_features=True, **kwargs)
             feats = head_inputs(features, getattr(self, 'neck', None),
                                 self.backbone.out_type)
         if self.bf16:
             # A hundredth of a cosine is much for the head's temperature.
             feats = tuple(part.float() for part in feats)
+        if self.compiled and not self.training:
+            # The next run of a CUDA graph overwrites what this one gives.
+            feats = tuple(part.clone() for part in feats)
         return features, feats
 
     @staticmethod

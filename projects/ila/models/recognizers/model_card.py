@@ -103,7 +103,7 @@ def describe_model(model: nn.Module, cfg: dict) -> Dict[str, dict]:
         'parameters': f'{parameters:,}'
     }
     if isinstance(head, ILATextHead):
-        names = ', '.join(head.class_names[:5])
+        names = ' '.join(', '.join(head.class_names[:5]).split())
         rows['classes'] += f' ({names}{", …" * (head.num_classes > 5)})'
         rows['head'] += (', with a text tower: takes other class names'
                          if has_text_tower(head) else '')

@@ -20,6 +20,10 @@ def check_parts(model: nn.Module) -> None:
     if unknown:
         raise ValueError(f'`model.test_cfg` has no {sorted(unknown)}; it '
                          f'takes {sorted(TEST_SETTINGS)}')
+    views = (model.test_cfg or {}).get('max_testing_views', 1)
+    if type(views) is not int or views < 1:
+        raise ValueError('`model.test_cfg.max_testing_views` is the number of '
+                         f'views at once; set it to 1 or more, not {views}')
     _check_out_type(model)
     head = model.cls_head
     channels = model.backbone.image.out_channels
