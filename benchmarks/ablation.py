@@ -103,15 +103,12 @@ def load_variant(config: Path, options: Sequence[str] = ()) -> Config:
 
 def measure_speed(variants: Dict[str, Sequence[str]], config: Path,
                   clips: int) -> Dict[str, float]:
-    """Measure how many clips per second each variant predicts.
+    """Measure how many clips per second each variant predicts, by name.
 
     Args:
         variants (dict): Settings by name.
         config (Path): The config.
         clips (int): Clips at once.
-
-    Returns:
-        dict[str, float]: Clips per second by name.
     """
     functions = {}
     for name, options in variants.items():
@@ -130,9 +127,7 @@ def measure_speed(variants: Dict[str, Sequence[str]], config: Path,
 
 
 def draw(results: Dict[str, Dict[str, Sequence[float]]], path: Path) -> None:
-    """Draw the accuracies of the variants, one panel per level.
-
-    A dot is a seed, a bar the mean of the seeds.
+    """Draw a panel per level; a dot is a seed, a bar the mean of the seeds.
 
     Args:
         results (dict[str, dict[str, Sequence[float]]]): Per level and variant
@@ -168,10 +163,8 @@ def print_table(variants: Dict[str, Sequence[str]], config: Path,
     for name, options in variants.items():
         cfg = load_variant(config, options)
         model = complexity.build_without_data(cfg.model)
-        macs, parameters = (
-            sum(part.values())
-            for part in complexity.count(model, cfg.num_frames, (
-                cfg.crop_size, cfg.crop_size)))
+        counts = complexity.count(model, cfg.num_frames, (cfg.crop_size, ) * 2)
+        macs, parameters = (sum(part.values()) for part in counts)
         finals = results[name]
         print(
             f'| {name} | {statistics.mean(finals):.1f} % | '

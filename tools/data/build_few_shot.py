@@ -86,7 +86,7 @@ def main() -> None:
                 file = name(args.train_list, f'{base}{shots}shot_seed{seed}')
                 texts[file] = few_shot.format_lines(
                     few_shot.draw_shots(train, shots, seed))
-        inputs = args.train_list, args.base_to_novel, args.class_names
+        inputs = args.train_list, args.base_to_novel, args.classes
         check_absent([*texts], args.force)
         for file, text in texts.items():
             if not text:

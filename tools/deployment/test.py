@@ -9,8 +9,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+# yapf: disable
 from arguments import (add_config_arguments, check_file,  # noqa: E402
                        check_outputs, check_work_dir, refuse_shared)
+
+# yapf: enable
 
 
 def parse_args() -> argparse.Namespace:
