@@ -136,10 +136,7 @@ def test_ablation_prints_commands_for_any_config(monkeypatch, capsys, config):
         counts.add(
             (str(sorted(model_cfg.backbone.items())), str(model_cfg.neck),
              model_cfg.get('align_loss_weight', 1)))
-        model = tool.complexity.build_without_data(model_cfg)
-        # Of another size the positions are interpolated, which takes long.
-        macs, _ = tool.complexity.count(model, 4, (224, 224))
-        assert macs['blocks'] > 0
+        tool.complexity.build_without_data(model_cfg)
     # One is called by two names.
     assert len(counts) == len(commands) - 1
 

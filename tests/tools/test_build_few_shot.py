@@ -131,7 +131,7 @@ def test_repeated_videos_are_left_out(build):
 
 def test_inputs_are_not_replaced(build):
     Path('names.txt').rename('l/class_names_base.txt')
-    words = ('--base-to-novel', 'l/val.txt', '--class-names',
+    words = ('--base-to-novel', 'l/val.txt', '--classes',
              'l/class_names_base.txt', '--force')
     assert 'is an input, which would be replaced' in build(*words).stderr
     Path('l/val.txt').write_text('a.mp4 0\n')

@@ -227,7 +227,7 @@ def test_failed_writing_leaves_the_old_file(tmp_path, name):
 def test_writing_replaces_no_pipe(tmp_path):
     path = tmp_path / 'a.pth'
     os.mkfifo(path)
-    with pytest.raises(OSError, match='no plain file'):
+    with pytest.raises(OSError, match='not a regular file'):
         write_checkpoint(str(path), dict(state_dict=dict(a=torch.ones(1))))
     assert path.is_fifo()
     assert os.listdir(tmp_path) == ['a.pth']

@@ -67,7 +67,7 @@ def test_positions_are_resized(own, theirs):
 
 
 def test_other_files_are_refused(tmp_path, theirs):
-    with pytest.raises(ValueError, match='no weights of DINOv2'):
+    with pytest.raises(ValueError, match='not weights of DINOv2'):
         convert_dinov2(dict(weight=torch.zeros(1)))
     with pytest.raises(ValueError, match='do not divide 43'):
         convert_dinov2(theirs, 43)
