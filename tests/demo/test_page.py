@@ -15,6 +15,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from commands import run_tool
 from mmengine.config import Config
 from tiny import NAMES, TEXT_HEAD, save_weights
 from videos import write_barcodes, write_video
@@ -340,6 +341,13 @@ def test_missing_sample(folder):
     assert process.returncode == 1
     assert error == ('File not found: none.mp4. Please check its path, which '
                      f'is taken from {ROOT}\n')
+
+
+def test_config_without_weights(folder):
+    """Random ones would be of no use."""
+    result = run_tool('-m', 'projects.ila.demo', folder / 'linear.py')
+    assert result.returncode == 1
+    assert 'linear.py has no `load_from`; give a checkpoint' in result.stderr
 
 
 @pytest.mark.parametrize('option, value',

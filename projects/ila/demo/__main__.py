@@ -24,7 +24,10 @@ def parse_args() -> argparse.Namespace:
         'config',
         help="config file of the model, or one of this project's "
         'names')
-    parser.add_argument('checkpoint', help="the model's weights")
+    parser.add_argument(
+        'checkpoint',
+        nargs='?',
+        help="the model's weights; `load_from` of the config by default")
     parser.add_argument(
         '--classes',
         help="class names, 'one,two' or a text file with one per line: other "
@@ -71,7 +74,7 @@ def check_inputs(args: argparse.Namespace) -> None:
     if find_spec('gradio') is None:
         sys.exit('the page needs gradio. Please install it: '
                  'pip install gradio')
-    for path in (args.checkpoint, *args.samples):
+    for path in filter(None, (args.checkpoint, *args.samples)):
         is_remote = re.match(r'[\w-]{2,}:', path)
         is_shared = Path(path, 'model.safetensors').is_file()
         if not (is_remote or is_shared or Path(path).is_file()):
@@ -100,6 +103,9 @@ def serve(args: argparse.Namespace, folder: str) -> None:
             args.device,
             args.classes,
             show_progress=False)
+        if inferencer.weights is None:
+            raise ValueError(f'{args.config} has no `load_from`; give a '
+                             'checkpoint after the config')
         if inferencer.model.compiled:
             raise ValueError(f'{args.config}: what is within a compiled '
                              'network cannot be drawn; take a config '
