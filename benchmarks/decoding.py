@@ -18,7 +18,7 @@ from mmcv.transforms import BaseTransform, Compose
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
-from timing import describe_machine, measure, print_table
+from timing import add_sizes, describe_machine, measure, print_table
 from torch import Tensor
 
 import projects.ila  # noqa: F401
@@ -106,16 +106,7 @@ def build_chains() -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        '--frames',
-        type=int,
-        default=300,
-        help='frames of a clip; default: %(default)s')
-    parser.add_argument(
-        '--rounds',
-        type=int,
-        default=7,
-        help='measurements of each; default: %(default)s')
+    add_sizes(parser, frames=300, rounds=7)
     args = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(0)

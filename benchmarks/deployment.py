@@ -17,7 +17,7 @@ import torch
 from inference import check_equal
 from models import build_ila
 from precision import compare
-from timing import describe_machine, measure, print_table
+from timing import add_sizes, describe_machine, measure, print_table
 from torch import Tensor, nn
 
 from projects.ila.apis.deployment import (ClipClassifier, load_exported,
@@ -122,26 +122,7 @@ def compare_predictions(config: str, checkpoint: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        '--frames',
-        type=int,
-        default=8,
-        help='frames of a clip; default: %(default)s')
-    parser.add_argument(
-        '--size',
-        type=int,
-        default=224,
-        help='height and width in pixels; default: %(default)s')
-    parser.add_argument(
-        '--batch-size',
-        type=int,
-        default=1,
-        help='clips at once; default: %(default)s')
-    parser.add_argument(
-        '--rounds',
-        type=int,
-        default=15,
-        help='measurements of each; default: %(default)s')
+    add_sizes(parser, frames=8, size=224, batch_size=1, rounds=15)
     parser.add_argument(
         '--predictions',
         nargs=2,

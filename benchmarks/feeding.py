@@ -20,7 +20,7 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner, set_random_seed
-from timing import describe_machine
+from timing import add_sizes, describe_machine
 
 import projects.ila  # noqa: F401
 from mmaction.registry import MODELS, TRANSFORMS
@@ -136,11 +136,7 @@ def parse_args() -> argparse.Namespace:
         help='config file; default: %(default)s')
     parser.add_argument(
         '--folder', help='a folder, of whose first videos each gives a clip')
-    parser.add_argument(
-        '--frames',
-        type=int,
-        default=300,
-        help='frames of a clip; default: %(default)s')
+    add_sizes(parser, frames=300)
     parser.add_argument(
         '--clips',
         type=int,

@@ -15,7 +15,7 @@ import torch
 from models import (add_blocks_argument, build_ila, classify_with,
                     describe_model, other_builders)
 from processes import run_in_turn
-from timing import describe_machine, measure
+from timing import add_sizes, describe_machine, measure
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from training_step import make_step
@@ -223,27 +223,8 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        '--batch-size',
-        type=int,
-        default=16,
-        help='clips at once; default: %(default)s')
-    parser.add_argument(
-        '--frames',
-        type=int,
-        default=8,
-        help='frames of a clip; default: %(default)s')
-    parser.add_argument(
-        '--size',
-        type=int,
-        default=224,
-        help='height and width in pixels; default: %(default)s')
+    add_sizes(parser, batch_size=16, frames=8, size=224, rounds=20)
     add_blocks_argument(parser)
-    parser.add_argument(
-        '--rounds',
-        type=int,
-        default=20,
-        help='measurements of each; default: %(default)s')
     parser.add_argument(
         '--rows', default='', help='pattern of the names of the rows')
     parser.add_argument(

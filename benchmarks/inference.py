@@ -7,7 +7,7 @@ from typing import Callable, Dict
 import torch
 from models import (add_blocks_argument, build_ila, classify_with,
                     describe_model, make_straightforward, other_builders)
-from timing import describe_machine, measure, print_table
+from timing import add_sizes, describe_machine, measure, print_table
 from torch import Tensor
 
 BASE = 'plain CLIP ViT'
@@ -53,27 +53,8 @@ def build_functions(frames: int, video: Tensor, blocks: int,
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        '--frames',
-        type=int,
-        default=8,
-        help='frames of a clip; default: %(default)s')
-    parser.add_argument(
-        '--size',
-        type=int,
-        default=224,
-        help='height and width in pixels; default: %(default)s')
-    parser.add_argument(
-        '--batch-size',
-        type=int,
-        default=1,
-        help='clips at once; default: %(default)s')
+    add_sizes(parser, frames=8, size=224, batch_size=1, rounds=15)
     add_blocks_argument(parser)
-    parser.add_argument(
-        '--rounds',
-        type=int,
-        default=15,
-        help='measurements of each; default: %(default)s')
     parser.add_argument(
         '--compile', action='store_true', help='compile the models')
     args = parser.parse_args()

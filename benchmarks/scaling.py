@@ -12,7 +12,7 @@ import matplotlib
 import torch
 from models import (QUICK_GELU, PlainCLIP, add_blocks_argument, build_ila,
                     classify_with, describe_model)
-from timing import describe_machine
+from timing import add_sizes, describe_machine
 from torch import Tensor
 
 matplotlib.use('Agg')
@@ -119,21 +119,12 @@ def plot(results: dict, path: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        '--rounds',
-        type=int,
-        default=2,
-        help='measurements of each; default: %(default)s')
+    add_sizes(parser, rounds=2, size=224)
     parser.add_argument(
         '--largest',
         type=int,
         default=4,
         help='how many values of each axis; default: %(default)s')
-    parser.add_argument(
-        '--size',
-        type=int,
-        default=224,
-        help='height and width in pixels; default: %(default)s')
     add_blocks_argument(parser)
     parser.add_argument(
         '--out',

@@ -9,7 +9,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from models import add_blocks_argument, build_ila, describe_model
-from timing import describe_machine, measure, print_table
+from timing import add_sizes, describe_machine, measure, print_table
 from torch import Tensor, nn
 
 from projects.ila.apis.clip_reader import ClipReader
@@ -55,27 +55,13 @@ def predict_stream(model: nn.Module, reader: ClipReader, frames: np.ndarray,
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        '--frames',
-        type=int,
-        default=8,
-        help='frames of a clip; default: %(default)s')
+    add_sizes(parser, frames=8, size=224, rounds=15)
     parser.add_argument(
         '--window-frames',
         type=int,
         default=64,
         help='frames of a window; default: %(default)s')
-    parser.add_argument(
-        '--size',
-        type=int,
-        default=224,
-        help='height and width in pixels; default: %(default)s')
     add_blocks_argument(parser)
-    parser.add_argument(
-        '--rounds',
-        type=int,
-        default=15,
-        help='measurements of each; default: %(default)s')
     args = parser.parse_args()
     torch.manual_seed(0)
     # Until each frame of a clip has come to the place of the one before.

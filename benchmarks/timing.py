@@ -3,9 +3,27 @@ import platform
 import statistics
 import subprocess
 import time
+from argparse import ArgumentParser
 from typing import Callable, Dict, List
 
 import torch
+
+# Options that benchmarks share, each with a default of its own.
+SIZES = dict(
+    batch_size='clips at once',
+    frames='frames of a clip',
+    size='height and width in pixels',
+    rounds='measurements of each')
+
+
+def add_sizes(parser: ArgumentParser, **defaults: int) -> None:
+    """Add options of :data:`SIZES`, with their defaults."""
+    for name, default in defaults.items():
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=int,
+            default=default,
+            help=f'{SIZES[name]}; default: %(default)s')
 
 
 def measure(functions: Dict[str, Callable],

@@ -4,7 +4,7 @@ import sys
 
 import torch
 from models import add_blocks_argument, describe_model
-from timing import describe_machine, measure, print_table
+from timing import add_sizes, describe_machine, measure, print_table
 from training_step import RECIPES, build_training_step
 
 PLAIN = 'plain ViT'
@@ -12,22 +12,8 @@ PLAIN = 'plain ViT'
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        '--batch-size',
-        type=int,
-        default=2,
-        help='clips at once; default: %(default)s')
-    parser.add_argument(
-        '--size',
-        type=int,
-        default=224,
-        help='height and width in pixels; default: %(default)s')
+    add_sizes(parser, batch_size=2, size=224, rounds=5)
     add_blocks_argument(parser)
-    parser.add_argument(
-        '--rounds',
-        type=int,
-        default=5,
-        help='measurements of each; default: %(default)s')
     parser.add_argument(
         '--forms',
         nargs='+',

@@ -18,7 +18,7 @@ from torch import Tensor
 from projects.ila.apis.deployment import ONNX_PACKAGES
 
 # The sizes of `make_clip`, in place of ViT-B/16.
-SMALL_MODEL = '''
+SMALL_BACKBONE = '''
 model['backbone'].update(
     arch=dict(
         embed_dims=128,
@@ -28,6 +28,8 @@ model['backbone'].update(
         patch_size=16,
         out_channels=64),
     img_size=64)
+'''
+SMALL_MODEL = SMALL_BACKBONE + '''
 model['neck'].update(embed_dims=64)
 model['cls_head'].update(
     in_channels=64, patch_channels=128, text_encoder=dict(layers=1))

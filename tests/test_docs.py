@@ -19,7 +19,8 @@ from commands import ROOT, once, run_command
 from matplotlib import pyplot as plt
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from small_project import find_missing, make_clip, run_small, shrink_configs
+from small_project import (SMALL_BACKBONE, find_missing, make_clip, run_small,
+                           shrink_configs)
 from videos import write_video
 
 from mmaction.registry import MODELS
@@ -88,16 +89,7 @@ model['backbone']['image'].update(
 SMALL_MAP = """
 model['cls_head'].update(in_channels=128)
 """
-SMALL_RECOGNIZER = """
-model['backbone'].update(
-    arch=dict(
-        embed_dims=128,
-        num_layers=1,
-        num_heads=2,
-        feedforward_channels=512,
-        patch_size=16,
-        out_channels=64),
-    img_size=64)
+SMALL_RECOGNIZER = SMALL_BACKBONE + """
 model['cls_head'].update(in_channels=64)
 """
 

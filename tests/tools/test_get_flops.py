@@ -109,7 +109,7 @@ def check_totals(totals, published, difference):
 def count_totals(config):
     """Count GMACs and million parameters in both forms.
 
-    All blocks have the same, so that two and three of them tell those of all.
+    All blocks have the same, so those of two and three give those of all.
     """
     totals = []
     for kind in get_flops_tool.ALIGNMENTS:

@@ -13,7 +13,7 @@ from mmaction.structures import ActionDataSample
 from ..models.heads import check_text_tower, has_text_tower
 from ..models.text import parse_class_names
 from ..utils import find_device
-from .captions import name_outputs, write_captioned
+from .captions import NUM_CLASSES, name_outputs, write_captioned
 from .clip_reader import count_window
 from .frame_stream import DEFAULT_FPS, WindowPredictor, open_stream, slide
 from .loading import find_config, list_configs, load_recognizer
@@ -238,7 +238,7 @@ class ILAInferencer(VideoEmbedder):
     def visualize(self, inputs: List[VideoInput],
                   preds: List[ActionDataSample], path: Path) -> None:
         """Write a video with its predictions drawn on it."""
-        prediction, = summarize(preds, self.classes, topk=3)
+        prediction, = summarize(preds, self.classes, NUM_CLASSES)
         fps, frames = self.reader.read_all(inputs[0])
         write_captioned(path, frames, prediction, fps or DEFAULT_FPS)
 
