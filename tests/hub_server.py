@@ -76,6 +76,9 @@ class _Handler(BaseHTTPRequestHandler):
                 commitUrl=f'{host}/{name}/commit/{COMMIT}'))
 
     def do_GET(self):
+        # The library asks for lists of its own now and then.
+        if re.match('/api/(?!models/)', self.path):
+            return self.answer(dict(error='Not found'), 404)
         name, _, rest = re.fullmatch(
             r'(?:/api/models)?/([^/]+/[^/?]+)(/|$)(.*)', self.path).groups()
         files = self.server.repositories.get(name)
@@ -123,11 +126,11 @@ def serving_hub(folder):
     thread.start()
     try:
         with pytest.MonkeyPatch.context() as patch:
-            address = f'http://127.0.0.1:{server.server_port}'
+            url = f'http://127.0.0.1:{server.server_port}'
             template = constants.HUGGINGFACE_CO_URL_TEMPLATE
-            patch.setattr(constants, 'ENDPOINT', address)
+            patch.setattr(constants, 'ENDPOINT', url)
             patch.setattr(constants, 'HUGGINGFACE_CO_URL_TEMPLATE',
-                          template.replace('https://huggingface.co', address))
+                          template.replace('https://huggingface.co', url))
             patch.setattr(constants, 'HF_HUB_CACHE', str(folder / 'hub'))
             patch.setattr(constants, 'HF_TOKEN_PATH', str(folder / 'token'))
             patch.setenv('HF_TOKEN', TOKEN)

@@ -80,7 +80,7 @@ def add_inference_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         'checkpoint',
         nargs='?',
-        help="the model's weights: a file, an address, open_clip:MODEL/TAG, "
+        help="the model's weights: a file, a URL, open_clip:MODEL/TAG, "
         'timm:MODEL.TAG or hf:OWNER/REPOSITORY/FILE; by default `load_from` '
         'of the config, or those of the shared model')
     parser.add_argument(

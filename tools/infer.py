@@ -1,4 +1,4 @@
-"""Classify videos: files, folders, patterns, addresses, cameras, streams."""
+"""Classify videos: files, folders, patterns, URLs, cameras, streams."""
 import argparse
 import csv
 import json
@@ -182,7 +182,7 @@ def classify(inferencer: object, args: argparse.Namespace) -> Iterator[dict]:
             stride=args.stride,
             vid_out_dir=args.vid_out_dir)
     if len(args.paths) > 1:
-        raise ValueError('--stream takes one video, camera or address, got '
+        raise ValueError('--stream takes one video, camera or URL, got '
                          f"{len(args.paths)}: {', '.join(args.paths)}")
     window = 2. if args.window is None else args.window
     return inferencer.stream(args.paths[0], window, args.stride, args.topk)

@@ -476,9 +476,12 @@ def test_find_videos(tmp_path):
 
 def test_bad_arguments(folder, inferencer):
     video = folder / '1.mp4'
-    for kwargs in (dict(batch_size=0), dict(topk=0), dict(window=-1),
-                   dict(window=1, stride=0), dict(window=float('nan'))):
+    for kwargs in (dict(window=-1), dict(window=1,
+                                         stride=0), dict(window=float('nan'))):
         with pytest.raises(ValueError, match='must be more than 0'):
+            inferencer(video, **kwargs)
+    for kwargs in (dict(batch_size=0), dict(topk=0), dict(topk=2.5)):
+        with pytest.raises(ValueError, match='must be a whole number above 0'):
             inferencer(video, **kwargs)
     with pytest.raises(ValueError, match='stride needs a window'):
         inferencer(video, stride=1)

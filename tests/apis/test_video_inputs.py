@@ -39,7 +39,7 @@ def inferencer(folder):
 
 
 @pytest.fixture(scope='module')
-def address(folder):
+def url(folder):
     """A server of the folder, and of answers that are no files."""
     # Name, type, stated length, what is sent and how often.
     odd = {
@@ -86,12 +86,12 @@ def read_frames(path):
         [image for _, image in reader.iter_frames(range(len(reader)))])
 
 
-def test_all_kinds_of_inputs_predict_the_same(folder, inferencer, address):
+def test_all_kinds_of_inputs_predict_the_same(folder, inferencer, url):
     path = folder / 'a.mp4'
     frames = read_frames(path)
     shutil.copy(path, folder / 'ä b.txt')
     inputs = [
-        path, f'{address}/ä b.txt',
+        path, f'{url}/ä b.txt',
         path.as_uri(),
         bytearray(path.read_bytes()), frames,
         frames[..., ::-1].copy()[..., ::-1],
@@ -101,7 +101,7 @@ def test_all_kinds_of_inputs_predict_the_same(folder, inferencer, address):
     assert result['errors'] == []
     names = [x['file'] for x in result['predictions']]
     assert names == [
-        str(path), f'{address}/ä b.txt',
+        str(path), f'{url}/ä b.txt',
         str(path), 'bytes 3', 'array 4', 'array 5', 'array 6'
     ]
     expected = result['predictions'][0]['topk']
@@ -135,19 +135,19 @@ def test_what_does_not_end_is_refused(inferencer):
             inferencer(source)
 
 
-def test_addresses_that_fail_do_not_lose_the_others(folder, inferencer,
-                                                    address, monkeypatch):
+def test_addresses_that_fail_do_not_lose_the_others(folder, inferencer, url,
+                                                    monkeypatch):
     monkeypatch.setattr(video_inputs, 'MAX_BYTES', 2**22)
     monkeypatch.setattr(video_inputs, 'TIMEOUT', 0.1)
     bad = {
-        f'{address}/none.mp4': 'the address cannot be fetched (HTTP Error 404',
-        f'{address}/cut.mp4': 'the address cannot be fetched (996 bytes are',
-        f'{address}/camera': 'the address cannot be fetched (it is a camera',
-        f'{address}/large.mp4': 'the address cannot be fetched (it has more',
-        f'{address}/endless.mp4': 'the address cannot be fetched (it has more',
-        f'{address}/slow.mp4': 'the address cannot be fetched (fewer than 16',
-        'http://127.0.0.1:9/a.mp4': 'the address cannot be fetched ([Errno',
-        'http://127.0.0.1:wrong/a.mp4': 'the address cannot be fetched (',
+        f'{url}/none.mp4': 'the URL cannot be fetched (HTTP Error 404',
+        f'{url}/cut.mp4': 'the URL cannot be fetched (996 bytes are',
+        f'{url}/camera': 'the URL cannot be fetched (it is a camera',
+        f'{url}/large.mp4': 'the URL cannot be fetched (it has more',
+        f'{url}/endless.mp4': 'the URL cannot be fetched (it has more',
+        f'{url}/slow.mp4': 'the URL cannot be fetched (fewer than 16',
+        'http://127.0.0.1:9/a.mp4': 'the URL cannot be fetched ([Errno',
+        'http://127.0.0.1:wrong/a.mp4': 'the URL cannot be fetched (',
     }
     inputs = [
         *bad, folder / 'b.mp4', b'', b'text',

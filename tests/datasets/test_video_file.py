@@ -37,7 +37,7 @@ def listener():
 
 @pytest.mark.parametrize('reader', READERS)
 def test_lists_of_other_files_are_refused(tmp_path, listener, reader):
-    """They open neither addresses nor files, whatever follows them."""
+    """They open neither URLs nor files, whatever follows them."""
     whole = write_barcodes(tmp_path / 'whole.ts', 'libx264')
     address = '127.0.0.1:%d' % listener.getsockname()[1]
     playlist = '#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\n{}\n'

@@ -292,7 +292,7 @@ def test_scores_that_are_not_finite_are_errors(folder, infer, monkeypatch):
     (['videos', '--stride', '1'], 'stride needs a window'),
     (['videos', '--stream'], '3 videos are not one stream'),
     (['videos', 'c.mp4', '--stream'], '--stream takes one video'),
-    (['videos', '--batch-size', '0'], 'batch_size must be more than 0'),
+    (['videos', '--batch-size', '0'], 'batch_size must be a whole num'),
     (['videos', '--cfg-options', f'{PIPELINE}.2.type=Flip'], 'one that decod'),
 ])
 def test_bad_arguments_are_one_line(infer, arguments, words):

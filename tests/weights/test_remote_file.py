@@ -1,4 +1,4 @@
-"""Checkpoints that are named by an address or by a model's name."""
+"""Checkpoints that are named by a URL or by a model's name."""
 import functools
 import http.server
 import os
@@ -46,7 +46,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def served(tmp_path, monkeypatch):
-    """A folder whose files are at an address."""
+    """A folder whose files are at a URL."""
     folder = tmp_path / 'served'
     (folder / 'other').mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
@@ -66,12 +66,12 @@ def served(tmp_path, monkeypatch):
 @pytest.fixture
 def names(served, monkeypatch):
     """Names of ``a.pth`` in that folder, one for each scheme or more."""
-    folder, address = served
+    folder, url = served
     tables = dict(
-        get_torchvision_models=dict(a=f'{address}/a.pth'),
-        get_external_models=dict(a=f'{address}/a.pth'),
+        get_torchvision_models=dict(a=f'{url}/a.pth'),
+        get_external_models=dict(a=f'{url}/a.pth'),
         get_deprecated_model_names=dict(old='a'),
-        get_mmcls_models=dict(a=f'{address}/a.pth'))
+        get_mmcls_models=dict(a=f'{url}/a.pth'))
     for name, table in tables.items():
         monkeypatch.setattr(hub, name, lambda table=table: table)
 
@@ -98,7 +98,7 @@ def names(served, monkeypatch):
     pavi.modelcloud = types.SimpleNamespace(get=lambda name: Model())
     monkeypatch.setitem(sys.modules, 'pavi', pavi)
     return [
-        str(folder / 'a.pth'), f'{address}/a.pth', 'torchvision://a',
+        str(folder / 'a.pth'), f'{url}/a.pth', 'torchvision://a',
         'modelzoo://a', 'open-mmlab://a', 'openmmlab://old', 'mmcls://a',
         's3://bucket/a.pth', 'petrel://bucket/a.pth', 'x:s3://bucket/a.pth',
         'x:petrel://bucket/a.pth', 'pavi://folder/a.pth'
@@ -106,7 +106,7 @@ def names(served, monkeypatch):
 
 
 def test_every_scheme_reads_data_and_no_code(served, names):
-    folder, address = served
+    folder, url = served
     for prefix, loader in CheckpointLoader._schemes.items():
         assert loader is load_from_file, prefix
         assert (prefix == 'https://'
@@ -126,22 +126,22 @@ def test_every_scheme_reads_data_and_no_code(served, names):
 
 
 def test_addresses_that_end_alike_are_kept_apart(served):
-    folder, address = served
+    folder, url = served
     for number, name in enumerate(('a.pth', 'other/a.pth')):
         torch.save(
             dict(state_dict=dict(a=torch.tensor(number))), folder / name)
     for _ in range(2):  # From the server, then from the cache.
         for number, name in enumerate(('a.pth', 'other/a.pth')):
-            found = CheckpointLoader.load_checkpoint(f'{address}/{name}')
+            found = CheckpointLoader.load_checkpoint(f'{url}/{name}')
             assert found['state_dict']['a'] == number
             (folder / name).unlink(missing_ok=True)
 
 
 @pytest.mark.parametrize('name', ['none.pth', 'torchvision://none', 'x://a'])
 def test_what_is_not_there_is_named(served, names, name):
-    address = name if '://' in name else f'{served[1]}/{name}'
-    with pytest.raises(ValueError, match=f"'{address}'.* fix "):
-        CheckpointLoader.load_checkpoint(address)
+    url = name if '://' in name else f'{served[1]}/{name}'
+    with pytest.raises(ValueError, match=f"'{url}'.* fix "):
+        CheckpointLoader.load_checkpoint(url)
 
 
 # A name for each hub, with the repository and the file that it stands for.
@@ -226,35 +226,35 @@ def build_runner(cfg, **kwargs):
         **kwargs)
 
 
-def load_for_test(cfg, address):
-    load_all_weights(build_runner(cfg), read_weights(address), address)
+def load_for_test(cfg, url):
+    load_all_weights(build_runner(cfg), read_weights(url), url)
 
 
-def start_from(cfg, address):
-    build_runner(cfg, load_from=address).load_or_resume()
+def start_from(cfg, url):
+    build_runner(cfg, load_from=url).load_or_resume()
 
 
-def resume(cfg, address):
-    build_runner(cfg, load_from=address, resume=True).load_or_resume()
+def resume(cfg, url):
+    build_runner(cfg, load_from=url, resume=True).load_or_resume()
 
 
-def resume_last(cfg, address):
+def resume_last(cfg, url):
     os.makedirs(cfg.work_dir, exist_ok=True)
-    Path(cfg.work_dir, 'last_checkpoint').write_text(address)
+    Path(cfg.work_dir, 'last_checkpoint').write_text(url)
     build_runner(cfg, resume=True).load_or_resume()
 
 
-def initialise(cfg, address):
-    cfg.model.init_cfg = dict(type='Pretrained', checkpoint=address)
+def initialise(cfg, url):
+    cfg.model.init_cfg = dict(type='Pretrained', checkpoint=url)
     MODELS.build(cfg.model).init_weights()
 
 
-def infer(cfg, address):  # The page too.
-    ILAInferencer(cfg, address, 'cpu')
+def infer(cfg, url):  # The page too.
+    ILAInferencer(cfg, url, 'cpu')
 
 
-def visualise(cfg, address):
-    load_model(cfg, address, 'cpu')
+def visualise(cfg, url):
+    load_model(cfg, url, 'cpu')
 
 
 @pytest.fixture(scope='module')
@@ -270,7 +270,7 @@ def weights():
     visualise, load_classifier
 ])
 def test_every_entry_point_refuses_code_and_nan(served, weights, load):
-    folder, address = served
+    folder, url = served
     name = 'backbone.image.model.cls_token'
     broken = torch.full_like(weights[name], float('nan'))
     torch.save(
@@ -282,7 +282,6 @@ def test_every_entry_point_refuses_code_and_nan(served, weights, load):
                           ('nan', f'NaN .*{name}')):
         cfg = Config.fromfile(ROOT / 'tests/data/tiny_motion.py')
         cfg.work_dir = str(folder.parent / 'work')
-        with pytest.raises(
-                ValueError, match=f'{address}/{file}.pth.*{message}'):
-            load(cfg, f'{address}/{file}.pth')
+        with pytest.raises(ValueError, match=f'{url}/{file}.pth.*{message}'):
+            load(cfg, f'{url}/{file}.pth')
     assert not os.path.exists('attacked')

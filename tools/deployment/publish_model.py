@@ -66,11 +66,11 @@ def main() -> None:
         print(f'written to {args.folder}. Please complete '
               f"{os.path.join(args.folder, 'README.md')}")
         if args.push:
-            address = model.push_to_hub(
+            url = model.push_to_hub(
                 args.push,
                 private=args.private or None,
                 model_card_kwargs=card)
-            print(f'pushed to {address}')
+            print(f'pushed to {url}')
 
 
 if __name__ == '__main__':

@@ -19,7 +19,7 @@ from .frame_stream import DEFAULT_FPS, WindowPredictor, open_stream, slide
 from .loading import find_config, list_configs, load_recognizer
 from .predictions import check_pred_out_file, summarize, write_predictions
 from .video_embedder import VideoEmbedder
-from .video_inferencer import check_positive
+from .video_inferencer import check_count, check_positive
 from .video_inputs import InputsType, PathType, VideoInput
 
 
@@ -215,7 +215,7 @@ class ILAInferencer(VideoEmbedder):
                  vid_out_dir: PathType = '',
                  **kwargs) -> Iterator[Tuple[int, Union[list, dict]]]:
         """Give each input's number with its predictions or its error."""
-        check_positive('topk', topk)
+        check_count('topk', topk)
         videos = self.list_videos(inputs)
         if vid_out_dir:
             os.makedirs(vid_out_dir, exist_ok=True)
@@ -264,7 +264,7 @@ class ILAInferencer(VideoEmbedder):
 
         Args:
             source (int | str | InputType | Iterable): The number of a camera,
-                a stream's address, such as ``'rtsp://...'``, a video, see
+                a stream's URL, such as ``'rtsp://...'``, a video, see
                 :func:`list_inputs`, or frames ``(H, W, 3)``, uint8, RGB.
             window (float): Seconds of the windows.
             stride (float, optional): Seconds from one window to the next.
@@ -282,7 +282,8 @@ class ILAInferencer(VideoEmbedder):
             ValueError: The source cannot be opened, the model cannot take its
                 frames, or an argument is out of its range.
         """
-        for name in ('window', 'stride', 'topk', 'fps'):
+        check_count('topk', topk)
+        for name in ('window', 'stride', 'fps'):
             check_positive(name, locals()[name])
         name, stated, images = open_stream(source, self.reader)
         fps = fps or stated or DEFAULT_FPS

@@ -1,4 +1,5 @@
 from itertools import chain, groupby
+from numbers import Integral
 from typing import Callable, Dict, Iterator, List, Optional
 
 import numpy as np
@@ -65,7 +66,8 @@ class VideoInferencer(BaseInferencer):
         if window is None and stride is not None:
             raise ValueError('stride needs a window, in seconds too')
         stride = window if stride is None else stride
-        for name in ('batch_size', 'window', 'stride'):
+        check_count('batch_size', batch_size)
+        for name in ('window', 'stride'):
             check_positive(name, locals()[name])
         errors, num_told, clips = dict(), 0, []
         batches = self.preprocess(videos, batch_size, window, stride, errors)
@@ -152,3 +154,9 @@ def check_positive(name: str, value: Optional[float]) -> None:
     """Refuse an argument that is not more than 0; None is one not given."""
     if value is not None and not 0 < value < np.inf:
         raise ValueError(f'{name} must be more than 0, got {value}')
+
+
+def check_count(name: str, value: int) -> None:
+    """Refuse an argument that is not a whole number above 0."""
+    if not isinstance(value, Integral) or value < 1:
+        raise ValueError(f'{name} must be a whole number above 0, got {value}')

@@ -19,7 +19,7 @@ from ..datasets.search import VIDEO_SUFFIXES, find_videos
 STREAMS = ('rtsp://', 'rtsps://', 'rtmp://', 'rtp://', 'udp://', 'srt://')
 # Seconds without any answer, or with fewer bytes than these.
 TIMEOUT, MIN_BYTES = 30, 2**14
-# An address may be that of a stream without end.
+# A URL may be that of a stream without end.
 MAX_BYTES = 2**31
 
 
@@ -28,7 +28,7 @@ class VideoInput:
     """A video that is to be read.
 
     Attributes:
-        name (str): Its path or address, or for instance ``'array 2'``, its
+        name (str): Its path or URL, or for instance ``'array 2'``, its
             place among the inputs from 0 on.
         data (bytes | np.ndarray, optional): The content of its file, or its
             frames, ``(T, H, W, 3)``.
@@ -48,16 +48,16 @@ SINGLE = (str, int, os.PathLike, *CONTENTS, np.ndarray, Tensor, VideoInput,
 
 
 def is_live(source: Any) -> bool:
-    """Whether a source is the number of a camera or a stream's address."""
+    """Whether a source is the number of a camera or a stream's URL."""
     text = str(source)
     if isinstance(source, str) and os.path.exists(text):
         return False
-    is_address = '://' in text and not text.lower().startswith('file://')
-    return isinstance(source, (str, int)) and (text.isdecimal() or is_address)
+    is_url = '://' in text and not text.lower().startswith('file://')
+    return isinstance(source, (str, int)) and (text.isdecimal() or is_url)
 
 
 def is_remote(name: str) -> bool:
-    """Whether a name is the address of a file to be downloaded."""
+    """Whether a name is the URL of a file to be downloaded."""
     return name.lower().startswith(('http://', 'https://'))
 
 
@@ -77,7 +77,7 @@ def check_frames(frames: Union[np.ndarray, Tensor],
     return frames if isinstance(frames, np.ndarray) else frames.cpu().numpy()
 
 
-def fetch(address: str) -> bytes:
+def fetch(url: str) -> bytes:
     """Download a file; MMEngine would wait forever.
 
     Raises:
@@ -86,13 +86,13 @@ def fetch(address: str) -> bytes:
     try:
         # As browsers do with blanks and letters beyond ASCII.
         with urlopen(
-                quote(address, safe=string.punctuation),
+                quote(url, safe=string.punctuation),
                 timeout=TIMEOUT) as response:
             return _read(response)
     except (OSError, ValueError, HTTPException) as error:
         reason = error.reason if type(error) is URLError else error
         raise ValueError(
-            f'the address cannot be fetched ({reason}); fix it, or download '
+            f'the URL cannot be fetched ({reason}); fix it, or download '
             'the file and give its path') from None
 
 
@@ -122,7 +122,7 @@ def _read(response: HTTPResponse) -> bytes:
 
 
 def _find(path: str, prefer_frames: bool) -> List[VideoInput]:
-    """Find the videos of a path or an address."""
+    """Find the videos of a path or a URL."""
     if path.lower().startswith('file://'):
         path = url2pathname(urlparse(path).path)
     is_camera = path.isdecimal() and not os.path.exists(path)
@@ -140,7 +140,7 @@ def list_inputs(inputs: InputsType,
 
     Args:
         inputs (InputsType): One or a sequence of: paths, see
-            :func:`find_videos`; addresses, ``http(s)://`` or ``file://``;
+            :func:`find_videos`; URLs, ``http(s)://`` or ``file://``;
             the bytes of a file; arrays or tensors of frames
             ``(T, H, W, 3)``, uint8, RGB.
         prefer_frames (bool): See :func:`find_videos`.

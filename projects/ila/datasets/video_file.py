@@ -9,7 +9,7 @@ import av
 from mmengine.fileio import FileClient, LocalBackend
 
 # FFmpeg's names of containers that hold everything in one file. Playlists and
-# session descriptions, which make it open other files or addresses, formats
+# session descriptions, which make it open other files or URLs, formats
 # of devices and of text are left out.
 FORMATS = ('apng,asf,av1,avi,bmp_pipe,dhav,dv,flv,gif,h261,h263,h264,hevc,'
            'ivf,jpeg_pipe,m4v,matroska,mjpeg,mov,mp3,mpeg,mpegts,mpegvideo,'

@@ -110,7 +110,7 @@ def read_checkpoint(path: str) -> dict:
     Args:
         path (str): A checkpoint or state dict saved by PyTorch, a TorchScript
             archive, of which only the tensors are taken, or a file of
-            safetensors; see :func:`local_copy` for addresses.
+            safetensors; see :func:`local_copy` for URLs.
 
     Returns:
         dict: What the file holds; of archives and safetensors the weights as
@@ -166,7 +166,7 @@ def load_from_file(filename: str, map_location: Any = None) -> dict:
     file.
 
     Args:
-        filename (str): The file: a path, an address or a name of a model that
+        filename (str): The file: a path, a URL or a name of a model that
             MMEngine knows, such as ``'torchvision://resnet50'``.
         map_location (Any): See :func:`torch.load`.
 

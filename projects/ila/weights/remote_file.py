@@ -1,4 +1,4 @@
-"""Files that are named by an address or by a model's name."""
+"""Files that are named by a URL or by a model's name."""
 import hashlib
 import os
 import re
@@ -20,8 +20,8 @@ from mmengine.runner import checkpoint as hub
 from torch.hub import download_url_to_file, get_dir
 
 
-def _find_address(name: str) -> str:
-    """Look up the address of a model that MMEngine knows by name."""
+def _find_url(name: str) -> str:
+    """Look up the URL of a model that MMEngine knows by name."""
     scheme, _, model = name.partition('://')
     if scheme in ('modelzoo', 'torchvision'):
         return hub.get_torchvision_models()[model]
@@ -29,26 +29,26 @@ def _find_address(name: str) -> str:
         return hub.get_mmcls_models()[model]
     if scheme in ('open-mmlab', 'openmmlab'):
         model = hub.get_deprecated_model_names().get(model, model)
-        address = hub.get_external_models()[model]
-        if '://' not in address:
-            address = os.path.join(hub._get_mmengine_home(), address)
-        return address
+        url = hub.get_external_models()[model]
+        if '://' not in url:
+            url = os.path.join(hub._get_mmengine_home(), url)
+        return url
     return name
 
 
-def _download(address: str) -> str:
+def _download(url: str) -> str:
     """Download a file once for all processes of this machine, and keep it.
 
-    Addresses that end in the same name are kept apart.
+    URLs that end in the same name are kept apart.
     """
-    digest = hashlib.sha256(address.encode()).hexdigest()[:16]
-    name = os.path.basename(urlparse(address).path)
+    digest = hashlib.sha256(url.encode()).hexdigest()[:16]
+    name = os.path.basename(urlparse(url).path)
     path = os.path.join(get_dir(), 'checkpoints', f'{digest}-{name}')
 
     def fetch() -> str:
         if not os.path.exists(path):
             os.makedirs(os.path.dirname(path), exist_ok=True)
-            download_url_to_file(address, path, progress=os.isatty(2))
+            download_url_to_file(url, path, progress=os.isatty(2))
         return path
 
     return fetch_in_turn(fetch)
@@ -161,20 +161,20 @@ def _temporary(content: bytes, name: str) -> Iterator[str]:
         yield path
 
 
-def _get(address: str) -> bytes:
+def _get(url: str) -> bytes:
     """Get a file from one of MMEngine's other storages."""
-    if address.startswith('pavi://'):
+    if url.startswith('pavi://'):
         from pavi import modelcloud
-        model = modelcloud.get(address[len('pavi://'):])
+        model = modelcloud.get(url[len('pavi://'):])
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, model.name)
             model.download(path)
             with open(path, 'rb') as file:
                 return file.read()
     try:
-        return fileio.get(address)
+        return fileio.get(url)
     except KeyError:
-        scheme = address.partition('://')[0]
+        scheme = url.partition('://')[0]
         raise ValueError(f"MMEngine has no storage '{scheme}://'") from None
 
 
@@ -213,7 +213,7 @@ def explaining_fetch(name: str, kind: str = 'weight file') -> Iterator[None]:
         yield
     except Exception as error:  # Its type depends on the storage.
         raise ValueError(
-            f"{kind} '{name}' cannot be fetched; fix its address or download "
+            f"{kind} '{name}' cannot be fetched; fix its URL or download "
             f'it and give its path ({explain_hub(error)})') from None
 
 
@@ -222,7 +222,7 @@ def local_copy(name: str) -> Iterator[str]:
     """Get a file to where it can be read; nothing in it is looked at.
 
     Args:
-        name (str): A path, also of the folder of a shared model, an address,
+        name (str): A path, also of the folder of a shared model, a URL,
             a model's name, see MMEngine's ``CheckpointLoader``, or that of a
             file at a hub: ``open_clip:MODEL/TAG``, ``timm:MODEL.TAG``,
             ``hf:OWNER/REPOSITORY/FILE`` or, of a shared model,
@@ -247,25 +247,25 @@ def local_copy(name: str) -> Iterator[str]:
         yield inside if os.path.isfile(inside) else path
         return
     try:
-        address = _find_address(name)
+        url = _find_url(name)
     except KeyError:
         raise ValueError(f"weight file '{name}': there is no model of that "
                          'name; fix it') from None
     with explaining_fetch(name):
-        if address.startswith(('http://', 'https://')):
-            path, content = _download(address), None
-        elif '://' in address:
-            path, content = None, _get(address)
+        if url.startswith(('http://', 'https://')):
+            path, content = _download(url), None
+        elif '://' in url:
+            path, content = None, _get(url)
         else:
-            path, content = address, None
+            path, content = url, None
     if content is not None:
-        with _temporary(content, address) as path:
+        with _temporary(content, url) as path:
             yield path
         return
     try:
         yield path
     except ValueError:
         # Otherwise it would be found again once the original is whole.
-        if path != address and os.path.exists(path):
+        if path != url and os.path.exists(path):
             os.remove(path)
         raise

@@ -66,8 +66,8 @@ def outputs(model):
 
 def test_pushed_model_is_the_same(model, folder, hub):
     """To the bit; nobody learns where its owner's files are."""
-    address = model.push_to_hub('owner/tiny', private=True)
-    assert address.endswith(f'owner/tiny/commit/{"0" * 40}')
+    url = model.push_to_hub('owner/tiny', private=True)
+    assert url.endswith(f'owner/tiny/commit/{"0" * 40}')
     assert hub.requests[-1]['visibility'] == 'private'
     files = hub.repositories['owner/tiny']
     assert {*files} - {'.gitattributes'} == FILES
@@ -318,7 +318,7 @@ def test_errors_of_the_hub(model, hub, folder, monkeypatch):
     monkeypatch.setenv('HF_TOKEN', 'hf_right')
     with socket.socket() as probe:  # Nobody listens there afterwards.
         probe.bind(('127.0.0.1', 0))
-        address = f'http://127.0.0.1:{probe.getsockname()[1]}'
-    monkeypatch.setattr(constants, 'ENDPOINT', address)
+        url = f'http://127.0.0.1:{probe.getsockname()[1]}'
+    monkeypatch.setattr(constants, 'ENDPOINT', url)
     assert 'there is no connection to the hub: ' in load('owner/other')
     assert 'there is no connection to the hub: ' in push('owner/other')
