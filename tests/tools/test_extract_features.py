@@ -9,8 +9,9 @@ from modules import load_module
 from tiny import save_weights, tiny_config
 from videos import write_video
 
-from projects.ila.apis import ILAInferencer
+from projects.ila.apis import ILAInferencer, feature_file
 from projects.ila.apis.clip_reader import ClipReader
+from projects.ila.apis.feature_file import FeatureFile
 
 tool = load_module(ROOT / 'tools/extract_features.py')
 
@@ -96,23 +97,6 @@ def test_interrupted_and_started_again(folder, extract, suffix):
     assert list(load(path)) == list(found)
 
 
-@pytest.mark.parametrize('suffix', ['.npz', '.parquet'])
-def test_any_names_come_back(tmp_path, suffix):
-    if suffix == '.parquet':
-        pytest.importorskip('pyarrow')
-    path = str(tmp_path / f'names{suffix}')
-    written = tool.FeatureFile(path, 'model')
-    # One of them is not UTF-8.
-    for number, name in enumerate(['caf\udce9.mp4', 'é 視.mp4', 'a|b.mp4']):
-        written.add(name, np.full(2, number + 0.1, np.float32))
-    written.save()
-    read = tool.FeatureFile(path, 'model').features
-    assert list(read) == list(written.features)
-    for name, feature in written.features.items():
-        assert read[name].dtype == np.float32
-        np.testing.assert_array_equal(read[name], feature)
-
-
 def test_parquet_needs_pyarrow(extract, monkeypatch):
     monkeypatch.setattr(tool, 'find_spec', lambda name: None)
     code, files, _ = extract('tiny.pth', 'videos', '--out', 'f.parquet')
@@ -122,15 +106,15 @@ def test_parquet_needs_pyarrow(extract, monkeypatch):
 
 def test_features_are_saved_on_the_way(extract, monkeypatch):
     """For a process that is killed."""
-    monkeypatch.setattr(tool, 'SAVE_EVERY', 0)
+    monkeypatch.setattr(feature_file, 'SAVE_EVERY', 0)
     saved = []
-    save = tool.FeatureFile.save
+    save = FeatureFile.save
 
     def record(self):
         save(self)
         saved.append(len(load('often.npz')))
 
-    monkeypatch.setattr(tool.FeatureFile, 'save', record)
+    monkeypatch.setattr(FeatureFile, 'save', record)
     assert extract('tiny.pth', 'videos/[abc].mp4', '--out',
                    'often.npz')[0] == 0
     assert saved == [1, 2, 3, 3]

@@ -1,0 +1,21 @@
+import numpy as np
+import pytest
+
+from projects.ila.apis.feature_file import FeatureFile
+
+
+@pytest.mark.parametrize('suffix', ['.npz', '.parquet'])
+def test_any_names_come_back(tmp_path, suffix):
+    if suffix == '.parquet':
+        pytest.importorskip('pyarrow')
+    path = str(tmp_path / f'names{suffix}')
+    written = FeatureFile(path, 'model')
+    # One of them is not UTF-8.
+    for number, name in enumerate(['caf\udce9.mp4', 'é 視.mp4', 'a|b.mp4']):
+        written.add(name, np.full(2, number + 0.1, np.float32))
+    written.save()
+    read = FeatureFile(path, 'model').features
+    assert list(read) == list(written.features)
+    for name, feature in written.features.items():
+        assert read[name].dtype == np.float32
+        np.testing.assert_array_equal(read[name], feature)
