@@ -114,12 +114,12 @@ def test_stream_from_an_address():
     with socketserver.ThreadingTCPServer(('127.0.0.1', 0), Camera) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        address = f'http://127.0.0.1:{server.server_address[1]}/camera'
-        name, fps, frames = open_stream(address, reader=None)
+        url = f'http://127.0.0.1:{server.server_address[1]}/camera'
+        name, fps, frames = open_stream(url, reader=None)
         numbers = [read_barcode(frame) for frame in frames]
         server.shutdown()
         thread.join()
-    assert (name, fps, numbers) == (address, 25, list(range(30)))
+    assert (name, fps, numbers) == (url, 25, list(range(30)))
 
 
 def test_camera(inferencer):
@@ -134,6 +134,17 @@ def test_camera(inferencer):
     capture.assert_called_once_with(0)
     capture.return_value.release.assert_called_once()
     assert_same(results, list(inferencer.stream(iter(frames), 0.5, fps=30)))
+
+
+def test_stalled_stream(monkeypatch):
+    """OpenCV gives up after a while, as if the stream had ended."""
+    monkeypatch.setattr(frame_stream, 'STALLED', -1)
+    with mock.patch.object(cv2, 'VideoCapture') as capture:
+        capture.return_value.get.return_value = 30.
+        capture.return_value.read.return_value = False, None
+        _, _, frames = open_stream(0, reader=None)
+        with pytest.raises(ValueError, match="'0' gave no frame for 0 s"):
+            next(frames)
 
 
 def test_bad_streams(inferencer, tmp_path):

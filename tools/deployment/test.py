@@ -31,11 +31,10 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    from mmengine.runner import Runner
-
     from projects.ila import cli
     from projects.ila.apis import exported
     from projects.ila.apis.deployment import load_exported
+    from projects.ila.engine.console import QuietRunner, summarize
     from projects.ila.engine.num_classes import check_num_classes
     cfg = cli.load_overridden_config(args)
     if 'test_dataloader' not in cfg:
@@ -60,7 +59,7 @@ def main() -> None:
         model = exported.ExportedRecognizer(run, meta['num_classes'],
                                             cfg.model.cls_head)
     with cli.exit_on_bad_config(cfg):
-        runner = Runner(
+        runner = QuietRunner(
             model,
             work_dir,
             test_dataloader=cfg.test_dataloader,
@@ -72,6 +71,7 @@ def main() -> None:
             default_scope=cfg.get('default_scope', 'mmaction'),
             randomness=cfg.get('randomness', dict(seed=None)),
             cfg=cfg)
+    summarize(runner)
     check_num_classes(cfg, runner, 'test')
     with cli.exit_on_bad_start(runner), cli.keep_predictions(
             runner, args.dump):

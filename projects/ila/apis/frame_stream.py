@@ -1,4 +1,5 @@
 """Videos without an end, in windows that slide over them."""
+import time
 from itertools import count
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple
 
@@ -20,10 +21,13 @@ from .video_inputs import SINGLE, check_frames, is_live, list_inputs
 
 # What FFmpeg takes where a stream does not state its frame rate.
 DEFAULT_FPS = 25.
+# Seconds without a frame after which a stream has not ended but failed;
+# OpenCV gives up after 30.
+STALLED = 10.
 
 
 def _capture(source: str) -> Tuple[Optional[float], Iterator[np.ndarray]]:
-    """Open a camera or an address, which ends when it gives no frame."""
+    """Open a camera or a URL, which ends when it gives no frame."""
     number = int(source) if source.isdecimal() else source
     capture = cv2.VideoCapture(number)
     if not capture.isOpened():
@@ -33,8 +37,15 @@ def _capture(source: str) -> Tuple[Optional[float], Iterator[np.ndarray]]:
     def read() -> Iterator[np.ndarray]:
         try:
             while True:
+                start = time.monotonic()
                 found, frame = capture.read()
                 if not found:
+                    seconds = time.monotonic() - start
+                    if seconds > STALLED:
+                        raise ValueError(
+                            f"stream '{source}' gave no frame for "
+                            f'{seconds:.0f} s; check its source and start '
+                            'again')
                     return
                 yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
         finally:
@@ -50,7 +61,7 @@ def open_stream(
     """Open a source of frames.
 
     Args:
-        source (Any): The number of a camera, a stream's address, one of the
+        source (Any): The number of a camera, a stream's URL, one of the
             inputs of :func:`list_inputs`, or an iterable of frames.
         reader (ClipReader): For those that are not streams.
 
