@@ -1,6 +1,7 @@
 import json
 import os
 import random
+import re
 import shlex
 import shutil
 import sys
@@ -379,6 +380,15 @@ def test_printed_options_change_all_that_the_template_has(commands):
     assert 'data/custom' not in settings
     # Named in the hint for left and right.
     assert cfg.train_dataloader.dataset.mirror
+
+
+def test_printed_options_are_those_that_differ(build):
+    """Where the template has the paths, there is nothing to change."""
+    touch('data/custom/videos/a/1.mp4', 'data/custom/videos/a/2.mp4')
+    printed = build('data/custom/videos', '--out', 'data/custom',
+                    '--list-name', '{split}.txt')
+    command, = re.findall('python .*train.py .*', printed)
+    assert command.endswith('configs/ila_vitb16_custom.py')
 
 
 def test_printed_commands_run(commands, monkeypatch):

@@ -69,6 +69,12 @@ def test_labels_are_those_of_mmaction2(made, name, function, arguments):
                     for line in lines] == part
 
 
+def test_missing_classes_are_printed(made):
+    """Of Jester's three classes the validation has the second alone."""
+    assert ("jester_val_list_rawframes.txt: no video of 2 of 3 classes, the "
+            "first is 'Swiping Left'") in made.results['jester'].stdout
+
+
 def test_frames_are_counted(made):
     assert read('data/jester/jester_train_list_rawframes.txt') == [
         '34870 37 2', '9 35 0'

@@ -19,7 +19,9 @@ import os
 import shlex
 import sys
 from collections import Counter
+from functools import reduce
 from itertools import chain
+from operator import getitem
 from pathlib import Path
 from typing import List, Sequence
 
@@ -58,21 +60,26 @@ def print_command(command: Sequence[object]) -> None:
 
 def print_commands(files: List[str], prefixes: Sequence[str]) -> None:
     """Print how to check the data set and how to train on it."""
+    from mmengine.config import Config
     train, val, class_names = files
     check = [
         ROOT / 'tools/data/check_videos.py', val, train, '--data-prefix',
         *reversed(prefixes), '--classes', class_names
     ]
-    train = [
-        ROOT / 'tools/train.py', ROOT / 'configs/ila_vitb16_custom.py',
-        '--cfg-options', f'model.cls_head.class_names={class_names}'
-    ]
+    settings = {'model.cls_head.class_names': class_names}
     for split, part in (('train', 0), ('val', 1), ('test', 1)):
         dataset = f'{split}_dataloader.dataset'
-        train += [
-            f'{dataset}.ann_file={files[part]}',
-            f'{dataset}.data_prefix.video={prefixes[part]}'
-        ]
+        settings[f'{dataset}.ann_file'] = files[part]
+        settings[f'{dataset}.data_prefix.video'] = prefixes[part]
+    config = ROOT / 'configs/ila_vitb16_custom.py'
+    own = Config.fromfile(config)
+    options = [
+        f'{key}={value}' for key, value in settings.items()
+        if reduce(getitem, key.split('.'), own) != value
+    ]
+    train = [ROOT / 'tools/train.py', config]
+    if options:
+        train += ['--cfg-options', *options]
     commands = [check]
     if all(map(is_option, [*files, *prefixes])):
         commands.append(train)

@@ -10,25 +10,19 @@ train_pipeline, val_pipeline, test_pipeline = [[
                    _base_.test_pipeline)]
 
 # Whole videos of several actions.
-several = dict(multi_class=True, num_classes=157)
+dataset = dict(
+    data_prefix=dict(video=data_root + 'videos'),
+    multi_class=True,
+    num_classes=157)
+val_dataset = dict(
+    ann_file=data_root + 'charades_val_list_videos.txt', **dataset)
 train_dataloader = dict(
     dataset=dict(
         ann_file=data_root + 'charades_train_list_videos.txt',
-        data_prefix=dict(video=data_root + 'videos'),
         pipeline=train_pipeline,
-        **several))
-val_dataloader = dict(
-    dataset=dict(
-        ann_file=data_root + 'charades_val_list_videos.txt',
-        data_prefix=dict(video=data_root + 'videos'),
-        pipeline=val_pipeline,
-        **several))
-test_dataloader = dict(
-    dataset=dict(
-        ann_file=data_root + 'charades_val_list_videos.txt',
-        data_prefix=dict(video=data_root + 'videos'),
-        pipeline=test_pipeline,
-        **several))
+        **dataset))
+val_dataloader = dict(dataset=dict(pipeline=val_pipeline, **val_dataset))
+test_dataloader = dict(dataset=dict(pipeline=test_pipeline, **val_dataset))
 
 val_evaluator = dict(
     type='AccMetric', metric_list=('mean_average_precision', ))

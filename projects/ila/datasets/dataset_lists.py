@@ -2,7 +2,7 @@
 import os
 from itertools import chain
 from pathlib import Path
-from typing import Iterable, List, Optional, Tuple
+from typing import Iterable, List, Optional, Sequence, Tuple
 
 from ..utils import split_lines
 from . import annotations
@@ -67,6 +67,21 @@ def drop_unusable(
         raise ValueError(f"not one video is there, '{missing[0].path}' is the "
                          f'first that is missing; {fix}')
     return parts
+
+
+def report_absent(file: str, entries: List[Entry],
+                  names: Sequence[str]) -> None:
+    """Print how many classes a list has no video of."""
+    found = {
+        label
+        for entry in entries
+        for label in (
+            entry.label if isinstance(entry.label, tuple) else [entry.label])
+    }
+    absent = [name for label, name in enumerate(names) if label not in found]
+    if absent:
+        print(f'{file}: no video of {len(absent)} of {len(names)} classes, '
+              f"the first is '{absent[0]}'")
 
 
 def sort_entries(entries: Iterable[Entry]) -> List[Entry]:

@@ -12,7 +12,7 @@ from ..models.text import load_class_names
 from ..utils import read_lines, read_text
 from .annotations import Entry
 from .dataset_building import SPLITS, read_records
-from .dataset_lists import drop_unusable, format_list
+from .dataset_lists import drop_unusable, format_list, report_absent
 
 # Names of the classes, and the videos for training and for validation of each
 # split. Paths are relative to the folder of the videos.
@@ -294,6 +294,7 @@ def make_lists(dataset: str,
                                for part in parts], skip_missing,
                               f"put the videos into '{folder}'")
         for file, part in zip(files, parts):
+            report_absent(file, part, names)
             texts[file] = format_list(part, folder, source.template)
     texts['class_names.txt'] = ''.join(f'{name}\n' for name in names)
     return texts
