@@ -213,15 +213,20 @@ def test_heat_maps_equal_closed_form():
     assert 'ReleasedAlignment' not in result.stdout
 
 
-def test_without_neck_the_shape_must_be_given():
-    command = [
-        TOOL, ROOT / 'configs/ila_motion.py', '--cfg-options',
-        'model.neck=None'
+def test_plain_clip_against_a_closed_form():
+    """Without a neck the frames are those of the test pipeline."""
+    rows, result = get_flops('configs/clip_vitb16_zeroshot.py')
+    assert 'one view of 8 x 224 x 224' in result.stdout
+    blocks, _ = other_macs('', 768, 12, 196, 8)
+    patches = 8 * 196 * 3 * 16 * 16 * 768
+    assert rows['total'][0] == pytest.approx(
+        (blocks + patches) / 1e9, abs=0.005)  # The head has less.
+    row, = (
+        line for line in (ROOT / 'README.md').read_text().splitlines()
+        if line.startswith('| `clip_vitb16_zeroshot`'))
+    assert row.split(' | ')[3:8:2] == [
+        f"{rows['total'][0]:.1f}", '–', f"{rows['total'][1]:.1f}"
     ]
-    error = run_tool(*command).stderr
-    assert re.search('without `model.neck`.*--shape', error)
-    out = run_tool(*command, '--shape', '8', '64', '64').stdout
-    assert 'one view of 8 x 64 x 64' in out
 
 
 def test_missing_config():

@@ -8,6 +8,7 @@ from modules import load_module
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from projects.ila.analysis import complexity
 from projects.ila.analysis import training_plan as planning
 from projects.ila.models.images import CLIPImage
 
@@ -240,7 +241,7 @@ def test_other_forms_are_planned_without_neck(plan):
     cfg.model.neck = None
     del cfg.train_dataloader.dataset.pipeline[1]
     with pytest.raises(ValueError, match='no `clip_len`; add it'):
-        planning.clip_length(cfg)
+        complexity.clip_length(cfg)
 
 
 def test_more_time_takes_more_memory():

@@ -29,9 +29,6 @@ def main() -> None:
     from projects.ila.analysis import complexity
     from projects.ila.cli import exit_on_bad_input, load_overridden_config
     cfg = load_overridden_config(args, 'model')
-    if not args.shape and not cfg.model.get('neck'):
-        sys.exit(f'{args.config}: without `model.neck` the config does not '
-                 'say the number of frames. Please give --shape')
     temporal = cfg.model.backbone.get('temporal') or dict(type='none')
     kinds = (temporal['type'], )
     own_settings = temporal.get('difference') or 'type' in temporal.get(
@@ -46,7 +43,7 @@ def main() -> None:
         with exit_on_bad_input():
             model = complexity.build_without_data(cfg.model)
             side = model.backbone.image.img_size
-            frames, *size = args.shape or (cfg.model.neck.num_frames, side,
+            frames, *size = args.shape or (complexity.clip_length(cfg), side,
                                            side)
             columns += complexity.count(model, frames, size)
     print(f'{os.path.basename(args.config)}: one view of {frames} x '

@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_flatten
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 from ..utils import explaining_builds, read_lines
+from .complexity import clip_length
 
 AMP_WRAPPERS = ('AmpOptimWrapper', 'OptionalAmpOptimWrapper')
 
@@ -67,21 +68,6 @@ def make_fake(model: nn.Module) -> None:
         if isinstance(module, nn.LayerNorm):
             # Autocast does so on GPUs, but not on the fake tensors' CPU.
             module.register_forward_pre_hook(lambda _, x: x[0].float())
-
-
-def clip_length(cfg: Config) -> int:
-    """Find the number of frames of a clip, from the neck or the pipeline.
-
-    Raises:
-        ValueError: There is neither a neck nor a pipeline that says it.
-    """
-    if cfg.model.get('neck'):
-        return cfg.model.neck.num_frames
-    for step in cfg.train_dataloader.dataset.pipeline:
-        if 'clip_len' in step:
-            return step.clip_len
-    raise ValueError('without `model.neck` the number of frames is taken from '
-                     'the training pipeline, which has no `clip_len`; add it')
 
 
 def build_for_training(cfg: Config) -> nn.Module:
