@@ -461,15 +461,17 @@ class Visit:
         return wait_for(
             lambda: [x.text for x in self.find('#scores') if '%' in x.text])[0]
 
-    def read_error(self):
-        """Read the only message, and close it."""
-        # It has no text while it fades in.
-        wait_for(lambda: all(x.text for x in self.find('.toast-body')) and self
-                 .find('.toast-body'))
-        message, = (x.text for x in self.find('.toast-body'))
+    def read_error(self, part=''):
+        """Wait until the only message has that part, and close it."""
+
+        def is_shown():
+            # It has no text while it fades in.
+            texts = [x.text for x in self.find('.toast-body')]
+            return len(texts) == 1 and texts[0] and part in texts[0]
+
+        wait_for(is_shown)
         self.click('.toast-close')
         wait_for(lambda: not self.find('.toast-body'))
-        return message
 
     def record(self, seconds):
         """Record with the webcam, unless that was too short for the browser.
@@ -552,12 +554,11 @@ def test_in_a_browser(folder, browser, served):
         "return document.querySelector('#blocks video')?.videoWidth"))
 
     visit.upload(folder / 'broken.mp4')
-    assert ('broken.mp4: the content is not that of a video'
-            in visit.read_error())
+    visit.read_error('broken.mp4: the content is not that of a video')
     visit.upload(folder / 'long.mp4')
-    assert 'the video is 30.0 s long, more than the 20 s' in visit.read_error()
+    visit.read_error('the video is 30.0 s long, more than the 20 s')
     visit.upload(folder / 'large.mp4')
-    assert 'exceed the maximum allowed size of 2' in visit.read_error()
+    visit.read_error('exceed the maximum allowed size of 2')
     visit.click('#video button[aria-label="Capture from camera"]')
     assert any(visit.record(seconds) for seconds in (1, 3, 9))
     visit.classify()
