@@ -239,7 +239,8 @@ def test_other_forms_are_planned_without_neck(plan):
     assert 'data: 10 clips/s, 80 decoded frames/s' in out
     cfg = Config.fromfile(SMALL)
     cfg.model.neck = None
-    del cfg.train_dataloader.dataset.pipeline[1]
+    for split in ('train', 'test'):
+        del cfg[f'{split}_dataloader'].dataset.pipeline[1]
     with pytest.raises(ValueError, match='no `clip_len`; add it'):
         complexity.clip_length(cfg)
 

@@ -143,10 +143,9 @@ def test_bad_arguments(publish, folder, monkeypatch, arguments, words):
 
 def test_shared_model_in_tools(folder, publish):
     """The folder stands for the config, the weights or both."""
-    if not (folder / 'shared/tiny').exists():
-        assert publish('tiny.pth', 'shared/tiny').returncode == 0
+    assert publish('tiny.pth', 'shared/tools').returncode == 0
     (folder / 'broken.mp4').touch()
-    for arguments in (['shared/tiny'], ['tiny.py', 'shared/tiny']):
+    for arguments in (['shared/tools'], ['tiny.py', 'shared/tools']):
         result = run_tool('tools/infer.py', *arguments, 'broken.mp4')
         assert result.returncode == 1
         assert '1 of 1 failed' in result.stderr, result.stderr
@@ -154,7 +153,7 @@ def test_shared_model_in_tools(folder, publish):
     for name, arguments in (('train', []), ('test', ['none.pth']),
                             ('deployment/test',
                              ['none.pth']), ('analysis/plan_run', plan)):
-        for model in ('shared/tiny', 'shared/tiny/config.json',
+        for model in ('shared/tools', 'shared/tools/config.json',
                       'hf:owner/tiny'):
             result = run_tool(f'tools/{name}.py', model, *arguments)
             assert result.stderr.startswith(f"'{model}' is a shared model")
