@@ -238,7 +238,8 @@ def test_other_forms_are_planned_without_neck(plan):
     out = plan(*arguments, options=options)
     assert 'data: 10 clips/s, 80 decoded frames/s' in out
     cfg = Config.fromfile(SMALL)
-    cfg.model.neck = None
+    cfg.model.neck = dict(type='AlignmentLossNeck')
+    assert complexity.clip_length(cfg) == 8
     for split in ('train', 'test'):
         del cfg[f'{split}_dataloader'].dataset.pipeline[1]
     with pytest.raises(ValueError, match='no `clip_len`; add it'):

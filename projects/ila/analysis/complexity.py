@@ -36,17 +36,19 @@ def clip_length(cfg: Config) -> int:
     """Find the number of frames of a clip, from the neck or the pipelines.
 
     Raises:
-        ValueError: There is neither a neck nor a pipeline that says it.
+        ValueError: Neither the neck nor a pipeline says it.
     """
-    if cfg.model.get('neck'):
-        return cfg.model.neck.num_frames
+    neck = cfg.model.get('neck') or dict()
+    if 'num_frames' in neck:
+        return neck['num_frames']
     for split in ('train', 'test'):
         loader = cfg.get(f'{split}_dataloader') or dict(dataset=dict())
         for step in loader['dataset'].get('pipeline', []):
             if 'clip_len' in step:
                 return step.clip_len
-    raise ValueError('without `model.neck` the number of frames is taken from '
-                     'the pipelines, which have no `clip_len`; add it')
+    raise ValueError('without `model.neck.num_frames` the number of frames is '
+                     'taken from the pipelines, which have no `clip_len`; add '
+                     'it')
 
 
 def build_without_data(model_cfg: dict) -> nn.Module:
