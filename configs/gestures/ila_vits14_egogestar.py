@@ -25,6 +25,7 @@ model = dict(
             type='TokenAlignment',
             # With one point the accuracy depends more on the seed.
             num_points=4,
+            motion_loss=True,
             predictor=dict(type='HeatMapPredictor')),
         layers=[6],
         freeze_image=True),
@@ -40,8 +41,7 @@ model = dict(
         dropout_ratio=0.3,
         init_std=0.1,
         label_smooth_eps=0.1),
-    # With the loss the accuracy is the same.
-    align_loss_weight=0.,
+    align_loss_weight=1.,
     data_preprocessor=dict(
         type='ActionDataPreprocessor',
         mean=[123.675, 116.28, 103.53],
