@@ -69,16 +69,20 @@ def drop_unusable(
     return parts
 
 
-def report_absent(file: str, entries: List[Entry],
+def _labels_of(entry: Entry) -> Tuple[int, ...]:
+    return entry.label if isinstance(entry.label, tuple) else (entry.label, )
+
+
+def find_absent(entries: Iterable[Entry], names: Sequence[str]) -> List[str]:
+    """Find the classes without a video, in the order of their labels."""
+    found = {*chain(*map(_labels_of, entries))}
+    return [name for label, name in enumerate(names) if label not in found]
+
+
+def report_absent(file: str, entries: Iterable[Entry],
                   names: Sequence[str]) -> None:
     """Print how many classes a list has no video of."""
-    found = {
-        label
-        for entry in entries
-        for label in (
-            entry.label if isinstance(entry.label, tuple) else [entry.label])
-    }
-    absent = [name for label, name in enumerate(names) if label not in found]
+    absent = find_absent(entries, names)
     if absent:
         print(f'{file}: no video of {len(absent)} of {len(names)} classes, '
               f"the first is '{absent[0]}'")
@@ -121,12 +125,12 @@ def format_list(entries: List[Entry],
         fields = [os.path.relpath(entry.path, prefix)]
         if template:
             fields.append(_count_frames(entry, template))
-        several = isinstance(entry.label, tuple)
-        fields += entry.label if several else [entry.label]
+        fields += _labels_of(entry)
         lines.append(' '.join(map(str, fields)) + '\n')
     text = ''.join(lines)
     if template:
         return text
+    several = any(isinstance(entry.label, tuple) for entry in entries)
     read, _ = annotations.parse_list(
         split_lines(text), 'list', prefix, multi_class=several)
     read = {(entry.path, entry.label) for entry in read}

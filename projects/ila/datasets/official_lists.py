@@ -12,7 +12,8 @@ from ..models.text import load_class_names
 from ..utils import read_lines, read_text
 from .annotations import Entry
 from .dataset_building import SPLITS, read_records
-from .dataset_lists import drop_unusable, format_list, report_absent
+from .dataset_lists import (drop_unusable, find_absent, format_list,
+                            report_absent)
 
 # Names of the classes, and the videos for training and for validation of each
 # split. Paths are relative to the folder of the videos.
@@ -53,11 +54,10 @@ def _find_label(labels: Dict[str, int], name: str, place: str,
 def _check_classes(entries: List[Entry], names: Sequence[str],
                    file: str) -> None:
     """Refuse a file that lacks a class, as one that is cut off does."""
-    found = {entry.label for entry in entries}
-    for label, name in enumerate(names):
-        if label not in found:
-            raise ValueError(f"'{file}' has no video of class '{name}'; "
-                             'download it again')
+    absent = find_absent(entries, names)
+    if absent:
+        raise ValueError(f"'{file}' has no video of class '{absent[0]}'; "
+                         'download it again')
 
 
 def read_ucf101(folder: str) -> Annotations:
