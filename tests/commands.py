@@ -9,6 +9,7 @@ import shlex
 import signal
 import sys
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from itertools import chain
 from pathlib import Path
 from typing import Callable, Iterator, List, NamedTuple, Tuple, Union
 from unittest import mock
@@ -16,13 +17,9 @@ from unittest import mock
 import numpy as np
 import torch
 from mmengine.config import config
-from mmengine.logging import MessageHub, MMLogger
-from mmengine.registry import DefaultScope
-from mmengine.visualization import Visualizer
+from mmengine.utils import ManagerMixin
 
 ROOT = Path(__file__).parents[1]
-# Managers of MMEngine, which keep what a runner makes.
-MANAGERS = DefaultScope, MessageHub, MMLogger, Visualizer
 # A training formats its config several times, for half a second each.
 config.FormatCode = lambda text, **_: (text, True)
 
@@ -34,10 +31,22 @@ class Result(NamedTuple):
     stderr: str
 
 
+def find_managers(base: type = ManagerMixin) -> List[type]:
+    """Find MMEngine's classes that keep their instances by name.
+
+    A runner's names have a time in seconds, so another may find its instances.
+    """
+    found = base.__subclasses__()
+    return found + [*chain.from_iterable(map(find_managers, found))]
+
+
 @contextmanager
 def restoring_state() -> Iterator[None]:
     """Undo what a tool changes in its process."""
-    instances = [dict(manager._instance_dict) for manager in MANAGERS]
+    instances = {
+        manager: dict(manager._instance_dict)
+        for manager in find_managers()
+    }
     randomness = random.getstate(), np.random.get_state()
     generator, threads = torch.get_rng_state(), torch.get_num_threads()
     deterministic = torch.are_deterministic_algorithms_enabled()
@@ -57,9 +66,9 @@ def restoring_state() -> Iterator[None]:
             torch.set_rng_state(generator)
             random.setstate(randomness[0])
             np.random.set_state(randomness[1])
-            for manager, before in zip(MANAGERS, instances):
+            for manager in find_managers():
                 manager._instance_dict.clear()
-                manager._instance_dict.update(before)
+                manager._instance_dict.update(instances.get(manager, {}))
 
 
 def _run(words: List[str]) -> Tuple[Union[int, str, None], str, str]:
