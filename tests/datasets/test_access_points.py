@@ -5,7 +5,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from videos import moving_noise
+from videos import moving_noise, open_encoder
 
 from projects.ila.datasets.access_points import find_access_points
 from projects.ila.datasets.video_reader import VideoReader
@@ -42,6 +42,7 @@ def write(path: Path, codec: str, parameters: str, irregular: bool = False):
     with av.open(str(path), 'w') as container:
         stream = container.add_stream(codec, rate=25, options=options)
         stream.width, stream.height, stream.pix_fmt = 64, 48, 'yuv420p'
+        open_encoder(stream)
         for place, image in enumerate(moving_noise(NUM_FRAMES, (64, 48))):
             frame = av.VideoFrame.from_ndarray(image, format='rgb24')
             frame.pts = place + (3 * (place // 5) if irregular else 0)
