@@ -6,6 +6,7 @@ import time
 from typing import Dict, NamedTuple, Optional
 
 import torch
+import torch.nn.functional as F
 from gesture_data import normalise
 from mmengine.config import Config, ConfigDict
 from mmengine.optim import OptimWrapper
@@ -85,17 +86,40 @@ class Run(NamedTuple):
         ])
 
 
+def run_for_class_token(block: nn.Module, tokens: Tensor) -> Tensor:
+    """Run a block of timm's ``VisionTransformer`` for its first token alone.
+
+    Args:
+        block (nn.Module): The block.
+        tokens (Tensor): ``(N, L, C)``.
+
+    Returns:
+        Tensor: ``(N, 1, C)``, a sixth of the work.
+    """
+    attn, inputs = block.attn, block.norm1(tokens)
+    parts = zip((inputs[:, :1], inputs, inputs), attn.qkv.weight.chunk(3),
+                attn.qkv.bias.chunk(3))
+    query, key, value = (
+        F.linear(*part).unflatten(2, (attn.num_heads, -1)).transpose(1, 2)
+        for part in parts)
+    found = F.scaled_dot_product_attention(query, key, value)
+    found = attn.proj(found.transpose(1, 2).flatten(2))
+    first = tokens[:, :1] + block.ls1(found)
+    return first + block.ls2(block.mlp(block.norm2(first)))
+
+
 @MODELS.register_module(force=True)
 class UpperBlocks(TimmImage):
     """The blocks from ``start`` on of a model with timm's weights.
 
-    Instead of images it embeds ``tokens``, what the others make of them.
+    Instead of images it embeds ``tokens``, what the others make of them. The
+    last block computes only what is read: class tokens, or nothing.
     """
     tokens: Tensor
 
-    def __init__(self, start: int, unread: bool, **kwargs) -> None:
+    def __init__(self, start: int, reads_frames: bool, **kwargs) -> None:
         super().__init__(**kwargs)
-        self.unread = unread  # Nothing looks at what the blocks give.
+        self.reads_frames = reads_frames
         super().init_weights()
         self.model.blocks = self.model.blocks[start:]
 
@@ -103,8 +127,12 @@ class UpperBlocks(TimmImage):
         """They are there already."""
 
     def run(self, number: int, tokens: Tensor, positions: None) -> Tensor:
-        return tokens if self.unread else super().run(number, tokens,
-                                                      positions)
+        if number < len(self.blocks) - 1:
+            return super().run(number, tokens, positions)
+        if not self.reads_frames:
+            return tokens
+        frames = run_for_class_token(self.blocks[number], tokens)
+        return torch.cat([frames, tokens[:, 1:]], dim=1)
 
     def embed(self, images: Tensor) -> tuple:
         return self.tokens.flatten(0, 1), None
@@ -122,8 +150,8 @@ def make_model_cfg(cfg: Config, run: Run, whole: bool = False) -> ConfigDict:
         backbone.image.update(
             type='UpperBlocks',
             start=start,
-            unread=bool(neck) and neck['type'] == 'TrajectoryTransformer'
-            and 'in_channels' not in neck)
+            reads_frames=not neck or neck['type'] != 'TrajectoryTransformer'
+            or 'in_channels' in neck)
         backbone.layers = [number - start for number in backbone.layers]
     if not run.reads_tokens:
         backbone.freeze_image = False

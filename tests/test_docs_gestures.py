@@ -14,6 +14,7 @@ from dinov2 import save_onnx, to_hugging_face
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from modules import load_module
+from torch.testing import assert_close
 from videos import write_video
 
 from mmaction.registry import MODELS
@@ -173,6 +174,18 @@ def test_comparison(outputs):
     assert run_tool(
         *command).stdout.splitlines()[-2:] == result.stdout.splitlines()[-2:]
     assert [path.stat().st_mtime for path in before] == times
+
+
+def test_last_block_is_timms():
+    """What the class token gets from it, at a sixth of the work."""
+    model = timm.create_model(
+        'vit_small_patch14_dinov2', depth=1, init_values=0.5)
+    tokens = torch.randn(2, 17, 384)
+    training = load_module(ROOT / 'benchmarks/gesture_training.py')
+    with torch.no_grad():
+        first = training.run_for_class_token(model.blocks[0], tokens)
+        whole = model.blocks[0](tokens)
+    assert_close(first, whole[:, :1], rtol=1e-5, atol=1e-5)
 
 
 def test_clips_are_drawn_for_each_class():
