@@ -8,9 +8,9 @@ from modules import load_module
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from projects.ila.analysis import complexity
 from projects.ila.analysis import training_plan as planning
 from projects.ila.models.images import CLIPImage
+from projects.ila.utils.clip_shape import find_frame_size
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / 'tools/analysis/plan_run.py'
@@ -30,7 +30,8 @@ def memories():
     clip_memory = planning.clip_memory
 
     def find(cfg, batch):
-        key = repr((cfg.model, cfg.optim_wrapper.get('type'), batch))
+        key = repr((cfg.model, cfg.optim_wrapper.get('type'),
+                    find_frame_size(cfg, 0, ('train', )), batch))
         if key not in found:
             found[key] = clip_memory(cfg, batch)
         return found[key]
@@ -237,13 +238,6 @@ def test_other_forms_are_planned_without_neck(plan):
     ]
     out = plan(*arguments, options=options)
     assert 'data: 10 clips/s, 80 decoded frames/s' in out
-    cfg = Config.fromfile(SMALL)
-    cfg.model.neck = dict(type='AlignmentLossNeck')
-    assert complexity.clip_length(cfg) == 8
-    for split in ('train', 'test'):
-        del cfg[f'{split}_dataloader'].dataset.pipeline[1]
-    with pytest.raises(ValueError, match='no `clip_len`; add it'):
-        complexity.clip_length(cfg)
 
 
 def test_more_time_takes_more_memory():
@@ -254,6 +248,27 @@ def test_more_time_takes_more_memory():
             type=f'{COMPARISONS}.{temporal}')
         needed.append(planning.clip_memory(cfg, 2))
     assert needed == sorted(set(needed))
+
+
+def test_lora_takes_less_memory():
+    """Its weights are computed, which tensors without data must survive."""
+    cfg = Config.fromfile(SMALL)
+    whole = planning.clip_memory(cfg, 2), planning.state_memory(cfg, 1)
+    cfg.model.backbone.lora = dict(rank=2)
+    adapted = planning.clip_memory(cfg, 2), planning.state_memory(cfg, 1)
+    assert adapted[0] < whole[0]
+    assert adapted[1]['gradients'] < whole[1]['gradients']
+
+
+def test_small_frames_take_less_memory():
+    """A quarter of the patches, and what does not depend on them."""
+    cfg = Config.fromfile(SMALL)
+    whole = planning.clip_memory(cfg, 2)
+    for step in cfg.train_dataloader.dataset.pipeline:
+        if step['type'] == 'RandomCrop':
+            step['size'] = cfg.crop_size // 2
+    cfg.model.backbone.img_size = cfg.crop_size + 8
+    assert whole / 4 < planning.clip_memory(cfg, 2) < whole / 2
 
 
 def test_too_small_a_gpu(plan):

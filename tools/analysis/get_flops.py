@@ -28,6 +28,7 @@ def main() -> None:
     args = parse_args()
     from projects.ila.analysis import complexity
     from projects.ila.cli import exit_on_bad_input, load_overridden_config
+    from projects.ila.utils.clip_shape import find_clip_length, find_frame_size
     cfg = load_overridden_config(args, 'model')
     temporal = cfg.model.backbone.get('temporal') or dict(type='none')
     kinds = (temporal['type'], )
@@ -42,9 +43,9 @@ def main() -> None:
             temporal['type'] = kind
         with exit_on_bad_input():
             model = complexity.build_without_data(cfg.model)
-            side = model.backbone.image.img_size
-            frames, *size = args.shape or (complexity.clip_length(cfg), side,
-                                           side)
+            frames, *size = args.shape or (
+                find_clip_length(cfg),
+                *find_frame_size(cfg, model.backbone.image.img_size))
             columns += complexity.count(model, frames, size)
     print(f'{os.path.basename(args.config)}: one view of {frames} x '
           f'{size[0]} x {size[1]}')

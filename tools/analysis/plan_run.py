@@ -51,8 +51,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     from projects.ila.analysis import training_plan as planning
-    from projects.ila.analysis.complexity import clip_length
     from projects.ila.cli import exit_on_bad_input, load_overridden_config
+    from projects.ila.utils.clip_shape import find_clip_length
     cfg = load_overridden_config(args, 'model', 'train_cfg',
                                  'train_dataloader', 'optim_wrapper')
     if 'max_epochs' not in cfg.train_cfg:
@@ -99,8 +99,9 @@ def main() -> None:
         speed = args.clips_per_second * args.gpus
         hours = clips * epochs / args.clips_per_second / 3600
         print(f'time: {hours:.1f} h, without validation')
-        print(f'data: {speed:.0f} clips/s, '
-              f'{speed * clip_length(cfg):.0f} decoded frames/s')
+        frames = find_clip_length(cfg, ('train', 'test'))
+        print(f'data: {speed:.0f} clips/s, {speed * frames:.0f} decoded '
+              'frames/s')
     else:
         print('time and data: give --clips-per-second, measured on one GPU')
     options = (f'train_dataloader.batch_size={batch} '

@@ -3,7 +3,7 @@ from collections import Counter
 from typing import Optional, Tuple
 
 import torch
-from mmengine.config import Config, ConfigDict
+from mmengine.config import ConfigDict
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -30,25 +30,6 @@ PUBLISHED = {
     },
 }
 PARTS = ('patch embedding', 'blocks', 'alignment', 'neck', 'head')
-
-
-def clip_length(cfg: Config) -> int:
-    """Find the number of frames of a clip, from the neck or the pipelines.
-
-    Raises:
-        ValueError: Neither the neck nor a pipeline says it.
-    """
-    neck = cfg.model.get('neck') or dict()
-    if 'num_frames' in neck:
-        return neck['num_frames']
-    for split in ('train', 'test'):
-        loader = cfg.get(f'{split}_dataloader') or dict(dataset=dict())
-        for step in loader['dataset'].get('pipeline', []):
-            if 'clip_len' in step:
-                return step.clip_len
-    raise ValueError('without `model.neck.num_frames` the number of frames is '
-                     'taken from the pipelines, which have no `clip_len`; add '
-                     'it')
 
 
 def build_without_data(model_cfg: dict) -> nn.Module:

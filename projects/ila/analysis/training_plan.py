@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_flatten
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 from ..utils import explaining_builds, read_lines
-from .complexity import clip_length
+from ..utils.clip_shape import find_clip_length, find_frame_size
 
 AMP_WRAPPERS = ('AmpOptimWrapper', 'OptionalAmpOptimWrapper')
 
@@ -62,9 +62,12 @@ def make_fake(model: nn.Module) -> None:
         for name, tensor in tensors + [*module.named_buffers(recurse=False)]:
             fake = torch.empty_strided(
                 tensor.shape, tensor.stride(), dtype=tensor.dtype)
+            # An assignment would read LoRA's weight, which is computed.
             if isinstance(tensor, nn.Parameter):
-                fake = nn.Parameter(fake, tensor.requires_grad)
-            setattr(module, name, fake)
+                module._parameters[name] = nn.Parameter(
+                    fake, tensor.requires_grad)
+            else:
+                module._buffers[name] = fake
         if isinstance(module, nn.LayerNorm):
             # Autocast does so on GPUs, but not on the fake tensors' CPU.
             module.register_forward_pre_hook(lambda _, x: x[0].float())
@@ -114,7 +117,10 @@ def clip_memory(cfg: Config, batch: int) -> int:
     """
     model = build_for_training(cfg)
     amp = cfg.optim_wrapper.get('type') in AMP_WRAPPERS
-    head, size = model.cls_head, model.backbone.image.img_size
+    head = model.cls_head
+    splits = 'train', 'test'
+    size = find_frame_size(cfg, model.backbone.image.img_size, splits)
+    shape = find_clip_length(cfg, splits), *size
     with FakeTensorMode():
         make_fake(model)
         if hasattr(head, 'class_names'):
@@ -128,7 +134,7 @@ def clip_memory(cfg: Config, batch: int) -> int:
                 if parameter.requires_grad:
                     parameter.grad = torch.empty_like(parameter)
             gradients = live.now
-            clips = torch.empty(batch, 1, 3, clip_length(cfg), size, size)
+            clips = torch.empty(batch, 1, 3, *shape)
             # float16 takes as much, but not every PyTorch has it on CPUs.
             with torch.autocast('cpu', torch.bfloat16, enabled=amp):
                 losses = model(clips, samples, mode='loss')

@@ -21,6 +21,7 @@ from torch.export import Dim, ExportedProgram
 
 from ..models.heads import ILATextHead
 from ..models.recognizers.head_inputs import as_input, head_inputs
+from ..utils.clip_shape import find_clip_length, find_frame_size
 from ..weights.exported_program import UnsafeProgramError, load_program
 from .loading import load_recognizer
 
@@ -47,7 +48,7 @@ class ClipClassifier(nn.Module):
         self.register_buffer('mean', preprocessor.mean)
         self.register_buffer('std', preprocessor.std)
         self.backbone = model.backbone
-        self.neck = model.neck
+        self.neck = model.neck if model.with_neck else None
         self.cls_head = model.cls_head
 
     def forward(self, clips: Tensor) -> Tensor:
@@ -73,17 +74,19 @@ def load_classifier(cfg: Config, path: str) -> Tuple[ClipClassifier, dict]:
         tuple[ClipClassifier, dict]: The model and its metadata.
 
     Raises:
-        ValueError: It is no ILA model, it has no neck, or the checkpoint is
-            another one's.
+        ValueError: It is no ILA model, the checkpoint is another one's, or
+            the config does not say the frames of a clip, or that they are
+            square.
     """
     settings = cfg.get('model')
-    if settings and not settings.get('neck'):
-        raise ValueError(f'{cfg.filename}: only a `model.neck` says how many '
-                         'frames a clip has; a model without one cannot be '
-                         'exported')
     model = load_recognizer(
         settings, path, deploy=True, compile=False, bf16=False, test_cfg=None)
     model.requires_grad_(False)
+    height, width = find_frame_size(cfg, model.backbone.image.img_size)
+    if height != width:
+        raise ValueError(f'{cfg.filename}: exported models take square '
+                         f'frames, got {width} x {height}; fix '
+                         '`test_dataloader.dataset.pipeline`')
     if isinstance(model.cls_head, ILATextHead):
         model.cls_head.text_features  # Kept from now on.
         model.cls_head.text_encoder = None
@@ -92,8 +95,8 @@ def load_classifier(cfg: Config, path: str) -> Tuple[ClipClassifier, dict]:
         config=os.path.basename(cfg.filename),
         temporal=model.backbone.temporal_type,
         arch=model.backbone.image.arch_settings,
-        num_frames=model.neck.pos_embed.shape[1],
-        img_size=model.backbone.image.img_size,
+        num_frames=find_clip_length(cfg),
+        img_size=height,
         channels='RGB',
         mean=settings.data_preprocessor.get('mean'),
         std=settings.data_preprocessor.get('std'),
