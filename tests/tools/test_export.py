@@ -191,6 +191,22 @@ def test_int8_predicts_the_same_classes(released_linear):
 
 
 @needs_onnx
+def test_int8_of_heat_maps(tmp_path):
+    config = write_config(
+        tmp_path, 'TokenAlignment', 'linear',
+        "model['backbone']['temporal']['predictor'] = dict("
+        "type='HeatMapPredictor')")
+    model = build(config)
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'a.pth')
+    run(export, config, tmp_path / 'a.pth', '--out', tmp_path / 'a.onnx',
+        '--int8')
+    run_file, _ = deployment.load_exported(str(tmp_path / 'a.onnx'))
+    clips = draw_clips(8)
+    logits, expected = run_file(clips), predict(model, clips)
+    assert (logits - expected).abs().max() < 0.1 * expected.abs().max()
+
+
+@needs_onnx
 @pytest.mark.parametrize('name, bits', [('int8', 7), ('full', 8)])
 def test_bits_of_weights(exported, name, bits):
     """7 bits do not saturate in 16 bits; 8 need a processor with VNNI."""

@@ -25,7 +25,9 @@ def soft_argmax(logits: Tensor) -> Tensor:
         torch.linspace(-1, 1, side, device=logits.device)
         if side > 1 else heat.new_zeros(1)
         for side in (logits.shape[-1], logits.shape[-2]))
-    return torch.stack([heat.sum(-2) @ columns, heat.sum(-1) @ rows], dim=-1)
+    # ONNX Runtime cannot quantise a product with a constant vector.
+    sums = (heat.sum(-2) * columns).sum(-1), (heat.sum(-1) * rows).sum(-1)
+    return torch.stack(sums, dim=-1)
 
 
 @MODELS.register_module()
