@@ -22,6 +22,8 @@ model = dict(
         embed_dims=64,
         num_frames={{_base_.num_frames}}),
     align_loss_weight=0.1)
+# Nothing reads the block after the points.
+find_unused_parameters = True
 
 dataset = dict(data_prefix=dict(video=f'{data_root}/videos'))
 train_dataloader = dict(

@@ -133,6 +133,25 @@ def test_sizes():
     assert found == expected
 
 
+@pytest.mark.parametrize(
+    'name', ['ila_motion', 'ila_figures', 'gestures/ila_vits14_egogestar'])
+def test_processes_expect_parameters_without_gradients(name):
+    """Else DistributedDataParallel ends with an error."""
+    cfg = Config.fromfile(CONFIGS / f'{name}.py')
+    backbone = cfg.model.backbone
+    if 'image' in backbone:  # Without its weights, which are trained, too.
+        backbone.freeze_image = backbone.image.pretrained = False
+    model = MODELS.build({**cfg.model, 'data_preprocessor': None}).train()
+    clips = torch.randn(2, 1, 3, cfg.num_frames, cfg.crop_size, cfg.crop_size)
+    samples = [ActionDataSample().set_gt_label(0) for _ in range(2)]
+    sum(model(clips, samples, mode='loss').values()).backward()
+    unused = [
+        parameter for parameter in model.parameters()
+        if parameter.requires_grad and parameter.grad is None
+    ]
+    assert bool(unused) == cfg.get('find_unused_parameters', False)
+
+
 @pytest.mark.parametrize('name', GENERALITY)
 def test_other_image_models(name):
     cfg = Config.fromfile(CONFIGS / 'generality' / name)

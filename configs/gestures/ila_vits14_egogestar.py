@@ -47,6 +47,8 @@ model = dict(
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
         format_shape='NCTHW'))
+# Nothing reads the block after the points, should it be trained.
+find_unused_parameters = True
 
 # Frames are squeezed to a square, which shows all of them. Mirrored, a swipe
 # to the left is one to the right.

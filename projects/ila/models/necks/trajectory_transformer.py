@@ -42,6 +42,11 @@ class TrajectoryTransformer(BaseModule):
                  drop_rate: float = 0.1,
                  init_cfg: Optional[dict] = None) -> None:
         super().__init__(init_cfg)
+        num_heads = max(embed_dims // 32, 1)
+        if embed_dims % num_heads:
+            raise ValueError('embed_dims must be less than 64 or a multiple '
+                             f'of 32, got {embed_dims}; fix '
+                             '`model.neck.embed_dims`')
         self.embed_dims = embed_dims
         self.num_points = num_points
         self.jitter = jitter
@@ -54,7 +59,7 @@ class TrajectoryTransformer(BaseModule):
         self.layers = ModuleList(
             TransformerEncoderLayer(
                 embed_dims,
-                num_heads=max(embed_dims // 32, 1),
+                num_heads=num_heads,
                 feedforward_channels=2 * embed_dims,
                 drop_rate=drop_rate) for _ in range(num_layers))
 
