@@ -7,7 +7,6 @@ one view. Runs that were done before are kept, and one that was interrupted
 goes on from its last checkpoint.
 """
 import argparse
-import json
 import os
 import shlex
 import statistics
@@ -23,6 +22,7 @@ import torch
 from image_model import image_weights_setting, train_image_model
 from matplotlib.figure import Figure
 from mmengine.config import Config
+from settings_file import check_settings
 from timing import describe_machine, measure
 from variants import GROUPS, variants_of
 
@@ -55,27 +55,24 @@ def data_settings(root: Path, level: int) -> List[str]:
     return options
 
 
-def train(folder: Path, config: Path, options: Sequence[str]) -> None:
+def train(folder: Path, config: Path, options: Sequence[str],
+          made_with: dict) -> None:
     """Train once, in one thread, unless that is done.
 
     Args:
         folder (Path): Work directory.
         config (Path): Config of the training.
         options (Sequence[str]): Settings as key=value.
+        made_with (dict): What the videos and the image model were made with.
 
     Raises:
         ValueError: The folder holds a run with other settings.
         RuntimeError: The training failed.
     """
-    settings, done = folder / 'settings.json', folder / 'done'
-    text = json.dumps([config.name, *options])
-    if settings.is_file() and settings.read_text() != text:
-        raise ValueError(f'{folder} holds a run with other settings; delete '
-                         'it, or take another --work-dir')
-    if done.exists():
+    cfg = Config.fromfile(config).to_dict()
+    check_settings(folder, dict(made_with, config=cfg, options=options))
+    if (folder / 'done').exists():
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    settings.write_text(text)
     with open(folder / 'output.txt', 'a') as output:
         result = subprocess.run([
             sys.executable, ROOT / 'tools/train.py', config, '--resume',
@@ -89,7 +86,7 @@ def train(folder: Path, config: Path, options: Sequence[str]) -> None:
     if result.returncode:
         raise RuntimeError(f'{folder}: the training failed; look at '
                            'output.txt in it')
-    done.touch()
+    (folder / 'done').touch()
 
 
 def load_variant(config: Path, options: Sequence[str] = ()) -> Config:
@@ -242,6 +239,7 @@ def compare(args: argparse.Namespace, image_model: Path,
         *make_videos(args, level), *image_weights_setting(image_model),
         *(args.cfg_options or [])
     ]
+    made_with = {key: getattr(args, key) for key in ('train', 'val', 'steps')}
     variants = variants_of(args.groups, args.only)
     # Equal settings are one run, with the first of their names.
     names = {
@@ -255,8 +253,9 @@ def compare(args: argparse.Namespace, image_model: Path,
     with ThreadPoolExecutor(args.jobs) as pool:
         runs = [
             pool.submit(train, folders[options] / str(seed), args.config,
-                        [*options, *common, f'randomness.seed={seed}'])
-            for seed in args.seeds for options in folders
+                        [*options, *common, f'randomness.seed={seed}'],
+                        made_with) for seed in args.seeds
+            for options in folders
         ]
         for run in runs:
             run.result()
@@ -276,8 +275,10 @@ def compare(args: argparse.Namespace, image_model: Path,
 
 def main() -> None:
     args = parse_args()
+    with exit_on_bad_input():
+        variants = variants_of(args.groups, args.only)
     if args.print_commands:
-        for name, options in variants_of(args.groups, args.only).items():
+        for name, options in variants.items():
             settings = f' --cfg-options {shlex.join(options)}' * bool(options)
             print(f'# {name}\npython tools/train.py {args.config}{settings}')
         return

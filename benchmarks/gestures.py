@@ -10,7 +10,7 @@ import sys
 import time
 from itertools import product
 from pathlib import Path
-from typing import List, Optional, Tuple
+from typing import Dict, List, Optional, Tuple
 
 import numpy as np
 import torch
@@ -24,10 +24,13 @@ from gesture_data import compute_tokens, load, read_frames  # noqa: E402
 from gesture_jobs import Settings, do_runs  # noqa: E402
 from gesture_tables import print_table  # noqa: E402
 from gesture_training import LR_MULT, VARIANTS, Run  # noqa: E402
+from settings_file import check_settings  # noqa: E402
 
+from projects.ila.cli import exit_on_bad_input  # noqa: E402
 from projects.ila.datasets.egogestar import FOLDS  # noqa: E402
 from projects.ila.utils import find_device, read_lines, replacing  # noqa: E402
 from projects.ila.utils.config_keys import parse_options  # noqa: E402
+from projects.ila.weights import hash_file  # noqa: E402
 
 init_default_scope('mmaction')
 
@@ -122,7 +125,40 @@ def parse_args(args: Optional[List[str]] = None) -> argparse.Namespace:
         action='extend',
         metavar='KEY=VALUE',
         help='settings to replace in the config')
-    return parser.parse_args(args)
+    args = parser.parse_args(args)
+    for name, least in (('epochs', 1), ('copies', 0), ('jobs', 1), ('workers',
+                                                                    0)):
+        if getattr(args, name) < least:
+            parser.error(f'--{name} must be {least} or more')
+    if min(args.clips_per_class) < 0:
+        parser.error('--clips-per-class must be 0 or more')
+    if len({*args.seeds}) < len(args.seeds):
+        parser.error('--seeds names one twice')
+    return args
+
+
+def read_lists(args: argparse.Namespace) -> Dict[str, List[List[str]]]:
+    """Read path and label of each clip, by fold.
+
+    Raises:
+        FileNotFoundError: A list or a clip is missing.
+        ValueError: A list is empty.
+    """
+    lists = {}
+    for fold in FOLDS:
+        path = Path(args.data, f'val_{fold}.txt')
+        if not path.is_file():
+            raise FileNotFoundError(f'{path} does not exist; make the lists '
+                                    'with tools/data/build_egogestar.py')
+        lists[fold] = [line.split() for line in read_lines(path)]
+        if not lists[fold]:
+            raise ValueError(f'{path} is empty; make the lists again')
+        for name, _ in lists[fold]:
+            clip = Path(args.data_prefix, name)
+            if not clip.is_file():
+                raise FileNotFoundError(f'{clip}, of {path}, does not exist; '
+                                        'fix --data-prefix')
+    return lists
 
 
 def prepare(args: argparse.Namespace,
@@ -131,17 +167,27 @@ def prepare(args: argparse.Namespace,
 
     Returns:
         tuple: What the trainings need, and the recorder of each clip.
+
+    Raises:
+        OSError: Lists, clips or weights are missing.
+        ValueError: The work dir holds results of other settings.
     """
     start = time.time()
     work_dir = Path(args.work_dir)
-    work_dir.mkdir(parents=True, exist_ok=True)
-    lines = {
-        fold: read_lines(Path(args.data, f'val_{fold}.txt'))
-        for fold in FOLDS
-    }
-    entries = [line.split() for fold in FOLDS for line in lines[fold]]
-    groups = np.array([fold for fold in FOLDS for _ in lines[fold]])
+    lists = read_lists(args)
     device = find_device(args.device)
+    check_settings(
+        work_dir,
+        dict(
+            config=cfg.to_dict(),
+            lists=lists,
+            clips=args.data_prefix,
+            weights=hash_file(args.weights),
+            # Others compute in another precision.
+            device=device.split(':')[0]))
+    cfg.model.backbone.image.pretrained_cfg_overlay = dict(file=args.weights)
+    entries = [entry for fold in FOLDS for entry in lists[fold]]
+    groups = np.array([fold for fold in FOLDS for _ in lists[fold]])
     start_block = min(cfg.model.backbone.layers)
     settings = Settings(
         config=cfg,
@@ -173,9 +219,9 @@ def prepare(args: argparse.Namespace,
 def main() -> None:
     args = parse_args()
     cfg = Config.fromfile(args.config)
-    cfg.model.backbone.image.pretrained_cfg_overlay = dict(file=args.weights)
     cfg.merge_from_dict(parse_options(args.cfg_options) or dict())
-    settings, groups = prepare(args, cfg)
+    with exit_on_bad_input():
+        settings, groups = prepare(args, cfg)
     rows = [*product(args.only, args.train_image, args.clips_per_class)]
     rows = [[
         Run(variant, train_image, count or None, args.epochs, fold, seed)

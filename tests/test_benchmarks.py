@@ -168,11 +168,15 @@ def test_ablation(tmp_path, forked_tools):
     for others, message in (
         (['model.align_loss_weight=2'], 'none/0 holds a run with other'),
         (['--steps', '3'], 'image_model.pth was trained for 2 steps'),
+        (['--steps', '3'], 'none/0 holds a run with other steps;'),
+        (['--only', 'non'], "--only: no ['non'] in"),
     ):
         result = run_tool(f'benchmarks/{arguments[0]}', *arguments[1:],
                           *others)
         assert result.returncode == 1
         assert message in result.stderr.splitlines()[-1]
+        if message.startswith('image_model.pth'):  # It says to delete it.
+            (folder.parent / 'image_model.pth').unlink()
 
 
 @pytest.mark.parametrize('kind', ['eva02', 'dinov2'])

@@ -135,17 +135,23 @@ def test_config_takes_the_image_weights(outputs):
             assert value.equal(outputs['weights'][name]), name
 
 
-def test_comparison(outputs):
-    """A variant, trained on one clip of a class and not again."""
-    command = [
-        'benchmarks/gestures.py', '--only', 'ILA trajectories', '--seeds', '0',
-        '1', '--epochs', '1', '--copies', '1', '--clips-per-class', '1'
-    ]
-    result = run_tool(*command)
+COMPARISON = [
+    'benchmarks/gestures.py', '--only', 'ILA trajectories', '--seeds', '0',
+    '1', '--epochs', '1', '--copies', '1', '--clips-per-class', '1'
+]
+
+
+@pytest.fixture(scope='module')
+def rows(outputs):
+    """What the comparison prints of a variant, once it is trained."""
+    result = run_tool(*COMPARISON)
     assert result.returncode == 0, result.stderr[-3000:]
-    row, mean = (
-        line.split('|') for line in result.stdout.splitlines()
-        if line.startswith('| ILA'))
+    return result.stdout.splitlines()[-2:]
+
+
+def test_comparison(rows):
+    """A variant, trained on one clip of a class and not again."""
+    row, mean = (line.split('|') for line in rows)
     folder = Path('work_dirs/gestures')
     labels = np.array([
         int(line.split()[1]) for fold in FOLDS for line in Path(
@@ -171,9 +177,26 @@ def test_comparison(outputs):
     ]
     before = sorted(folder.iterdir())
     times = [path.stat().st_mtime for path in before]
-    assert run_tool(
-        *command).stdout.splitlines()[-2:] == result.stdout.splitlines()[-2:]
+    assert run_tool(*COMPARISON).stdout.splitlines()[-2:] == rows
     assert [path.stat().st_mtime for path in before] == times
+
+
+@pytest.mark.parametrize('arguments, message', [
+    (['--cfg-options', 'optim_wrapper.optimizer.lr=1'
+      ], 'work_dirs/gestures holds a run with other config; delete it'),
+    (['--weights', ONNX], 'holds a run with other weights; delete it'),
+    (['--weights', 'lacking.pth'], "No such file or directory: 'lacking.pth'"),
+    (['--data', 'lacking'
+      ], 'lacking/val_MV.txt does not exist; make the lists with tools/data/'),
+    (['--data-prefix', 'lacking'], r'lacking/testvideo_.*; fix --data-prefix'),
+    (['--epochs', '0'], '--epochs must be 1 or more'),
+    (['--clips-per-class', '4', '-1'], '--clips-per-class must be 0 or more'),
+    (['--seeds', '1', '1'], '--seeds names one twice'),
+])
+def test_comparison_refuses(rows, arguments, message):
+    result = run_tool('benchmarks/gestures.py', '--copies', '1', *arguments)
+    assert result.returncode
+    assert re.search(message, result.stderr.splitlines()[-1])
 
 
 def test_last_block_is_timms():
