@@ -1,5 +1,7 @@
+import json
 import re
 from itertools import count
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,7 +10,8 @@ from mmengine.dataset import BaseDataset
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 
-from mmaction.registry import DATASETS, MODELS
+from mmaction.registry import DATASETS, HOOKS, MODELS
+from projects.ila.engine.console import SummaryHook
 from projects.ila.engine.hooks.resume_check_hook import parse_config
 
 # MMEngine gives runs of one name in one second the same log.
@@ -20,6 +23,9 @@ class ModelOfClasses(BaseModel):
 
     def __init__(self, cls_head):
         super().__init__()
+        if 'class_names' in cls_head:  # A text head.
+            self.cls_head = SimpleNamespace(
+                num_classes=len(cls_head['class_names']))
         self.weight = torch.nn.Parameter(torch.zeros(()))
 
     def forward(self, mode, **kwargs):
@@ -44,10 +50,12 @@ def train(folder,
           seed=0,
           **kwargs):
     """Train; give the learning rate of the last iteration and the log."""
+    cls_head = dict(num_classes=classes)
+    if isinstance(classes, str):
+        cls_head = dict(class_names=[*classes])
     cfg = Config(
         dict(
-            model=dict(
-                type='ModelOfClasses', cls_head=dict(num_classes=classes)),
+            model=dict(type='ModelOfClasses', cls_head=cls_head),
             work_dir=str(folder),
             train_dataloader=dict(
                 batch_size=batch_size,
@@ -106,10 +114,24 @@ def test_nothing_is_said_of_the_same_run(tmp_path):
     assert 'differs' not in log
 
 
-def test_other_number_of_classes_is_refused(tmp_path):
-    train(tmp_path)
+@pytest.mark.parametrize('classes, others', [(3, 4), ('abc', 'abcd')])
+def test_other_number_of_classes_is_refused(tmp_path, classes, others):
+    train(tmp_path, classes=classes)
     with pytest.raises(ValueError, match='3 classes.*resumed with 4.*load_fr'):
-        train(tmp_path, classes=4, epochs=3, resume=True)
+        train(tmp_path, classes=others, epochs=3, resume=True)
+
+
+def test_seed_of_the_record_is_that_in_force(tmp_path):
+    HOOKS.register_module(module=SummaryHook, force=True)
+    hooks = [dict(type='RunRecordHook'), dict(type='SummaryHook')]
+    train(tmp_path, hooks=hooks, seed=7)
+    _, log = train(tmp_path, hooks=hooks, seed=8, epochs=2, resume=True)
+    seeds = {
+        json.loads(path.read_text())['seed']
+        for path in tmp_path.glob('*/run.json')
+    }
+    assert seeds == {7}
+    assert 'seed: 7\n' in log and 'seed 8' not in log
 
 
 def test_configs_of_checkpoints_are_not_run(tmp_path):

@@ -70,10 +70,12 @@ class SummaryHook(Hook):
             devices = torch.cuda.get_device_name()
         if get_world_size() > 1:
             devices = f'{get_world_size()} x {devices}'
+        # A resumed run has the seed of its start, which is not known yet.
+        seed = '' if runner._resume else f', seed {runner.seed}'
         runner.logger.info(
             f'environment: {devices}, Python {platform.python_version()}, '
             f'PyTorch {torch.__version__}, MMEngine {mmengine.__version__}, '
-            f'MMAction2 {mmaction.__version__}, seed {runner.seed}')
+            f'MMAction2 {mmaction.__version__}{seed}')
         model = unwrap_model(runner.model)
         count = sum(value.numel() for value in model.parameters())
         trained = sum(value.numel() for value in model.parameters()
@@ -90,6 +92,11 @@ class SummaryHook(Hook):
         runner.logger.info(f"data: {', '.join(counts)} videos")
         if runner.logger.log_file:
             runner.logger.info(f'details: {runner.logger.log_file}')
+
+    def before_train(self, runner: Runner) -> None:
+        """Log the seed of a resumed run, which is that of its start."""
+        if runner._resume:
+            runner.logger.info(f'seed: {runner.seed}')
 
 
 def report_loading(model: nn.Module, logger: MMLogger) -> None:

@@ -6,6 +6,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmaction.registry import HOOKS
+from ...utils import unwrap_model
 
 # What of the config decides a training.
 COMPARED = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper',
@@ -17,6 +18,7 @@ IGNORED = ('.num_workers', '.persistent_workers', '.pin_memory',
 RESUMED = ('optim_wrapper.optimizer', 'optim_wrapper.paramwise_cfg',
            'optim_wrapper.constructor', 'param_scheduler', 'auto_scale_lr',
            'randomness.seed')
+CLASSES = 'number of classes'
 
 
 @HOOKS.register_module()
@@ -43,20 +45,19 @@ class ResumeCheckHook(Hook):
             return
         # As it would be read from a checkpoint.
         now = parse_config(runner.cfg.pretty_text) or dict()
-        classes = [
-            cfg.get('model', {}).get('cls_head', {}).get('num_classes')
-            for cfg in (before, now)
-        ]
-        if None not in classes and classes[0] != classes[1]:
-            raise ValueError(
-                f'the checkpoint is of a run with {classes[0]} classes and '
-                f'cannot be resumed with {classes[1]}; set '
-                '`model.cls_head.num_classes` to the former, or begin another '
-                'run from its weights: `load_from`, without --resume')
         old, new = _flatten(before), _flatten(now)
         old.update(meta.get('ila_run', dict()))
         new.update((name, value) for name, value in _measure(runner).items()
                    if name in old)
+        # Text heads have no such key, and older checkpoints did not note it.
+        for name in (CLASSES, 'model.cls_head.num_classes'):
+            counts = old.get(name), new.get(name)
+            if None not in counts and counts[0] != counts[1]:
+                raise ValueError(
+                    f'the checkpoint is of a run with {counts[0]} classes and '
+                    f'cannot be resumed with {counts[1]}; give '
+                    '`model.cls_head` those of the former, or begin another '
+                    'run from its weights: `load_from`, without --resume')
         lines = [
             f'{name}: {_show(old, name)} before, {_show(new, name)} now; '
             f'{"the former" if name.startswith(RESUMED) else "the latter"} '
@@ -108,10 +109,14 @@ def parse_config(text: str) -> Optional[dict]:
 
 def _measure(runner: Runner) -> Dict[str, int]:
     """Find out what a config does not say."""
-    return {
+    found = {
         'number of training videos': len(runner.train_dataloader.dataset),
         'number of processes': get_world_size()
     }
+    head = getattr(unwrap_model(runner.model), 'cls_head', None)
+    if hasattr(head, 'num_classes'):
+        found[CLASSES] = head.num_classes
+    return found
 
 
 def _flatten(cfg: dict) -> Dict[str, Any]:

@@ -37,6 +37,10 @@ class RunRecordHook(Hook):
     tree had changed since. The config is written by the runner.
     """
 
+    def before_train(self, runner: Runner) -> None:
+        """Write the record again: a resumed run has the first one's seed."""
+        self.before_run(runner)
+
     @master_only
     def before_run(self, runner: Runner) -> None:
         """Write the record."""
