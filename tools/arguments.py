@@ -42,7 +42,7 @@ def add_override_arguments(parser: ArgumentParser) -> None:
 
 def find_own_config(name: str) -> Optional[str]:
     """Look up the name of one of this project's configs."""
-    own = ROOT / 'configs' / f'{name}.py'
+    own = ROOT / 'configs' / f"{name.removesuffix('.py')}.py"
     return None if Path(name).exists() or not own.is_file() else str(own)
 
 
@@ -114,7 +114,8 @@ def find_checkpoint(args: Namespace, load_from: Optional[str]) -> None:
     """
     from projects.ila.datasets.search import names_videos
     if (args.checkpoint is not None and names_videos(args.checkpoint)
-            and not holds_weights(args.checkpoint)):
+            and not holds_weights(args.checkpoint)
+            and not find_checkpoints(args.checkpoint)):
         args.paths.insert(0, args.checkpoint)
         args.checkpoint = None
     if args.checkpoint is None:
@@ -123,6 +124,10 @@ def find_checkpoint(args: Namespace, load_from: Optional[str]) -> None:
         sys.exit(f'{args.config} has no `load_from`. Please give a checkpoint '
                  'before the videos')
     check_file(args.checkpoint, 'Checkpoint')
+    for path in args.paths:
+        if path.endswith(('.pth', '.pt', '.safetensors')):
+            sys.exit(f"'{path}' is not a video. Please give the checkpoint "
+                     'before the videos')
 
 
 def start_inference(args: Namespace) -> object:
@@ -173,8 +178,19 @@ def holds_weights(path: str) -> bool:
     return Path(path, 'model.safetensors').expanduser().is_file()
 
 
+def find_checkpoints(path: str) -> Sequence[str]:
+    """Find the checkpoints in a run's folder, the best and last one last."""
+    return sorted(
+        map(str,
+            Path(path).expanduser().glob('*.pth')),
+        key=lambda name: ('best_' in name, os.path.getmtime(name)))
+
+
 def check_file(path: str, kind: str) -> None:
     """Exit if a local file, or the weights in a folder, are missing."""
+    if find_checkpoints(path):
+        sys.exit(f"'{path}' is the folder of a run. Please give one of its "
+                 f'checkpoints, such as {find_checkpoints(path)[-1]}')
     # Of a drive there is one letter before the colon.
     is_remote = re.match(r'[\w-]{2,}:', path)
     if not (is_remote or Path(path).expanduser().is_file()

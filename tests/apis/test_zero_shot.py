@@ -175,10 +175,11 @@ def test_encoders_of_the_model(clip, folder, inferencer):
         model.encode_video(views[0, 0])
 
 
-def test_clip_in_a_model_with_an_alignment_warns(clip, folder):
+def test_clip_in_a_model_with_an_alignment_warns(clip, folder, capsys):
     with pytest.warns(UserWarning) as caught:
         inferencer = ILAInferencer(
             shrink(find_config('ila_vitb16_k400')), folder / 'clip.pt', 'cpu')
+    assert 'init_weights' not in capsys.readouterr().out
     messages = [str(x.message) for x in caught if 'untrained' in str(x)]
     assert len(messages) == 1
     assert 'clip.pt: ' in messages[0]

@@ -63,6 +63,7 @@ def test_configs_by_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ('clip_vitb16_zeroshot', 'released/ila_vitb16_k400'):
         assert existing_config(name) == str(ROOT / f'configs/{name}.py')
+        assert existing_config(f'{name}.py') == existing_config(name)
     (tmp_path / 'ila_motion').touch()
     assert existing_config('ila_motion') == 'ila_motion'
     with pytest.raises(SystemExit, match='Config file not found: ila_none'):
@@ -92,6 +93,23 @@ def test_checkpoint_may_be_left_out(tmp_path, monkeypatch, words, load_from,
         ['ila_motion', first, '--device', 'cpu', *others])
     find_checkpoint(args, load_from)
     assert (args.checkpoint, args.paths) == expected
+
+
+@pytest.mark.parametrize('checkpoint, message', [
+    ('run', "'run' is the folder of a run. .* such as run/best_1.pth$"),
+    ('folder', "'run/last.pth' is not a video. .* before the videos$"),
+])
+def test_checkpoints_are_not_taken_for_videos(tmp_path, monkeypatch,
+                                              checkpoint, message):
+    monkeypatch.chdir(tmp_path)
+    for name in ('run', 'folder'):
+        (tmp_path / name).mkdir()
+    for name in ('best_1', 'last'):
+        (tmp_path / f'run/{name}.pth').touch()
+    args = argparse.Namespace(
+        config='a.py', checkpoint=checkpoint, paths=['run/last.pth'])
+    with pytest.raises(SystemExit, match=message):
+        find_checkpoint(args, 'run/last.pth')
 
 
 def test_config_is_not_replaced_by_its_copy(tmp_path, monkeypatch):

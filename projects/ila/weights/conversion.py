@@ -1,7 +1,9 @@
 """Weights of any known kind, turned into an ``ILARecognizer``'s."""
 import warnings
-from typing import Optional
+from contextlib import contextmanager
+from typing import Iterator, Optional
 
+from mmengine.logging import MMLogger
 from torch import nn
 
 from ..utils import naming_source
@@ -102,6 +104,18 @@ def convert_all_weights(model: nn.Module, weights: StateDict,
     return weights
 
 
+@contextmanager
+def _without_details() -> Iterator[None]:
+    """Leave out how MMEngine initialises each parameter."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel('WARNING')
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 def _initialise_rest(model: nn.Module, weights: StateDict, path: str) -> None:
     """Initialise what weights of an image model or of CLIP lack."""
     missing = model.state_dict().keys() - weights.keys()
@@ -111,7 +125,8 @@ def _initialise_rest(model: nn.Module, weights: StateDict, path: str) -> None:
         if any(
                 other.startswith(f'{name}.') and not is_text_feature(other)
                 for other in missing):
-            model.get_submodule(name).init_weights()
+            with _without_details():
+                model.get_submodule(name).init_weights()
             untrained.append(part)
     if untrained:
         warnings.warn(
