@@ -51,6 +51,15 @@ def test_unknown_settings(option, nearest):
     load(option, allow=True)
 
 
+@pytest.mark.parametrize(
+    'option', ['num_frames=4', "data_root='a/'", 'train_pipeline=[1,2]'])
+def test_variables_of_the_file(option):
+    """The file has put them where they are read."""
+    with pytest.raises(SystemExit, match='only the config file itself reads'):
+        load(option)
+    load(option, allow=True)
+
+
 @pytest.mark.parametrize('option, words', [
     ('custom_hooks.9.type=EMAHook', 'exceeds the length'),
     ('model.backbone.arch.embed_dims=3', 'cannot inherit'),

@@ -19,7 +19,7 @@ def test_demo(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(demo.subprocess, 'run', run_python)
     monkeypatch.setattr('sys.argv', [
         'demo.py', '--train', '10', '--val', '12', '--cfg-options',
-        'max_epochs=1', 'train_cfg.max_epochs=1', 'param_scheduler.1.end=1',
+        'train_cfg.max_epochs=1', 'param_scheduler.1.end=1',
         'param_scheduler.1.begin=0'
     ])
     demo.main()

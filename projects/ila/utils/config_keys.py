@@ -104,6 +104,10 @@ def _find_problem(before: Any, after: Any, key: str,
         str, optional: What is wrong and what to do.
     """
     parts, path = key.split('.'), ''
+    own = before.get(key)
+    if own is not None and key not in top_level and not isinstance(own, dict):
+        return (f"'{key}': only the config file itself reads this variable; "
+                'override the settings that it is used for')
     for part in parts:
         if not isinstance(after, (dict, list, tuple)):
             return None  # Another setting has replaced it.
