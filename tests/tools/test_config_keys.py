@@ -80,6 +80,7 @@ def test_impossible_settings(option, words):
     ('work_dir=3', '`work_dir` must be a text, got 3'),
     ('val_evaluator.type=AccMetrik', "did you mean 'AccMetric'"),
     ('model.type=Q', "there is no 'Q'; fix its name"),
+    ('optim_wrapper.optimizer.type=Adamw', "did you mean 'AdamW'?"),
     ('optim_wrapper.paramwise_cfg.bias.lr_mul=2', "'lr_mul' for 'bias'"),
 ])
 def test_values_that_cannot_be(option, words):

@@ -158,7 +158,8 @@ def _find_unknown(path: str, node: Any) -> Iterator[str]:
             for candidate in list_registries()
             for name in candidate.module_dict
         }
-        nearest = get_close_matches(kind, sorted(names), 1)
+        nearest = [name for name in names if name.lower() == kind.lower()]
+        nearest = nearest or get_close_matches(kind, sorted(names), 1)
         fix = f"did you mean '{nearest[0]}'?" if nearest else 'fix its name'
         yield f"`{path}.type`: there is no '{kind}'; {fix}"
         return
