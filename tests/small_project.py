@@ -64,11 +64,12 @@ def shrink_configs(folder: Path) -> None:
     with open(folder / 'configs/_base_/models/ila_vitb16_linear.py',
               'a') as file:
         file.write("model['cls_head'].update(in_channels=64)\n")
-    # Patches of 14 pixels do not divide the small videos.
+    # Its patches of 14 pixels do not divide the small videos.
     with open(folder / 'configs/generality/ila_eva02-b14_k400.py',
               'a') as file:
-        file.write("model['backbone']['image']['model'].update("
-                   'patch_size=16)\n')
+        file.write("model['backbone']['image'].update(img_size=64)\n"
+                   "model['backbone']['image']['model'].update(patch_size=16)"
+                   '\n')
     path = folder / 'configs/_base_/datasets/kinetics400.py'
     text = path.read_text()
     for old, new in SMALL_DATA.items():
