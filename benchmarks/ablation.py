@@ -63,14 +63,14 @@ def train(folder: Path, config: Path, options: Sequence[str],
         folder (Path): Work directory.
         config (Path): Config of the training.
         options (Sequence[str]): Settings as key=value.
-        made_with (dict): What the videos and the image model were made with.
+        made_with (dict): The config's content, and what the videos and the
+            image model were made with.
 
     Raises:
         ValueError: The folder holds a run with other settings.
         RuntimeError: The training failed.
     """
-    cfg = Config.fromfile(config).to_dict()
-    check_settings(folder, dict(made_with, config=cfg, options=options))
+    check_settings(folder, dict(made_with, options=options))
     if (folder / 'done').exists():
         return
     with open(folder / 'output.txt', 'a') as output:
@@ -89,13 +89,15 @@ def train(folder: Path, config: Path, options: Sequence[str],
     (folder / 'done').touch()
 
 
-def load_variant(config: Path, options: Sequence[str] = ()) -> Config:
+def load_variant(
+    config: Path, options: Sequence[str] = (), needed: Sequence[str] = ()
+) -> Config:
     """Load a config with a variant's settings, as the tools do."""
     return load_overridden_config(
         argparse.Namespace(
             config=str(config),
             cfg_options=list(options) or None,
-            allow_new_keys=False))
+            allow_new_keys=False), *needed)
 
 
 def measure_speed(variants: Dict[str, Sequence[str]], config: Path,
@@ -208,9 +210,9 @@ def parse_args() -> argparse.Namespace:
 
 def make_videos(args: argparse.Namespace, level: int) -> List[str]:
     """Make a level's videos, and settings that lead a config to them."""
+    settings = load_variant(args.config, needed=['data_settings'])
     size, frames = (
-        load_variant(args.config).data_settings[key]
-        for key in ('size', 'num_frames'))
+        settings.data_settings[key] for key in ('size', 'num_frames'))
     # Two motions last twice as long as one.
     frames *= 2 if level == 3 else 1
     root = args.data / f'level{level}_seed{args.data_seed}'
@@ -226,21 +228,17 @@ def make_videos(args: argparse.Namespace, level: int) -> List[str]:
     return data_settings(root, level)
 
 
-def compare(args: argparse.Namespace, image_model: Path,
-            level: int) -> Dict[str, List[float]]:
-    """Train and print all that is asked for of a level.
-
-    Returns:
-        dict[str, list[float]]: Per variant the accuracies of its seeds in the
-        end, in percent.
-    """
+def compare(args: argparse.Namespace, variants: Dict[str, Sequence[str]],
+            image_model: Path, level: int,
+            data: Sequence[str]) -> Dict[str, List[float]]:
+    """Train and print all variants at a level; get the seeds' accuracies."""
     folder = image_model.parent / f'level{level}_seed{args.data_seed}'
     common = [
-        *make_videos(args, level), *image_weights_setting(image_model),
-        *(args.cfg_options or [])
+        *data, *image_weights_setting(image_model), *(args.cfg_options or [])
     ]
     made_with = {key: getattr(args, key) for key in ('train', 'val', 'steps')}
-    variants = variants_of(args.groups, args.only)
+    # Python 3.11 cannot parse in several threads (python/cpython#106905).
+    made_with['config'] = Config.fromfile(args.config).to_dict()
     # Equal settings are one run, with the first of their names.
     names = {
         options: name
@@ -284,11 +282,12 @@ def main() -> None:
         return
     print(describe_machine())
     with exit_on_bad_input():
+        data = {level: make_videos(args, level) for level in args.levels}
         image_model = args.work_dir / args.config.stem / 'image_model.pth'
         train_image_model(load_variant(args.config), image_model, args.steps)
         results = {
-            f'level {level}': compare(args, image_model, level)
-            for level in args.levels
+            f'level {level}': compare(args, variants, image_model, level, own)
+            for level, own in data.items()
         }
     picture = image_model.with_name(
         f'{"_".join(args.groups)}_seed{args.data_seed}.png')

@@ -16,6 +16,11 @@ RELEASED = ('model.backbone.temporal.type=ReleasedAlignment', )
 DIFFERENCE = ('model.backbone.temporal.difference=True', )
 MOTION_LOSS = ('model.backbone.temporal.motion_loss=True', )
 ADDITIONS = DIFFERENCE + MOTION_LOSS
+HEAT_MAPS = ('model.backbone.temporal._delete_=True',
+             'model.backbone.temporal.type=TokenAlignment',
+             'model.backbone.temporal.predictor.type=HeatMapPredictor')
+TRAJECTORIES = ('model.neck.type=TrajectoryTransformer',
+                'model.backbone.layers=[1]')
 # All patches are within such a radius.
 NO_MASK = ('model.backbone.temporal.radius=10', )
 
@@ -40,6 +45,8 @@ GROUPS: Dict[str, Dict[str, Sequence[str]]] = {
         'ILA token, difference': DIFFERENCE,
         'ILA token, motion loss': MOTION_LOSS,
         'ILA token, additions': ADDITIONS,
+        'ILA token, additions, heat maps': ADDITIONS + HEAT_MAPS,
+        'ILA trajectories': MOTION_LOSS + HEAT_MAPS + TRAJECTORIES,
         'ILA released': RELEASED,
         'ILA released, motion loss': RELEASED + MOTION_LOSS,
     },

@@ -170,6 +170,9 @@ def test_ablation(tmp_path, forked_tools):
         (['--steps', '3'], 'image_model.pth was trained for 2 steps'),
         (['--steps', '3'], 'none/0 holds a run with other steps;'),
         (['--only', 'non'], "--only: no ['non'] in"),
+        (['--train', '0'], 'num_train must be'),
+        (['--config', f'{ROOT}/configs/ila_vitb16_k400.py'],
+         'ila_vitb16_k400.py has no `data_settings`'),
     ):
         result = run_tool(f'benchmarks/{arguments[0]}', *arguments[1:],
                           *others)

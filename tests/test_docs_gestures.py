@@ -125,6 +125,8 @@ def test_folds_leave_one_recorder_out(tmp_path):
     (tmp_path / 'star_7.mp4').unlink()
     with pytest.raises(ValueError, match='1 of .* 168 clips .star_7. are not'):
         make_lists(str(tmp_path))
+    with pytest.raises(FileNotFoundError, match='there is no folder .*star'):
+        make_lists(str(tmp_path / 'star'))
 
 
 def test_config_takes_the_image_weights(outputs):

@@ -160,5 +160,5 @@ def test_bad_streams(inferencer, tmp_path):
             list(inferencer.stream(source))
     with pytest.raises(ValueError, match='window must be more than 0'):
         next(inferencer.stream(0, window=0))
-    with pytest.raises(FileNotFoundError, match='no videos'):
+    with pytest.raises(FileNotFoundError, match='no video found'):
         next(inferencer.stream(tmp_path / 'none.mp4'))

@@ -182,7 +182,7 @@ def broken_files(folder, decoder):
     (videos / 'text.mp4').write_text('no video\n' * 99)
     yield 'text.mp4', 'Error'
     write_video(videos / 'one.mp4', num_frames=1)
-    yield 'one.mp4', 'pairs of frames, the video has only 1'
+    yield 'one.mp4', 'two frames are needed, the video has only 1'
     write_video(videos / 'two.mp4', num_frames=2)
     yield 'two.mp4', None
     yield 'removed.mp4', 'FileNotFoundError'

@@ -58,9 +58,11 @@ def test_decord_reads_the_written_frames(videos):
 def test_layout_and_balance(videos):
     assert {path.name
             for path in videos.iterdir()} == {
-                'videos', 'train.txt', 'val.txt', 'classes.txt', 'dataset.json'
+                'videos', 'train.txt', 'val.txt', 'class_names.txt',
+                'dataset.json'
             }
-    assert (videos / 'classes.txt').read_text().splitlines() == list(CLASSES)
+    names = (videos / 'class_names.txt').read_text().splitlines()
+    assert names == list(CLASSES)
     for split, count in (('train', 30), ('val', 10)):
         names, labels = zip(*read_list(videos / f'{split}.txt'))
         assert list(names) == sorted(
@@ -149,7 +151,7 @@ def test_level_of_ordered_motions(tmp_path, monkeypatch):
         '--seed', '5', '--size', '32', '--workers', '1'
     ])
     runpy.run_path(str(TOOL), run_name='__main__')
-    names = (root / 'classes.txt').read_text().splitlines()
+    names = (root / 'class_names.txt').read_text().splitlines()
     assert names == list(classes(3)) and len(names) == 12
     for split, count in (('train', 24), ('val', 12)):
         videos = read_list(root / f'{split}.txt')

@@ -285,7 +285,7 @@ def test_scores_that_are_not_finite_are_errors(folder, infer, monkeypatch):
 
 
 @pytest.mark.parametrize('arguments, words', [
-    (['none*.mp4', 'none'], "no videos in 'none*.mp4, none'"),
+    (['none*.mp4', 'none'], "no video found at 'none*.mp4, none'"),
     (['videos', '--device', 'cuda:99'], "device 'cuda:99' cannot be used"),
     (['videos', '--classes', 'a,b'], '`classes` are 2 names'),
     (['videos', '--classes', 'none.txt'], "'none.txt' is neither"),

@@ -171,7 +171,7 @@ def list_inputs(inputs: InputsType,
                 raise ValueError(f'input {number}: {error}') from None
     if len(missing) == len(videos):
         raise FileNotFoundError(
-            f"there are no videos in '{', '.join(missing)}'; give files, "
+            f"no video found at '{', '.join(missing)}'; give files, "
             f'folders or patterns of {", ".join(VIDEO_SUFFIXES)} or '
             'folders of images')
     return videos

@@ -60,8 +60,12 @@ def make_lists(folder: str) -> Dict[str, str]:
         ``other.txt``, clips of recorders that are not known.
 
     Raises:
+        FileNotFoundError: There is no such folder.
         ValueError: Videos are missing.
     """
+    if not Path(folder).is_dir():
+        raise FileNotFoundError(f"there is no folder '{folder}'; give "
+                                '`testvideo` of a clone')
     labels = {gesture: number for number, gesture in enumerate(GESTURES)}
     lines = {}
     for path in sorted(Path(folder).glob('*.mp4')):

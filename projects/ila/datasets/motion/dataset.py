@@ -141,8 +141,8 @@ def make_dataset(root: Union[str, Path],
 
     The folder then holds ``videos/{train,val}/*.mp4``, the annotation files
     ``train.txt`` and ``val.txt`` (path relative to ``videos``, label),
-    ``classes.txt``, and the arguments in ``dataset.json``. A video is a pure
-    function of the seed, the split and its number.
+    ``class_names.txt``, and the arguments in ``dataset.json``. A video is a
+    pure function of the seed, the split and its number.
 
     The lists are written last. The next call with the same arguments
     completes what an interrupted one left, and keeps a complete data set.
@@ -190,7 +190,7 @@ def make_dataset(root: Union[str, Path],
                 for video in videos)
         for split, videos in splits.items()
     }
-    texts['classes.txt'] = ''.join(f'{name}\n' for name in classes(level))
+    texts['class_names.txt'] = ''.join(f'{name}\n' for name in classes(level))
 
     _check_folder(root, settings)
     missing = [

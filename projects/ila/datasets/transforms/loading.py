@@ -12,10 +12,10 @@ from ..video_reader import VideoReader
 
 
 def check_num_frames(num_frames: int) -> None:
-    """Refuse videos without a pair of frames."""
+    """Refuse videos without a pair of frames, which ILA aligns."""
     if num_frames < 2:
-        raise ShortVideoError('ILA aligns pairs of frames, the video has only '
-                              f'{num_frames}; give a longer one')
+        raise ShortVideoError('at least two frames are needed, the video has '
+                              f'only {num_frames}; give a longer one')
 
 
 def find_reading(pipeline: Sequence[dict]) -> Tuple[int, int]:
