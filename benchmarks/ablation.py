@@ -248,15 +248,12 @@ def compare(args: argparse.Namespace, variants: Dict[str, Sequence[str]],
         options: folder / names[options].replace(',', '').replace(' ', '_')
         for options in variants.values()
     }
+    runs = [(folders[options] / str(seed), args.config,
+             [*options, *common, f'randomness.seed={seed}'], made_with)
+            for seed in args.seeds for options in folders]
     with ThreadPoolExecutor(args.jobs) as pool:
-        runs = [
-            pool.submit(train, folders[options] / str(seed), args.config,
-                        [*options, *common, f'randomness.seed={seed}'],
-                        made_with) for seed in args.seeds
-            for options in folders
-        ]
-        for run in runs:
-            run.result()
+        # If one fails, those that have not begun are left out.
+        list(pool.map(train, *zip(*runs)))
     results = {
         name: [
             100 *

@@ -117,9 +117,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, 'video.mp4')
             write_video(path, codec, args.frames, 456, 256)
-            print(
-                f'\n{title}, {8 * path.stat().st_size / args.frames / 33:.0f}'
-                ' kbit/s\n')
+            seconds = args.frames / 30
+            rate = 8 * path.stat().st_size / seconds / 1000
+            print(f'\n{title}, {rate:.0f} kbit/s\n')
             functions = {
                 name: partial(chain, str(path))
                 for name, chain in chains.items()

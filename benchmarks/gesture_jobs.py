@@ -6,6 +6,7 @@ import traceback
 from pathlib import Path
 from typing import List, NamedTuple, Optional
 
+import torch
 import torch.multiprocessing as multiprocessing
 from gesture_data import load
 from gesture_training import Data, Run, train
@@ -47,6 +48,7 @@ def work(settings: Settings, counter, runs: List[Run]) -> None:
     init_default_scope('mmaction')
     # How each weight is initialised.
     MMLogger.get_current_instance().setLevel('WARNING')
+    torch.set_num_threads(1)
     data, failed = None, []
     while settings.deadline is None or time.time() < settings.deadline:
         with counter.get_lock():

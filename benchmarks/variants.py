@@ -46,7 +46,7 @@ GROUPS: Dict[str, Dict[str, Sequence[str]]] = {
         'ILA token, motion loss': MOTION_LOSS,
         'ILA token, additions': ADDITIONS,
         'ILA token, additions, heat maps': ADDITIONS + HEAT_MAPS,
-        'ILA trajectories': MOTION_LOSS + HEAT_MAPS + TRAJECTORIES,
+        'ILA trajectories, block 2': MOTION_LOSS + HEAT_MAPS + TRAJECTORIES,
         'ILA released': RELEASED,
         'ILA released, motion loss': RELEASED + MOTION_LOSS,
     },
@@ -67,8 +67,8 @@ GROUPS: Dict[str, Dict[str, Sequence[str]]] = {
         'no mask': (*NO_MASK, ),
         'no mask and no loss': (*NO_MASK, 'model.align_loss_weight=0'),
         'two points': ('model.backbone.temporal.num_points=2', ),
-        'first block only': ('model.backbone.layers=[0]', ),
-        'last block only': ('model.backbone.layers=[1]', ),
+        'block 1 only': ('model.backbone.layers=[0]', ),
+        'block 2 only': ('model.backbone.layers=[1]', ),
     }),
 }
 

@@ -55,7 +55,8 @@ def main() -> None:
             sys.exit(130)
         finally:
             output.save()
-            print(f'{len(output.features)} features are in {args.out}')
+            if output.features:
+                print(f'{len(output.features)} features are in {args.out}')
     exit_on_failures(errors, len(missing))
 
 

@@ -45,6 +45,20 @@ def test_tells_command_versions_and_commit(tmp_path, monkeypatch):
     assert record(tmp_path / 'log')['changed']
     assert '+second' in (tmp_path / 'log/changes.diff').read_text()
 
+    module.write_bytes('f\xfcr\n'.encode('latin1'))
+    record(tmp_path / 'log')
+    assert r'+f\xfcr' in (tmp_path / 'log/changes.diff').read_text()
+
+
+def test_another_repository_around_it(tmp_path, monkeypatch):
+    """Its commit says nothing of a package that is installed within."""
+    make_repository(tmp_path)
+    (tmp_path / 'log').mkdir(), (tmp_path / 'site-packages').mkdir()
+    module = tmp_path / 'site-packages/hook.py'
+    module.touch()
+    monkeypatch.setattr(run_record_hook, '__file__', str(module))
+    assert record(tmp_path / 'log')['commit'] is None
+
 
 def test_needs_no_repository(tmp_path, monkeypatch):
     monkeypatch.setenv('GIT_CEILING_DIRECTORIES', str(tmp_path.parent))

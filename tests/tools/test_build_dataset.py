@@ -348,7 +348,8 @@ def test_video_of_both_parts_is_refused(build):
 def test_bad_arguments(build, capsys):
     for arguments in (('v', '--val-fraction',
                        '1'), ('a', 'b', 'c'), ('v', '--list-name', 'list.txt'),
-                      ('a', 'b', '--annotations', 'a.csv')):
+                      ('a', 'b', '--annotations', 'a.csv'), ('a', './a'),
+                      ('a', '--annotations', 'a.csv', 'a.csv')):
         with pytest.raises(SystemExit) as error:
             build(*arguments)
         assert error.value.code == 2

@@ -1,3 +1,4 @@
+import os
 import sys
 from importlib.util import find_spec
 
@@ -144,6 +145,13 @@ def test_other_features_are_not_mixed_in(folder, extract):
     for name in names:
         code, files, _ = extract('tiny.pth', 'videos/a.mp4', '--out', name)
         assert code.startswith(f"'{name}' holds no features")
+
+
+def test_no_file_of_no_features(extract):
+    code, _, out = extract('tiny.pth', 'videos/broken.mp4', '--out',
+                           'empty.npz')
+    assert code.startswith('1 of 1 failed')
+    assert 'empty.npz' not in out and not os.path.exists('empty.npz')
 
 
 def test_checkpoint_is_needed(extract):

@@ -229,6 +229,22 @@ def test_plain_clip_against_a_closed_form():
     ]
 
 
+def test_default_temporal_module(tmp_path):
+    """The backbone aligns unless a config says otherwise."""
+    path = tmp_path / 'config.py'
+    for temporal, names in (('', ['TokenAlignment', 'ReleasedAlignment']),
+                            ('temporal=None,', ['none'])):
+        path.write_text(f'''
+_base_ = ['{ROOT}/configs/ila_motion_ablation.py']
+model = dict(backbone=dict(
+    _delete_=True, type='ILAVisionTransformer', img_size=64, {temporal}
+    arch=dict(embed_dims=64, num_layers=1, num_heads=2, patch_size=8,
+              feedforward_channels=64, out_channels=64)))
+''')
+        _, result = get_flops(path)
+        assert re.findall(r'(\w+) GMACs', result.stdout) == names
+
+
 def test_missing_config():
     result = run_tool(TOOL, 'none.py')
     assert result.returncode == 1

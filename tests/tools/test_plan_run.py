@@ -289,7 +289,10 @@ def test_too_small_a_gpu_for_another_image_backbone(monkeypatch):
     ]
     recompute = 'model.backbone.with_cp=True'
     freeze = 'model.backbone.freeze_image=True'
+    lora = 'model.backbone.lora.rank=2'
     for options, advice in (([], f'try {recompute}, {freeze}, fewer'),
+                            (['--cfg-options',
+                              lora], f'try {recompute}, fewer'),
                             (['--cfg-options', recompute,
                               freeze], 'try fewer or')):
         monkeypatch.setattr(sys, 'argv', arguments + options)

@@ -301,7 +301,7 @@ def test_archive_without_checksums_is_read(tmp_path):
     assert torch.equal(read_checkpoint(path)['a'], torch.ones(2))
 
 
-@pytest.mark.parametrize('version', ['2.1.0', torch.__version__])
+@pytest.mark.parametrize('version', ['2.4.0', torch.__version__])
 @pytest.mark.parametrize('zipped', [True, False])
 def test_training_state_is_read_by_every_release(tmp_path, monkeypatch,
                                                  version, zipped):
@@ -339,7 +339,7 @@ class Call:
         return self.call
 
 
-@pytest.mark.parametrize('version', ['2.1.0', torch.__version__])
+@pytest.mark.parametrize('version', ['2.4.0', torch.__version__])
 @pytest.mark.parametrize('call', [
     Call(np.ndarray, ((1, ), 'O', b'pointers')),
     Call(np.dtype, ('O', False, True)),

@@ -27,6 +27,7 @@ from projects.ila.apis import ILAInferencer, read_weights
 from projects.ila.apis.deployment import load_classifier
 from projects.ila.cli import load_all_weights
 from projects.ila.visualization.pictures import load_model
+from projects.ila.weights import remote_file
 from projects.ila.weights.checkpoint import load_from_file
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -157,6 +158,27 @@ AT_HUBS = {
     'timm:vit_small_patch14_dinov2':
     ('timm/vit_small_patch14_dinov2.lvd142m', 'pytorch_model.bin')
 }
+
+
+@pytest.mark.parametrize('rank, local_rank, order', [
+    (0, None, ['fetch', 'barrier']),
+    (1, None, ['barrier', 'fetch']),
+    (2, 0, ['fetch', 'barrier']),
+    (3, 1, ['barrier', 'fetch']),
+])
+def test_first_process_of_each_machine_fetches(monkeypatch, rank, local_rank,
+                                               order):
+    calls = []
+    if local_rank is None:
+        monkeypatch.delenv('LOCAL_RANK', False)
+    else:
+        monkeypatch.setenv('LOCAL_RANK', str(local_rank))
+    monkeypatch.setattr(remote_file, 'get_dist_info', lambda: (rank, 4))
+    monkeypatch.setattr(torch.distributed, 'barrier',
+                        lambda: calls.append('barrier'))
+    assert remote_file.fetch_in_turn(
+        lambda: calls.append('fetch') or 'path') == 'path'
+    assert calls == order
 
 
 def test_files_at_hubs(tmp_path):

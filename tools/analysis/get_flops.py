@@ -30,7 +30,9 @@ def main() -> None:
     from projects.ila.cli import exit_on_bad_input, load_overridden_config
     from projects.ila.utils.clip_shape import find_clip_length, find_frame_size
     cfg = load_overridden_config(args, 'model')
-    temporal = cfg.model.backbone.get('temporal') or dict(type='none')
+    if 'temporal' not in cfg.model.backbone:  # The backbone's default.
+        cfg.model.backbone.temporal = dict(type='TokenAlignment')
+    temporal = cfg.model.backbone.temporal or dict(type='none')
     kinds = (temporal['type'], )
     own_settings = temporal.get('difference') or 'type' in temporal.get(
         'predictor', {})

@@ -79,6 +79,7 @@ def main() -> None:
         fixes = [
             f'model.backbone.{key}=True' for key in SAVERS
             if not cfg.model.backbone.get(key)
+            and not (key == 'freeze_image' and cfg.model.backbone.get('lora'))
         ]
         sys.exit(f'{args.config}: one clip per GPU takes {used}, more than '
                  f'{args.gpu_memory:g}. Please try '

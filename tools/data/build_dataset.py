@@ -159,6 +159,10 @@ def parse_args() -> argparse.Namespace:
     if counts not in ((1, 1), (1, 2), (2, 2)):
         parser.error('give one FOLDER or two, and with --annotations as many '
                      'files, or one FOLDER and two files')
+    sources = [*map(os.path.realpath, args.annotations or args.folders)]
+    if len({*sources}) < len(sources):
+        parser.error('training and validation have the same source, '
+                     f'{sources[0]}; give another, or one to be split')
     if not 0 < args.val_fraction < 1:
         parser.error('--val-fraction must be between 0 and 1')
     if '{split}' not in args.list_name:

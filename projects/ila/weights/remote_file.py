@@ -55,11 +55,11 @@ def _download(url: str) -> str:
 
 
 def fetch_in_turn(fetch: Callable[[], str]) -> str:
-    """Let the first process fetch a file before the others look for it."""
+    """Let a machine's first process fetch a file before the others look."""
     rank, world_size = get_dist_info()
     path = None
     try:
-        if rank == 0:
+        if int(os.environ.get('LOCAL_RANK', rank)) == 0:
             path = fetch()
     finally:
         if world_size > 1:

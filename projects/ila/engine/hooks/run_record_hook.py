@@ -18,12 +18,17 @@ PACKAGES = ('mmaction2-ila', 'mmaction2', 'mmengine', 'mmcv', 'mmcv-lite',
 
 def _git(*arguments: str) -> Optional[str]:
     """Ask git about this repository; None where there is none."""
+    folder, name = osp.split(osp.abspath(__file__))
     try:
-        return subprocess.run(['git', *arguments],
-                              cwd=osp.dirname(osp.abspath(__file__)),
-                              check=True,
-                              capture_output=True,
-                              text=True).stdout
+        # An installed package may be within another repository.
+        for command in (['ls-files', '--error-unmatch', name], arguments):
+            result = subprocess.run(['git', *command],
+                                    cwd=folder,
+                                    check=True,
+                                    capture_output=True,
+                                    encoding='utf-8',
+                                    errors='backslashreplace')
+        return result.stdout
     except (OSError, subprocess.CalledProcessError):
         return None
 
@@ -61,5 +66,6 @@ class RunRecordHook(Hook):
         with open(osp.join(runner.log_dir, 'run.json'), 'w') as file:
             json.dump(record, file, indent=2)
         if changes:
-            with open(osp.join(runner.log_dir, 'changes.diff'), 'w') as file:
+            path = osp.join(runner.log_dir, 'changes.diff')
+            with open(path, 'w', encoding='utf-8') as file:
                 file.write(changes)

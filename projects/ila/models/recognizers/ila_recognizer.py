@@ -29,8 +29,8 @@ class ILARecognizer(Recognizer3D, HubMixin):
         cls_head (dict): Config of ``ILATextHead`` or ``ILALinearHead``, or of a
             head of MMAction2 for the tensor of the backbone's ``out_type``,
             such as ``TimeSformerHead`` and ``I3DHead``.
-        neck (dict, optional): Config of ``MultiframeIntegrationTransformer``.
-            None averages the frames.
+        neck (dict, optional): Config of ``MultiframeIntegrationTransformer``
+            or ``TrajectoryTransformer``. None averages the frames.
         align_loss_weight (float): Weight of the sum of alignment losses.
         bf16 (bool): Whether backbone and neck compute in bfloat16 where
             ``torch.autocast`` finds that safe; weights and head stay as they

@@ -92,7 +92,7 @@ def describe_model(model: nn.Module, cfg: dict) -> Dict[str, dict]:
     ]
     parameters = sum(value.numel() for value in model.parameters())
     rows = {
-        'temporal module': f'{backbone.temporal_type or "none"}, in '
+        'temporal module': f'{backbone.temporal_type}, in '
         f'{len(backbone.temporal_layers)} of {backbone.num_layers} blocks',
         'image model': f'{type(image).__name__}: {sizes}',
         'neck': type(model.neck).__name__ if model.with_neck else 'mean',
