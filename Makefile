@@ -14,8 +14,9 @@ install: $(STAMP)
 # The lock is complete, and pip must not add the OpenCV that it leaves out.
 $(STAMP): setup.py $(wildcard requirements/*.txt)
 	$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
-		$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and \
-		"Python 3.10 or newer is needed: make PYTHON=python3.12")' && \
+		$(PYTHON) -c 'import sys; sys.exit( \
+		not (3, 10) <= sys.version_info < (3, 14) and \
+		"Python 3.10 to 3.13 is needed: make PYTHON=python3.12")' && \
 		$(PYTHON) -m venv $(VENV); }
 	$(BIN)/python -m pip install --no-deps -r requirements/lock.txt
 	$(MAKE) mmcv

@@ -35,7 +35,8 @@ setup(
     license='Apache-2.0',
     cmdclass=dict(build_py=BuildWithMim),
     packages=find_namespace_packages(include=['projects.ila*']),
-    python_requires='>=3.10',
+    # MMEngine 0.10.7 needs `pkgutil.find_loader`, which 3.14 lacks.
+    python_requires='>=3.10,<3.14',
     # mmcv or mmcv-lite has to be there too, see requirements/mminstall.txt.
     install_requires=parse_requirements('runtime.txt'),
     extras_require={

@@ -52,14 +52,19 @@ def restoring_state() -> Iterator[None]:
     deterministic = torch.are_deterministic_algorithms_enabled()
     cudnn = torch.backends.cudnn
     flags = cudnn.benchmark, cudnn.deterministic
-    terminate = signal.getsignal(signal.SIGTERM)
+    handlers = {
+        number: signal.getsignal(number)
+        for number in (signal.SIGTERM, signal.SIGUSR1)
+    }
     directory = os.getcwd()
-    with mock.patch.dict(os.environ), mock.patch('sys.path', [*sys.path]):
+    with mock.patch.dict(os.environ), mock.patch('os.fsync', os.fsync), \
+            mock.patch('sys.path', [*sys.path]):
         try:
             yield
         finally:
             os.chdir(directory)
-            signal.signal(signal.SIGTERM, terminate)
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
             cudnn.benchmark, cudnn.deterministic = flags
             torch.use_deterministic_algorithms(deterministic)
             torch.set_num_threads(threads)

@@ -1,10 +1,14 @@
 import ctypes
 import gc
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+
+# Tests are of CPUs, on which a launcher may start several processes.
+os.environ['CUDA_VISIBLE_DEVICES'] = ''
 
 TESTS = Path(__file__).parent
 LIBC = ctypes.CDLL(None)

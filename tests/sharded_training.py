@@ -75,9 +75,6 @@ class Sabotage(Hook):
         self.iteration, self.signal, self.files = runner.cfg.sabotage
         self.fsync, atomic_file.os.fsync = os.fsync, self.sync
 
-    def after_train(self, runner):
-        os.fsync = self.fsync
-
     def sync(self, descriptor):
         if get_rank() == 0:
             self.files -= 1

@@ -240,7 +240,8 @@ def make_official(folder, video):
 @pytest.mark.parametrize('name', [
     'vitb16_k400', 'vitb16_16f_k400', 'vitl14-336_16f_k400', 'vitb16_ssv2',
     'vitb16_32f_ssv2', 'vitl14-336_16f_ssv2', 'vitb16_k600', 'vitb16_k700',
-    'vitb16_custom', 'vitb16_ucf101'
+    'vitb16_custom', 'vitb16_ucf101', 'vitb16_hmdb51', 'vitb16_32f_diving48',
+    'vitb16_32f_charades', 'vitb16_jester'
 ])
 @pytest.mark.parametrize('split, views', [('train', 1), ('val', 1),
                                           ('test', 12)])

@@ -114,11 +114,13 @@ def test_stream_from_an_address():
     with socketserver.ThreadingTCPServer(('127.0.0.1', 0), Camera) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        url = f'http://127.0.0.1:{server.server_address[1]}/camera'
-        name, fps, frames = open_stream(url, reader=None)
-        numbers = [read_barcode(frame) for frame in frames]
-        server.shutdown()
-        thread.join()
+        try:
+            url = f'http://127.0.0.1:{server.server_address[1]}/camera'
+            name, fps, frames = open_stream(url, reader=None)
+            numbers = [read_barcode(frame) for frame in frames]
+        finally:
+            server.shutdown()
+            thread.join()
     assert (name, fps, numbers) == (url, 25, list(range(30)))
 
 

@@ -138,7 +138,7 @@ def test_what_does_not_end_is_refused(inferencer):
 def test_addresses_that_fail_do_not_lose_the_others(folder, inferencer, url,
                                                     monkeypatch):
     monkeypatch.setattr(video_inputs, 'MAX_BYTES', 2**22)
-    monkeypatch.setattr(video_inputs, 'TIMEOUT', 0.1)
+    monkeypatch.setattr(video_inputs, 'TIMEOUT', 1)
     bad = {
         f'{url}/none.mp4': 'the URL cannot be fetched (HTTP Error 404',
         f'{url}/cut.mp4': 'the URL cannot be fetched (996 bytes are',

@@ -285,7 +285,9 @@ def test_narrow_video_never_gives_a_fourth_channel(folder):
     """Decord 0.6 reads some widths wrong; then it is an error."""
     write_video(folder / 'videos' / 'narrow.mp4', 20, (72, 72))
     try:
-        shape = build(folder, 'narrow.mp4 0\n')[0]['inputs'].shape
+        dataset = build(
+            folder, 'narrow.mp4 0\n', pipeline=make_pipeline('Decord'))
+        shape = dataset[0]['inputs'].shape
     except RuntimeError as error:
         assert 'misreads a width of 72 pixels' in str(error)
     else:

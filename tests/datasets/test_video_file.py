@@ -218,9 +218,9 @@ class Handler(SimpleHTTPRequestHandler):
 
 @pytest.mark.parametrize('reader', READERS)
 @pytest.mark.parametrize('storage', ['memory', 'http'])
-def test_other_storages(tmp_path, reader, storage):
+def test_other_storages(tmp_path, monkeypatch, reader, storage):
     """A data set asks them for nothing but the videos."""
-    FileClient.register_backend('memory', MemoryBackend, force=True)
+    monkeypatch.setitem(FileClient._backends, 'memory', MemoryBackend)
     content = write_barcodes(tmp_path / 'a.mp4', 'libx264').read_bytes()
     (tmp_path / 'list.txt').write_text('a.mp4 1\nb.mp4 0\n')
     server = ThreadingHTTPServer(('127.0.0.1', 0),
@@ -231,19 +231,19 @@ def test_other_storages(tmp_path, reader, storage):
         prefix = 'http://127.0.0.1:%d' % server.server_port
         ann_file = f'{prefix}/list.txt'
     MemoryBackend.contents = {f'{prefix}/a.mp4': content}
-    dataset = DATASETS.build(
-        dict(
-            type='ILAVideoDataset',
-            ann_file=ann_file,
-            data_prefix=dict(video=prefix),
-            pipeline=[
-                dict(type=f'{reader}Init', io_backend=storage),
-                dict(type='UniformSample', clip_len=8),
-                dict(type=f'{reader}Decode'),
-                dict(type='FormatShape', input_format='NCTHW'),
-                dict(type='PackActionInputs')
-            ]))
     try:
+        dataset = DATASETS.build(
+            dict(
+                type='ILAVideoDataset',
+                ann_file=ann_file,
+                data_prefix=dict(video=prefix),
+                pipeline=[
+                    dict(type=f'{reader}Init', io_backend=storage),
+                    dict(type='UniformSample', clip_len=8),
+                    dict(type=f'{reader}Decode'),
+                    dict(type='FormatShape', input_format='NCTHW'),
+                    dict(type='PackActionInputs')
+                ]))
         assert dataset[0]['inputs'].shape == (1, 3, 8, 48, 64)
         with pytest.raises(
                 RuntimeError,

@@ -374,16 +374,23 @@ def served(folder, tmp_path):
         env={
             **os.environ, 'TMPDIR': str(tmp_path)
         })
+    limit = threading.Timer(120, process.kill)
+    limit.start()
     try:
         for line in process.stdout:
             if 'The page is at' in line:
                 break
         else:
             pytest.fail('the page did not start')
+        limit.cancel()
         yield f'http://127.0.0.1:{port}', tmp_path
     finally:
+        limit.cancel()
         process.terminate()
-        process.communicate(timeout=20)
+        try:
+            process.communicate(timeout=20)
+        finally:
+            process.kill()
     assert list(tmp_path.glob('ila_demo_*')) == []
 
 

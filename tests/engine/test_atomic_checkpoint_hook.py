@@ -1,5 +1,7 @@
 import errno
+import os
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -207,10 +209,11 @@ module = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
 module.lock_work_dir(sys.argv[1])
 # As data loaders' workers, which outlive a killed run.
-if os.fork() == 0:
-    time.sleep(20)
+child = os.fork()
+if child == 0:
+    time.sleep(60)
     os._exit(0)
-print(os.getpid(), flush=True)
+print(os.getpid(), child, flush=True)
 time.sleep(60)
 '''
 
@@ -220,7 +223,7 @@ def test_folder_is_one_runs_until_it_ends(tmp_path):
                                stdout=subprocess.PIPE,
                                text=True)
     try:
-        number = process.stdout.readline().strip()
+        number, child = process.stdout.readline().split()
         with pytest.raises(BlockingIOError, match='--work-dir') as caught:
             build(tmp_path, 1, [1], **BEST).train()
         assert str(tmp_path) in str(caught.value)
@@ -232,9 +235,12 @@ def test_folder_is_one_runs_until_it_ends(tmp_path):
         process.kill()
         process.stdout.close()
         process.wait()
-    check_unlocked(str(tmp_path))
-    build(tmp_path, 1, [1], **BEST).train()
-    assert len(names(tmp_path)) == 2
+    try:
+        check_unlocked(str(tmp_path))
+        build(tmp_path, 1, [1], **BEST).train()
+        assert len(names(tmp_path)) == 2
+    finally:
+        os.kill(int(child), signal.SIGKILL)
 
 
 def test_unknown_argument_is_refused():

@@ -160,6 +160,10 @@ if __name__ == '__main__':
                 ops=[
                     compare_ops(1, 3, 5, 6, 40, points=1),
                     compare_ops(1, 2, 8, 1, 33, points=3),
+                    # Several blocks of channels, and several frames whose
+                    # weight gradients are summed by one program.
+                    compare_ops(1, 2, 3, 6, 130, points=1),
+                    compare_ops(33, 2, 2, 2, 16, points=1),
                 ],
                 backbones={
                     name: compare_backbone(temporal)

@@ -37,6 +37,8 @@ def test_equals_its_definition(differences, name):
 @pytest.mark.parametrize('name', ['token', 'additions', 'first', 'released'])
 def test_backbones_compute_the_same(differences, name):
     found = differences['backbones'][name]
+    # Other orders of summation round otherwise; 'first' has no kernels.
+    assert (name != 'first') == (found['training'] > 0)
     assert found['training'] < 1e-5
     assert found['deployed'] < 1e-5
     # Half precision differs as much as without the kernels.

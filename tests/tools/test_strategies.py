@@ -11,6 +11,7 @@ from sharded_training import make_folder, read, read_log, start, train
 
 from projects.ila.engine.sharded_checkpoint import load_sharded
 from projects.ila.engine.work_dir import find_latest_checkpoint, is_whole
+from projects.ila.weights import read_checkpoint
 
 HAS_DEEPSPEED = importlib.util.find_spec('deepspeed') is not None
 
@@ -73,11 +74,16 @@ def test_fsdp_equals_an_unsharded_training(folder, whole):
     latest = find_latest_checkpoint(str(work_dir))
     assert latest == str(work_dir / 'epoch_2.pth')
 
-    train(folder, 'with_fsdp.py', 1, *arguments)
+    train(folder, 'with_fsdp.py', 1, *arguments,
+          **{'default_hooks.checkpoint.save_best': 'acc/top1'})
     assert read_log(work_dir, 'grad_norm') == pytest.approx(norms[4:], 1e-4)
     assert read_log(work_dir, 'lr') == read_log(whole, 'lr')[4:]
     assert_close(read(work_dir / 'epoch_3.pth'), read(whole / 'epoch_3.pth'))
-    assert not list(work_dir.glob('*.partial'))
+    # It was saved again with its score, and would go on from its end.
+    for name in ('epoch_3.pth', 'best_acc_top1_epoch_3.pth'):
+        meta = read_checkpoint(str(work_dir / name / 'weights.pth'))['meta']
+        assert (meta['epoch'], meta['iter']) == (3, 6), name
+    assert not [*work_dir.glob('*.partial'), *work_dir.glob('*.removed')]
     # The weights are tested as those of any other training are.
     assert read_accuracy('with_fsdp.py',
                          work_dir / 'epoch_3.pth') == read_accuracy(

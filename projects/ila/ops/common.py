@@ -12,19 +12,22 @@ DTYPES = torch.float32, torch.float16, torch.bfloat16
 _get_capability = lru_cache(torch.cuda.get_device_capability)
 
 
-def _is_new_enough() -> bool:
-    """Whether the GPU is of NVIDIA's Ampere generation or newer."""
-    return _get_capability() >= (8, 0)
+def _is_suitable(index: int) -> bool:
+    """Whether a GPU is the current one, on which Triton launches kernels, and
+    of NVIDIA's Ampere generation or newer."""
+    return (index == torch.cuda.current_device()
+            and _get_capability(index) >= (8, 0))
 
 
 # Importing torch._dynamo takes two seconds.
 if torch.cuda.is_available():
-    _is_new_enough = torch.compiler.assume_constant_result(_is_new_enough)
+    _is_suitable = torch.compiler.assume_constant_result(_is_suitable)
 
 
 def has_kernels(x: Tensor) -> bool:
     """Whether Triton kernels can compute with a tensor."""
-    return (HAS_TRITON and (INTERPRETED or x.is_cuda and _is_new_enough())
+    return (HAS_TRITON
+            and (INTERPRETED or x.is_cuda and _is_suitable(x.device.index))
             and x.dtype in DTYPES and not torch.jit.is_tracing())
 
 

@@ -2,7 +2,7 @@ import errno
 import os
 import shutil
 from contextlib import contextmanager
-from typing import Iterator, Union
+from typing import Iterator, Optional, Union
 
 from mmengine.fileio import LocalBackend, register_backend
 
@@ -32,12 +32,20 @@ def replacing(path: str) -> Iterator[str]:
             os.remove(partial)
 
 
-def remove_folder(path: str) -> None:
-    """Remove a folder; one that is removed in part has another name."""
+def remove_folder(path: str, successor: Optional[str] = None) -> None:
+    """Remove a folder; one that is removed in part has another name.
+
+    Args:
+        path (str): The folder.
+        successor (str, optional): File or folder that takes its place, before
+            the content is removed.
+    """
     removed = f'{path}.removed'
     if os.path.isdir(removed):
         shutil.rmtree(removed)
     os.replace(path, removed)
+    if successor is not None:
+        os.replace(successor, path)
     shutil.rmtree(removed)
 
 

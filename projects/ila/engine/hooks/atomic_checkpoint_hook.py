@@ -49,6 +49,8 @@ class AtomicCheckpointHook(CheckpointHook):
             raise TypeError(
                 f"AtomicCheckpointHook has no argument '{name}'; did you mean "
                 f"'{nearest}'? Change it in `default_hooks.checkpoint`")
+        # Where a run is while it is validated.
+        self._place: Dict[str, int] = dict()
 
     def before_run(self, runner: Runner) -> None:
         """Find the checkpoint of a run that is to be resumed.
@@ -85,6 +87,10 @@ class AtomicCheckpointHook(CheckpointHook):
         super().after_train(runner)
         if is_main_process():
             unlock_work_dir(runner.work_dir)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Correct the place: MMEngine's ``FlexibleRunner`` adds one to it."""
+        checkpoint['meta'].update(self._place)
 
     def _is_own(self, name: str) -> bool:
         """Whether this hook gives files such a name."""
@@ -173,7 +179,9 @@ class AtomicCheckpointHook(CheckpointHook):
         before = self._best_paths()
         # Without them the parent removes nothing.
         self._set_best_paths(dict.fromkeys(before))
+        self._place = dict(epoch=runner.epoch, iter=runner.iter)
         super()._save_best_checkpoint(runner, metrics)
+        self._place = dict()
         after = self._best_paths()
         for key, path in before.items():
             if after[key] is None:

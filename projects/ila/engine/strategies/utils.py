@@ -24,6 +24,7 @@ def replacing_together(path: str) -> Iterator[str]:
     barrier()
     if is_main_process():
         if os.path.isdir(path):
-            remove_folder(path)
-        os.replace(partial, path)
+            remove_folder(path, partial)
+        else:
+            os.replace(partial, path)
     barrier()
