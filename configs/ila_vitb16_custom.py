@@ -1,6 +1,7 @@
 # A template for videos of your own: copy it, name it in the `_base_` of another
 # config, or change it with --cfg-options. It is for classes that looks tell
-# apart; where only motion does, start from configs/gestures/.
+# apart. Where only motion does, start from configs/gestures/ if clips are few;
+# for thousands set `difference` and `motion_loss` of `model.backbone.temporal`.
 _base_ = [
     '_base_/models/ila_vitb16.py', '_base_/datasets/kinetics400.py',
     '_base_/schedules/adamw_50e.py', '_base_/default_runtime.py'
