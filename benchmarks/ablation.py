@@ -208,11 +208,10 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def make_videos(args: argparse.Namespace, level: int) -> List[str]:
+def make_videos(args: argparse.Namespace, cfg: Config,
+                level: int) -> List[str]:
     """Make a level's videos, and settings that lead a config to them."""
-    settings = load_variant(args.config, needed=['data_settings'])
-    size, frames = (
-        settings.data_settings[key] for key in ('size', 'num_frames'))
+    size, frames = (cfg.data_settings[key] for key in ('size', 'num_frames'))
     # Two motions last twice as long as one.
     frames *= 2 if level == 3 else 1
     root = args.data / f'level{level}_seed{args.data_seed}'
@@ -279,9 +278,10 @@ def main() -> None:
         return
     print(describe_machine())
     with exit_on_bad_input():
-        data = {level: make_videos(args, level) for level in args.levels}
+        cfg = load_variant(args.config, needed=['data_settings'])
+        data = {level: make_videos(args, cfg, level) for level in args.levels}
         image_model = args.work_dir / args.config.stem / 'image_model.pth'
-        train_image_model(load_variant(args.config), image_model, args.steps)
+        train_image_model(cfg, image_model, args.steps)
         results = {
             f'level {level}': compare(args, variants, image_model, level, own)
             for level, own in data.items()

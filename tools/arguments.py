@@ -188,9 +188,10 @@ def find_checkpoints(path: str) -> Sequence[str]:
 
 def check_file(path: str, kind: str) -> None:
     """Exit if a local file, or the weights in a folder, are missing."""
-    if find_checkpoints(path):
+    checkpoints = find_checkpoints(path)
+    if checkpoints:
         sys.exit(f"'{path}' is the folder of a run. Please give one of its "
-                 f'checkpoints, such as {find_checkpoints(path)[-1]}')
+                 f'checkpoints, such as {checkpoints[-1]}')
     # Of a drive there is one letter before the colon.
     is_remote = re.match(r'[\w-]{2,}:', path)
     if not (is_remote or Path(path).expanduser().is_file()

@@ -3,7 +3,7 @@ import os.path as osp
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
-from typing import Optional
+from typing import Optional, Tuple
 
 from mmengine.dist import get_world_size, master_only
 from mmengine.hooks import Hook
@@ -16,21 +16,27 @@ PACKAGES = ('mmaction2-ila', 'mmaction2', 'mmengine', 'mmcv', 'mmcv-lite',
             'av', 'numpy')
 
 
-def _git(*arguments: str) -> Optional[str]:
-    """Ask git about this repository; None where there is none."""
+def _ask_git() -> Tuple[Optional[str], Optional[str]]:
+    """Get this repository's commit and its changes; None without one."""
     folder, name = osp.split(osp.abspath(__file__))
-    try:
+    commands = (
         # An installed package may be within another repository.
-        for command in (['ls-files', '--error-unmatch', name], arguments):
-            result = subprocess.run(['git', *command],
-                                    cwd=folder,
-                                    check=True,
-                                    capture_output=True,
-                                    encoding='utf-8',
-                                    errors='backslashreplace')
-        return result.stdout
+        ['ls-files', '--error-unmatch', name],
+        ['rev-parse', 'HEAD'],
+        ['diff', 'HEAD'])
+    try:
+        _, commit, changes = [
+            subprocess.run(['git', *command],
+                           cwd=folder,
+                           check=True,
+                           capture_output=True,
+                           encoding='utf-8',
+                           errors='backslashreplace').stdout
+            for command in commands
+        ]
     except (OSError, subprocess.CalledProcessError):
-        return None
+        return None, None
+    return commit.strip(), changes
 
 
 @HOOKS.register_module()
@@ -42,10 +48,6 @@ class RunRecordHook(Hook):
     tree had changed since. The config is written by the runner.
     """
 
-    def before_train(self, runner: Runner) -> None:
-        """Write the record again: a resumed run has the first one's seed."""
-        self.before_run(runner)
-
     @master_only
     def before_run(self, runner: Runner) -> None:
         """Write the record."""
@@ -55,17 +57,26 @@ class RunRecordHook(Hook):
                 versions[package] = version(package)
             except PackageNotFoundError:
                 pass
-        commit, changes = _git('rev-parse', 'HEAD'), _git('diff', 'HEAD')
-        record = dict(
+        commit, changes = _ask_git()
+        self._record = dict(
             command=sys.argv,
             seed=runner.seed,
             processes=get_world_size(),
             versions=versions,
-            commit=commit and commit.strip(),
+            commit=commit,
             changed=bool(changes))
-        with open(osp.join(runner.log_dir, 'run.json'), 'w') as file:
-            json.dump(record, file, indent=2)
+        self._write(runner)
         if changes:
             path = osp.join(runner.log_dir, 'changes.diff')
             with open(path, 'w', encoding='utf-8') as file:
                 file.write(changes)
+
+    @master_only
+    def before_train(self, runner: Runner) -> None:
+        """Correct the seed: a resumed run has the first one's."""
+        self._record['seed'] = runner.seed
+        self._write(runner)
+
+    def _write(self, runner: Runner) -> None:
+        with open(osp.join(runner.log_dir, 'run.json'), 'w') as file:
+            json.dump(self._record, file, indent=2)
