@@ -100,6 +100,8 @@ def test_points_begin_where_most_changes():
 
 
 def test_still_videos_have_points():
-    points = HeatMapPredictor(8)(torch.ones(1, 3, 5, 6, 8))[1]
+    patches = torch.ones(1, 4, 5, 6, 8, requires_grad=True)
+    points = HeatMapPredictor(8)(patches)[1]
     assert points.isfinite().all()
     points.sum().backward()
+    assert patches.grad.isfinite().all()

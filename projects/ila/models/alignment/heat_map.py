@@ -73,8 +73,9 @@ class HeatMapPredictor(BaseModule):
             :class:`InteractivePointPredictor`.
         """
         moving = (patches - patches.mean(1, keepdim=True)).float()
-        scale = moving.square().mean((1, 2, 3, 4), keepdim=True).sqrt()
-        moving = (moving / (scale + 1e-6)).flatten(0, 1)
+        scale = moving.square().mean((1, 2, 3, 4), keepdim=True)
+        # The root of 0, of a still video, has no gradient.
+        moving = (moving * (scale + 1e-12).rsqrt()).flatten(0, 1)
         energy = moving.square().mean(-1).unsqueeze(1)
         x = self.reduction(moving.to(patches.dtype)).permute(0, 3, 1, 2)
         heat = self.heat(x) + self.energy[:, None, None] * energy
