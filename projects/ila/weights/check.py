@@ -19,6 +19,12 @@ def _temporal_parts(state_dict: StateDict) -> Set[str]:
     return {name.split('.')[3] for name in state_dict if is_temporal(name)}
 
 
+def _is_interpolated(name: str, own: Tensor, given: Tensor) -> bool:
+    """Whether a weight is positions, which loading takes to another size."""
+    return (name.endswith('pos_embed') and given.dim() == own.dim()
+            and given.shape[-1] == own.shape[-1])
+
+
 def _is_plain(value: Tensor) -> bool:
     """Whether a tensor has a number in memory for each of its elements."""
     return (value.layout is torch.strided and not value.is_quantized
@@ -112,9 +118,8 @@ def check_weights(own: StateDict,
         if name in given or is_text_feature(name)
     })
     for name in sorted(filter(is_needed, names & given)):
-        # Position embeddings are interpolated.
         if (own[name].shape != state_dict[name].shape
-                and not name.endswith('pos_embed')):
+                and not _is_interpolated(name, own[name], state_dict[name])):
             raise ValueError(
                 f"the weights' '{name}' is {tuple(state_dict[name].shape)}, "
                 f"the model's {tuple(own[name].shape)}; fix `arch` and the "

@@ -58,10 +58,35 @@ def test_bad_files(tmp_path):
         with pytest.raises(error, match=words):
             build(path).init_weights()
     assert not ran.exists()
-    # Of this model timm lacks a head, and would not mind anything else.
-    model = build(tmp_path / 'other.pth', 'vit_small_patch14_dinov2')
-    model.settings['pretrained_cfg_overlay']['num_classes'] = 5
-    with pytest.raises(ValueError, match='parts of the blocks are missing'):
+
+
+@pytest.mark.parametrize(
+    'drop, add, message',
+    [
+        (['blocks.1.norm1.bias'], [], 'lack 1 entries .*blocks.1.norm1.bias'),
+        (['norm.weight'], [], 'lack 1 entries .*norm.weight.* have 0'),
+        (['pos_embed'], [], 'lack 1 entries .*pos_embed'),
+        (['cls_token', 'norm_pre.bias'], [], 'lack 2 entries'),
+        ([], ['reg_token'
+              ], 'lack 0 .*none. and have 1 that it lacks .reg_token'),
+        ([], ['blocks.0.ls1.gamma'], 'have 1 .*blocks.0.ls1.gamma'),
+        ([], ['head.weight', 'fc_norm.weight'], None),
+        ([], ['blocks.2.norm1.bias'], None),  # Beyond `depth`.
+    ])
+def test_files_of_another_model(drop, add, message, tmp_path):
+    """timm only logs them where it knows of a head in the file."""
+    name = 'vit_base_patch32_clip_224.openai'
+    weights = timm.create_model(name, num_classes=0, **TIMM).state_dict()
+    for key in drop:
+        del weights[key]
+    weights.update((key, torch.zeros(32)) for key in add)
+    torch.save(weights, tmp_path / 'image.pth')
+    model = build(tmp_path / 'image.pth', name)
+    if message is None:
+        model.init_weights()
+        assert torch.equal(model.model.cls_token, weights['cls_token'])
+        return
+    with pytest.raises(ValueError, match=message):
         model.init_weights()
 
 

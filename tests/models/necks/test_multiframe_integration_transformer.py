@@ -1,3 +1,4 @@
+import pytest
 import torch
 import torch.nn.functional as F
 
@@ -45,13 +46,20 @@ def test_equals_torch_encoder():
     assert losses == {}
 
 
-def test_other_number_of_frames_interpolates_positions():
-    neck = build(num_frames=4)
-    longer = build(num_frames=8)
-    longer.load_state_dict({
-        **neck.state_dict(), 'pos_embed':
-        F.interpolate(neck.pos_embed.transpose(1, 2), size=8,
-                      mode='linear').transpose(1, 2)
-    })
-    x = torch.randn(2, 8, 32)
-    torch.testing.assert_close(neck(x)[0], longer(x)[0])
+@pytest.mark.parametrize('name', [
+    'MultiframeIntegrationTransformer',
+    'TrajectoryTransformer',
+])
+@torch.no_grad()
+def test_other_number_of_frames_interpolates_positions(name):
+    """When weights are loaded, and when a video is longer."""
+    neck, longer = (
+        MODELS.build(dict(type=name, embed_dims=32, num_frames=frames)).eval()
+        for frames in (4, 8))
+    neck.pos_embed.normal_()
+    longer.load_state_dict(neck.state_dict())
+    expected = F.interpolate(
+        neck.pos_embed.transpose(1, 2), size=8, mode='linear')
+    assert torch.equal(longer.pos_embed, expected.transpose(1, 2))
+    inputs = dict(x=torch.randn(2, 8, 32), points=torch.randn(2, 8, 1, 2))
+    torch.testing.assert_close(neck(**inputs)[0], longer(**inputs)[0])

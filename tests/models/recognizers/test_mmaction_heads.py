@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from image_models import RELEASED, TOKEN, build, with_images
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import DefaultScope
+from torch import nn
 
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
@@ -74,7 +75,11 @@ def test_out_types(image):
     model = build(image, out_type='featmap')
     featmap = model(video)
     assert featmap.shape == (2, 32, 3, 4, 4)
-    norm = getattr(model.image.model, 'ln1', None) or model.image.model.norm
+    image_model = model.image.model
+    norm = getattr(image_model, 'ln1', None) or image_model.norm
+    if not isinstance(norm, nn.LayerNorm):  # timm's norm after pooling.
+        norm = image_model.fc_norm
+    assert isinstance(norm, nn.LayerNorm)
     for row in range(4):
         for column in range(4):
             torch.testing.assert_close(

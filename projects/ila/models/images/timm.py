@@ -1,3 +1,4 @@
+import math
 import re
 from typing import List, Optional, Tuple
 from unittest import mock
@@ -50,7 +51,7 @@ class TimmImage(ImageModel):
         patch_drop_rate=(0, 'frames need all of their patches'))
     stem = ('cls_token', 'reg_token', 'pos_embed', 'patch_embed', 'norm_pre',
             'rope')
-    pooling = ('model.attn_pool.', 'model.fc_norm.', 'model.head.')
+    pooling = ('model.attn_pool.', 'model.head.')
 
     def __init__(self, model: str, pretrained: bool = False, **kwargs) -> None:
         # They take a second to import, which most configs need not.
@@ -94,6 +95,7 @@ class TimmImage(ImageModel):
         if height != width:
             raise ValueError(f'patches must be square, got {height} x {width};'
                              ' fix `model.backbone.image.patch_size`')
+        self._register_load_state_dict_pre_hook(self._resize_positions)
         self.num_prefix = self.model.num_prefix_tokens
         self.has_class_token = self.model.cls_token is not None
         self.embed_dims = self.model.embed_dim
@@ -137,10 +139,32 @@ class TimmImage(ImageModel):
         return block(tokens, rope=positions[..., :rotated, :])
 
     def normalize(self, tokens: Tensor) -> Tensor:
-        return self.model.norm(tokens)
+        # One of them is no operation. The second comes after the pooling.
+        return self.model.fc_norm(self.model.norm(tokens))
 
     def finish(self, tokens: Tensor) -> Tensor:
-        return self.model.forward_head(self.normalize(tokens))
+        return self.model.forward_head(self.model.norm(tokens))
+
+    def _resize_positions(self, state_dict: dict, prefix: str, *args) -> None:
+        """Interpolate loaded positions as timm does for other input sizes.
+
+        Raises:
+            ValueError: They are of an input that is not square.
+        """
+        from timm.layers import resample_abs_pos_embed
+        name, own = f'{prefix}model.pos_embed', self.model.pos_embed
+        given = state_dict.get(name)
+        if own is None or given is None or own.shape == given.shape:
+            return
+        num_prefix = 0 if self.model.no_embed_class else self.num_prefix
+        patches = given.shape[1] - num_prefix
+        if math.isqrt(patches)**2 != patches:
+            raise ValueError(
+                f"the weights' positions are of {patches} patches, not of a "
+                'square; fix `model.backbone.image.img_size`')
+        state_dict[name] = resample_abs_pos_embed(
+            given, [*self.model.patch_embed.grid_size],
+            num_prefix_tokens=num_prefix)
 
     def _is_surplus(self, name: str) -> bool:
         """Whether a weight is of a block that ``depth`` leaves out."""
@@ -158,11 +182,7 @@ class TimmImage(ImageModel):
         if not path or overlay.get('state_dict') or path.endswith('.npz'):
             return self.settings
         checkpoint = CheckpointLoader.load_checkpoint(path, 'cpu')
-        overlay['state_dict'] = {
-            name: value
-            for name, value in find_weights(checkpoint, path).items()
-            if not self._is_surplus(name)
-        }
+        overlay['state_dict'] = find_weights(checkpoint, path)
         # Another source would be preferred.
         overlay['source'] = ''
         return dict(self.settings, pretrained_cfg_overlay=overlay)
@@ -180,11 +200,18 @@ class TimmImage(ImageModel):
         import timm
         settings = self._read_overlay()
         name = self.settings['model_name']
-        lacking: List[str] = []
+        missing: List[str] = []
+        surplus: List[str] = []
 
-        def load(module: nn.Module, *args, **kwargs) -> tuple:
-            result = nn.Module.load_state_dict(module, *args, **kwargs)
-            lacking.extend(result.missing_keys)
+        def load(module: nn.Module, state_dict: dict, **kwargs) -> tuple:
+            weights = {
+                name: value
+                for name, value in state_dict.items()
+                if not self._is_surplus(name)
+            }
+            result = nn.Module.load_state_dict(module, weights, **kwargs)
+            missing.extend(result.missing_keys)
+            surplus.extend(result.unexpected_keys)
             return result
 
         try:
@@ -199,10 +226,21 @@ class TimmImage(ImageModel):
                 'set `model.backbone.image.pretrained` to False') from error
         with naming_source(f"timm's weights of '{name}'"):
             check_finite(source.state_dict())
-            # A projection of the features may be the user's own.
-            lacking = [name for name in lacking if name.startswith('blocks.')]
-            if lacking:
+            # A projection of the features may be the user's own, and a file's
+            # pooling is another matter.
+            missing = [
+                name for name in missing if name.split('.')[0] != 'head'
+            ]
+            surplus = [
+                name for name in surplus
+                if name.startswith(('blocks.', *self.stem))
+            ]
+            if missing or surplus:
                 raise ValueError(
-                    f'{len(lacking)} parts of the blocks are missing '
-                    f"({', '.join(lacking[:3])}); take a file of this model")
+                    f'the weights lack {len(missing)} entries that the image '
+                    f"model needs ({', '.join(missing[:3]) or 'none'}) and "
+                    f'have {len(surplus)} that it lacks '
+                    f"({', '.join(surplus[:3]) or 'none'}); take a file of "
+                    'this model, or fix the settings of '
+                    '`model.backbone.image`')
         self.model.load_state_dict(source.state_dict())

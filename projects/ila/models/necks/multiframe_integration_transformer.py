@@ -2,7 +2,6 @@ from typing import Optional, Tuple
 
 import torch
 import torch.nn as nn
-import torch.nn.functional as F
 from mmengine.model import BaseModule, ModuleList
 from mmengine.model.weight_init import trunc_normal_
 from mmpretrain.models.backbones.vision_transformer import \
@@ -10,15 +9,7 @@ from mmpretrain.models.backbones.vision_transformer import \
 from torch import Tensor
 
 from mmaction.registry import MODELS
-
-
-def resize_positions(pos_embed: Tensor, num_frames: int) -> Tensor:
-    """Interpolate ``(1, T, E)`` position embeddings to ``num_frames``."""
-    if pos_embed.shape[1] == num_frames:
-        return pos_embed
-    return F.interpolate(
-        pos_embed.transpose(1, 2), size=num_frames,
-        mode='linear').transpose(1, 2)
+from .frame_positions import resize_loaded_positions, resize_positions
 
 
 @MODELS.register_module()
@@ -39,7 +30,8 @@ class MultiframeIntegrationTransformer(BaseModule):
         super().__init__(init_cfg)
         self.embed_dims = embed_dims
         self.pos_embed = nn.Parameter(torch.zeros(1, num_frames, embed_dims))
-        self._register_load_state_dict_pre_hook(self._resize_loaded_pos_embed)
+        self._register_load_state_dict_pre_hook(
+            resize_loaded_positions, with_module=True)
         self.layers = ModuleList(
             TransformerEncoderLayer(
                 embed_dims,
@@ -51,13 +43,6 @@ class MultiframeIntegrationTransformer(BaseModule):
     def init_weights(self) -> None:
         super().init_weights()
         trunc_normal_(self.pos_embed, std=0.02)
-
-    def _resize_loaded_pos_embed(self, state_dict: dict, prefix: str,
-                                 *args) -> None:
-        name = f'{prefix}pos_embed'
-        if name in state_dict:
-            state_dict[name] = resize_positions(state_dict[name],
-                                                self.pos_embed.shape[1])
 
     def forward(self, x: Tensor, **kwargs) -> Tuple[Tensor, dict]:
         """Integrate frame features ``(B, T, E)``.

@@ -9,7 +9,7 @@ from mmpretrain.models.backbones.vision_transformer import \
 from torch import Tensor
 
 from mmaction.registry import MODELS
-from .multiframe_integration_transformer import resize_positions
+from .frame_positions import resize_loaded_positions, resize_positions
 
 
 @MODELS.register_module()
@@ -56,6 +56,8 @@ class TrajectoryTransformer(BaseModule):
         if in_channels is not None:
             self.frame_embedding = nn.Linear(in_channels, embed_dims)
         self.pos_embed = nn.Parameter(torch.zeros(1, num_frames, embed_dims))
+        self._register_load_state_dict_pre_hook(
+            resize_loaded_positions, with_module=True)
         self.layers = ModuleList(
             TransformerEncoderLayer(
                 embed_dims,
