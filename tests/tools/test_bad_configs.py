@@ -99,7 +99,7 @@ def test_errors_of_a_training_keep_their_traceback(cfg):
     """Only those of this project say what to fix, before the first step."""
     with pytest.raises(ValueError, match='a mistake of its own'):
         start(cfg, custom_hooks=[dict(type='FailingHook')])
-    with pytest.raises(SystemExit, match='^ILA aligns pairs of frames'):
+    with pytest.raises(SystemExit, match='^temporal modules relate frames'):
         start(
             cfg, **{
                 'train_dataloader.dataset.pipeline.1.clip_len': 1,

@@ -64,9 +64,20 @@ def test_first_blocks_freeze_with_what_comes_before(image):
     for name, parameter in model.named_parameters():
         frozen = name in stem or id(parameter) in first
         assert parameter.requires_grad != frozen, name
+    for name, parameter in build(
+            image, None, freeze_image=0).image.named_parameters():
+        assert parameter.requires_grad == (name not in stem), name
     for number in (4, -1, 'all'):
         with pytest.raises(ValueError, match='up to 2, got.*`model.backbone'):
             build(image, None, freeze_image=number)
+
+
+@torch.no_grad()
+def test_one_frame_has_nothing_to_relate():
+    model, video = build('clip', None), torch.randn(2, 3, 2, 32, 32)
+    torch.testing.assert_close(
+        model(video[:, :, :1]).frames,
+        model(video).frames[:, :1])
 
 
 @with_all
@@ -262,6 +273,8 @@ def test_disturbance_scale_reaches_the_alignments():
     (dict(temporal='Nope'), "'Nope' is not a temporal module"),
     (dict(settings=dict(embed_dims=8)), r"remove \['embed_dims'\]"),
     (dict(settings=dict(predictor=None)), 'predictor must be a dict'),
+    (dict(temporal=RELEASED, settings=dict(predictor=None)),
+     'predictor, got None; remove .*, a dict'),
     (dict(settings=dict(predictor=dict(pairs=1))), r"remove \['pairs'\]"),
     (dict(settings=dict(predictor=dict(norm_cfg=None))), 'predictor.norm_cfg'),
     (dict(temporal=RELEASED, settings=dict(predictor=dict(channels=63))),
@@ -280,7 +293,7 @@ def test_bad_settings(kwargs, message):
 
 
 @pytest.mark.parametrize('shape, message', [
-    ((1, 3, 1, 32, 32), 'pairs of frames, got videos of 1; fix `clip_len`'),
+    ((1, 3, 1, 32, 32), 'relate frames, got videos of 1; fix `clip_len`'),
     ((1, 3, 2, 30, 32), 'do not divide an input of 30 x 32; fix the crop'),
 ])
 @with_images

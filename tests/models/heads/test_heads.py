@@ -98,6 +98,17 @@ def test_text_features_are_computed_once_per_weights():
     assert len(calls) == 2
 
 
+def test_text_features_of_inference_mode_serve_training():
+    head = text_head()
+    inputs = features(2)
+    with torch.inference_mode():
+        expected = head(inputs)
+    logits = head.train()(inputs)
+    torch.testing.assert_close(logits, expected)
+    logits.sum().backward()
+    assert head.prompt.alpha.grad is not None
+
+
 @pytest.mark.parametrize(
     'get_state',
     [

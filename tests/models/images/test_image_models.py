@@ -165,6 +165,31 @@ def test_position_embedding_is_interpolated_on_load():
                                expected[0].flatten(1).T)
 
 
+@pytest.mark.parametrize(
+    'image',
+    [
+        name for name in IMAGES if name.startswith('timm_')
+        and name != 'timm_dinov3'  # Rotary positions alone.
+    ])
+@torch.no_grad()
+def test_timms_positions_are_interpolated_on_load(image):
+    """To what timm interpolates for the other input size."""
+    small = build(image, None)
+    large = MODELS.build(
+        dict(
+            type='ILABackbone',
+            image=dict(IMAGES[image], img_size=64),
+            temporal=None)).eval()
+    large.load_state_dict(small.state_dict())
+    video = torch.randn(1, 3, 1, 64, 64)
+    torch.testing.assert_close(large(video).frames, small(video).frames)
+    positions = 'image.model.pos_embed'
+    weights = small.state_dict()
+    weights[positions] = weights[positions][:, :-1]
+    with pytest.raises(ValueError, match='not of a square; fix `model.back'):
+        large.load_state_dict(weights)
+
+
 @pytest.mark.parametrize('arch, layers, params', [('clip-b/32', 12, 87.8),
                                                   ('clip-b/16', 12, 86.2),
                                                   ('clip-l/14', 24, 304.)])
@@ -184,6 +209,12 @@ def test_named_archs_have_clips_size(arch, layers, params):
         VIT, with_cls_token=False)), 'with_cls_token must be True'),
     (dict(type='MMPretrainImage', model=dict(type='mmpretrain.ResNet')),
      "blocks of 'mmpretrain.ResNet'; fix"),
+    (dict(type='MMPretrainImage',
+          model=dict(arch=ARCH)), "blocks of 'None'; fix"),
+    (dict(type='MMPretrainImage', model=dict(
+        VIT, patch_size=(8, 4))), 'got 8 x 4 pixels every 8 x 4; fix'),
+    (dict(type='MMPretrainImage', model=dict(VIT, patch_cfg=dict(stride=4))),
+     'got 8 x 8 pixels every 4 x 4; fix .*patch_cfg'),
     (dict(type='MMPretrainImage', model=dict(
         VIT, img_size=32)), 'move .* to `model.backbone.image.img_size`'),
     (dict(type='TimmImage', model='resnet18'), "timm cannot build 'resnet18'"),

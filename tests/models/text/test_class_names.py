@@ -28,6 +28,11 @@ def test_bad_file(tmp_path, text, message):
         load_class_names(str(path))
 
 
+def test_names_that_are_numbers():
+    with pytest.raises(ValueError, match='must be texts, got .1, 2.; fix'):
+        load_class_names([1, 2])
+
+
 def test_missing_file():
     with pytest.raises(ValueError, match="'none.txt' is neither"):
         load_class_names('none.txt')

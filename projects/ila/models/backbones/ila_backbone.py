@@ -83,7 +83,7 @@ class ILABackbone(BaseModule):
                     '`model.backbone.temporal`')
             module.attach(self.image.blocks[number])
             self.temporal[str(number)] = module
-        if freeze_image:
+        if freeze_image is not False:
             self.image.freeze(self.num_layers +
                               1 if freeze_image is True else freeze_image)
         if out_type == 'featmap':  # Nothing would train it.
@@ -170,7 +170,7 @@ class ILABackbone(BaseModule):
             with alignment losses for ``AlignmentLossNeck``.
 
         Raises:
-            ValueError: Videos have one frame, or patches do not divide them.
+            ValueError: Too few frames, or a size that patches do not divide.
         """
         whole = return_features or self.out_type == 'raw'
         with_loss = with_loss and (whole or self.training)
@@ -244,8 +244,8 @@ class ILABackbone(BaseModule):
     def _patch_grid(self, x: Tensor) -> Tuple[int, int, int]:
         frames, height, width = x.shape[2:]
         size = self.image.patch_size
-        if frames < 2:
-            raise ValueError('ILA aligns pairs of frames, got videos of '
+        if frames < 2 and self.temporal:
+            raise ValueError('temporal modules relate frames, got videos of '
                              f'{frames}; fix `clip_len` in the pipeline')
         if height % size or width % size:
             raise ValueError(

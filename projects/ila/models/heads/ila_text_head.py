@@ -119,7 +119,9 @@ class ILATextHead(ILAHead):
         """Tensor: The classes' features before normalisation,
         ``(num_classes, in_channels)``."""
         if self._text_features is None:
-            self._text_features = self.encode_names(self.class_names)
+            # Kept for training too, which takes no tensors of inference mode.
+            with torch.inference_mode(False), torch.no_grad():
+                self._text_features = self.encode_names(self.class_names)
         return self._text_features.to(self.logit_scale)
 
     def encode_names(self, names: Sequence[str]) -> Tensor:

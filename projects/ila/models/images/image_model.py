@@ -81,7 +81,7 @@ class ImageModel(BaseModule):
             ValueError: There are not as many, but for one more, which
                 stands for what comes after them.
         """
-        if type(depth) is not int or not 0 < depth < len(self.blocks) + 2:
+        if type(depth) is not int or not 0 <= depth < len(self.blocks) + 2:
             raise ValueError(
                 'freeze_image must be True, False or a number of blocks up to '
                 f'{len(self.blocks)}, got {depth}; fix '

@@ -98,9 +98,12 @@ class MMPretrainImage(ImageModel):
                  img_size: int = 224,
                  num_registers: int = 0) -> None:
         super().__init__()
-        if MODELS.get(model['type']) not in (VisionTransformer, ViTEVA02):
+        kind = model.get('type')
+        if isinstance(kind, str):
+            kind = MODELS.get(kind)
+        if kind not in (VisionTransformer, ViTEVA02):
             raise ValueError(
-                f"ILA does not know the blocks of '{model['type']}'; fix "
+                f"ILA does not know the blocks of '{model.get('type')}'; fix "
                 '`model.backbone.image.model.type`, which is '
                 "'mmpretrain.VisionTransformer' or 'mmpretrain.ViTEVA02'")
         if 'img_size' in model:
@@ -132,9 +135,19 @@ class MMPretrainImage(ImageModel):
                 f'embed_dims={self.embed_dims} cannot be shared by num_heads='
                 f'{self.num_heads}; fix `arch` of the image model')
         self.img_size = img_size
-        self.patch_size = model.patch_embed.projection.kernel_size[0]
+        self.patch_size = self._check_patches(model.patch_embed.projection)
         self.arch_settings = dict(
             model.arch_settings, patch_size=self.patch_size)
+
+    @staticmethod
+    def _check_patches(projection: nn.Conv2d) -> int:
+        size, stride = projection.kernel_size, projection.stride
+        if len({*size, *stride}) > 1:
+            raise ValueError(
+                'patches must be square and side by side, got '
+                '{} x {} pixels every {} x {}; fix '.format(*size, *stride) +
+                '`model.backbone.image.model.patch_size`, and `patch_cfg`')
+        return size[0]
 
     @property
     def blocks(self) -> nn.Module:

@@ -39,10 +39,11 @@ class ReleasedAlignment(TemporalModule):
                 'ReleasedAlignment has no `difference`; leave '
                 '`model.backbone.temporal.difference` out, or take '
                 "`model.backbone.temporal.type='TokenAlignment'`")
-        if 'type' in predictor:
+        if not isinstance(predictor, dict) or 'type' in predictor:
             raise ValueError(
                 'ReleasedAlignment needs the features of the released '
-                'predictor; remove `model.backbone.temporal.predictor.type`, '
+                f"predictor, got {predictor}; remove `type` from "
+                '`model.backbone.temporal.predictor`, a dict of its settings, '
                 "or take `model.backbone.temporal.type='TokenAlignment'`")
         super().__init__(embed_dims, num_heads)
         predictor = {**self.predictor_cfg, **predictor}

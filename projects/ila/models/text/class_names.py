@@ -26,6 +26,9 @@ def load_class_names(source: Union[str, Sequence[str]]) -> List[str]:
         names = read_lines(source)
     else:
         names = source
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError(f'class names must be texts, got {names}; fix '
+                         '`model.cls_head.class_names`')
     names = [name.strip() for name in names]
     if not names:
         raise ValueError(f'{source!r} holds no class names; write one per line'

@@ -5,10 +5,7 @@ from mmengine.model import BaseModule
 from mmpretrain.models.utils import QuickGELU
 from torch import Tensor
 
-from mmaction.registry import MODELS
 
-
-@MODELS.register_module()
 class CLIPTextEncoder(BaseModule):
     """CLIP's text tower, frozen, through open_clip.
 
