@@ -54,6 +54,29 @@ def split_windows(num_frames: int, fps: float, window: float,
     return [(start, start + length) for start in starts.astype(int).tolist()]
 
 
+def find_even_frames(video: dict) -> np.ndarray:
+    """Find the frames that a video shows at its average frame rate.
+
+    Where the frame rate varies, some frames are left out and others repeated,
+    so that numbers of frames are times. Times that differ from those of the
+    average rate by at most a frame are taken for the same.
+
+    Args:
+        video (dict): What opening a video gives: ``total_frames``,
+            ``avg_fps`` and, where known, ``frame_times``.
+
+    Returns:
+        np.ndarray: Numbers of frames, one for each ``1 / avg_fps`` seconds.
+    """
+    fps, times = video['avg_fps'], video.get('frame_times')
+    frames = np.arange(video['total_frames'])
+    if (times is None or not 0 < fps < np.inf
+            or np.abs(times * fps - frames).max() <= 1):
+        return frames
+    middles = np.arange(round(times[-1] * fps) + 1) + 0.5
+    return np.searchsorted(times, middles / fps, side='right') - 1
+
+
 class ClipReader:
     """Read videos as the test pipeline of a config does.
 
@@ -157,14 +180,17 @@ class ClipReader:
         """Read a video's windows while it is decoded."""
         video = self._begin_file(info)
         fps = video['avg_fps']
-        windows = split_windows(video['total_frames'], fps, window, stride)
+        even = find_even_frames(video)
+        windows = split_windows(len(even), fps, window, stride)
         clips = [self.sample(start, end, video) for start, end in windows]
+        for clip in clips:
+            clip['frame_inds'] = even[clip['frame_inds']]
         images = iter_frames(
             self._open, self._decode, video,
             np.unique([x['frame_inds'] for x in clips]).tolist())
         frames = dict()
         for (start, end), clip in zip(windows, clips):
-            frames = {i: frames[i] for i in frames if i >= start}
+            frames = {i: frames[i] for i in frames if i >= even[start]}
             while clip['frame_inds'].max() not in frames:
                 index, image = next(images)
                 frames[index] = self.prepare_frame(image)
@@ -177,16 +203,22 @@ class ClipReader:
 
         Returns:
             tuple[float | None, Iterator[np.ndarray]]: Frames per second, None
-            where they are not in a file, and frames ``(H, W, 3)``.
+            where they are not in a file, and frames ``(H, W, 3)``, see
+            :func:`find_even_frames`.
         """
         info = self._begin(video)
         if 'array' in info:
             frames = info['array']
             return None, (frames[index] for index in range(len(frames)))
         opened = self._begin_file(info)
-        numbers = range(opened['total_frames'])
-        frames = iter_frames(self._open, self._decode, opened, numbers)
-        return opened['avg_fps'], (frame for _, frame in frames)
+        numbers, counts = np.unique(
+            find_even_frames(opened), return_counts=True)
+        frames = iter_frames(self._open, self._decode, opened,
+                             numbers.tolist())
+        return opened['avg_fps'], (frame
+                                   for (_,
+                                        frame), count in zip(frames, counts)
+                                   for _ in range(count))
 
     def sample(self, start: int, end: int, video: dict = dict()) -> dict:
         """Sample the frames of a window: ``frame_inds``."""

@@ -38,9 +38,10 @@ class DecordReader:
         # shown. Those without a time stamp lie 1e14 seconds before zero.
         times = times[(times >= 0) | (times < -1e9)]
         self._num_frames = len(times)
-        seconds = 0.
+        self.times, seconds = None, 0.
         if len(times) and times.min() >= 0:
-            seconds = float(times.max() - times.min())
+            self.times = np.sort(times) - times.min()
+            seconds = float(self.times[-1])
         self.fps = choose_rate(reader.get_avg_fps(), len(times), seconds)
 
     def _open(self) -> Any:

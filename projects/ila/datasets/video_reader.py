@@ -55,9 +55,8 @@ class VideoReader:
             self._decoder.thread_type = 'AUTO'
         shown = [x.pts for x in self._packets if not x.is_discard]
         self._stamps = sorted({x for x in shown if x is not None})
-        self._num_frames, self._kept = None, None
+        self._num_frames = self._kept = self._access_points = None
         self._graphs, self._size = dict(), None
-        self._access_points = None
         self._sparse = self._has_order(shown)
         if self._sparse:
             self._num_frames = len(shown)
@@ -116,6 +115,14 @@ class VideoReader:
             return 0.
         ticks = self._stamps[-1] - self._stamps[0]
         return float(ticks * self._stream.time_base)
+
+    @property
+    def times(self) -> Optional[np.ndarray]:
+        """np.ndarray: Seconds from the first frame on; None if unknown."""
+        if len(self._stamps) != len(self):
+            return None
+        ticks = np.subtract(self._stamps, self._stamps[0])
+        return ticks * float(self._stream.time_base)
 
     @property
     def duration(self) -> float:
