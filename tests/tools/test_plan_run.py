@@ -176,6 +176,26 @@ def test_average_and_gradient_copies_are_counted_where_there_are_any():
     assert several == alone
 
 
+@pytest.mark.parametrize('settings, states', [
+    (dict(type='SGD', lr=0.1), 0),
+    (dict(type='SGD', lr=0.1, momentum=0.9), 1),
+    (dict(type='Adam', lr=0.1, amsgrad=True), 3),
+])
+def test_optimizers_keep_what_theirs_do(settings, states):
+    cfg = Config.fromfile(SMALL)
+    expected = planning.state_memory(cfg, 1)['gradients']
+    cfg.optim_wrapper.optimizer = settings
+    memory = planning.state_memory(cfg, 1)
+    assert memory[settings['type']] == states * expected
+
+
+def test_strategies_are_not_planned():
+    cfg = Config.fromfile(SMALL)
+    cfg.strategy = dict(type='ILAFSDPStrategy')
+    with pytest.raises(ValueError, match='--cfg-options strategy=None'):
+        planning.state_memory(cfg, 8)
+
+
 def test_plan_that_fits(plan):
     """One GPU has 513 videos, for which it needs 17 batches of 32."""
     out = plan('--gpus', '2', '--gpu-memory', '80')

@@ -5,6 +5,7 @@ from typing import Dict, Iterable
 
 import torch
 from mmengine.config import Config
+from mmengine.registry import OPTIMIZERS
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -12,6 +13,7 @@ from torch.utils._pytree import tree_flatten
 
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
+from mmaction.utils import get_str_type
 from ..utils import explaining_builds, read_lines
 from ..utils.clip_shape import find_clip_length, find_frame_size
 
@@ -81,6 +83,18 @@ def build_for_training(cfg: Config) -> nn.Module:
         return MODELS.build(settings).train()
 
 
+def count_states(optimizer: dict) -> int:
+    """Count the tensors that an optimizer keeps of each parameter."""
+    parameter = nn.Parameter(torch.zeros(2, 2))
+    parameter.grad = torch.zeros(2, 2)
+    built = OPTIMIZERS.build(dict(optimizer, params=[parameter]))
+    built.step()
+    # Others hold a number for all of a parameter, such as the steps.
+    return sum(
+        isinstance(value, Tensor) and value.shape == parameter.shape
+        for value in built.state[parameter].values())
+
+
 def state_memory(cfg: Config, gpus: int) -> Dict[str, int]:
     """Find the memory of what a GPU holds between the steps.
 
@@ -90,16 +104,29 @@ def state_memory(cfg: Config, gpus: int) -> Dict[str, int]:
 
     Returns:
         dict[str, int]: Bytes by purpose.
+
+    Raises:
+        ValueError: A strategy shares them among the GPUs.
     """
+    if cfg.get('strategy'):
+        raise ValueError(
+            'what `strategy` leaves on each GPU is not counted; plan without '
+            'it, for more memory than it takes, by --cfg-options '
+            'strategy=None')
+    optimizer = cfg.optim_wrapper.optimizer
     model = build_for_training(cfg)
     weights = sum(x.nbytes for x in (*model.parameters(), *model.buffers()))
     trained = sum(x.nbytes for x in model.parameters() if x.requires_grad)
-    memory = dict(weights=weights, gradients=trained, AdamW=2 * trained)
+    memory = {
+        'weights': weights,
+        'gradients': trained,
+        get_str_type(optimizer.type): count_states(optimizer) * trained
+    }
     if gpus > 1:
         # DistributedDataParallel gathers the gradients in copies.
         memory['DDP'] = trained
     hooks = cfg.get('custom_hooks') or []
-    if any(hook['type'] == 'EMAHook' for hook in hooks):
+    if any(get_str_type(hook['type']).endswith('EMAHook') for hook in hooks):
         memory['EMA'] = weights
     return memory
 
