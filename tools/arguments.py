@@ -130,6 +130,12 @@ def find_checkpoint(args: Namespace, load_from: Optional[str]) -> None:
                      'before the videos')
 
 
+def exit_on_sigterm() -> None:
+    """Let SIGTERM, by which batch systems end jobs, raise SystemExit, so that
+    files are left whole and other processes ended."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+
+
 def start_inference(args: Namespace) -> object:
     """Get ready to run a model on videos.
 
@@ -141,8 +147,7 @@ def start_inference(args: Namespace) -> object:
         Config: The config, with what overrides it.
     """
     sys.stdout.reconfigure(errors='backslashreplace')  # For odd file names.
-    # How batch systems end jobs; as an exception it leaves whole files, too.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    exit_on_sigterm()
     from projects.ila.cli import load_overridden_config
     cfg = load_overridden_config(args)
     find_checkpoint(args, cfg.get('load_from'))
@@ -260,6 +265,9 @@ def _try_to_write(path: str) -> None:
     """Make a path's folder and, for a moment, a file beside the path."""
     attempt = f'{path}.{os.getpid()}.partial'
     os.makedirs(os.path.dirname(path) or os.curdir, exist_ok=True)
-    with open(attempt, 'wb') as file:
-        file.write(b' ')
-    os.remove(attempt)
+    try:
+        with open(attempt, 'wb') as file:
+            file.write(b' ')
+    finally:
+        if os.path.exists(attempt):
+            os.remove(attempt)

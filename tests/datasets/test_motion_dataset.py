@@ -184,6 +184,11 @@ def test_other_folders_are_refused(tmp_path):
     with pytest.raises(FileExistsError, match='something else'):
         make_dataset(tmp_path, **SMALL)
     assert read_tree(tmp_path) == {'thesis.txt': b'mine'}
+    for content in ('', '[1]'):
+        (tmp_path / 'damaged').mkdir(exist_ok=True)
+        (tmp_path / 'damaged/dataset.json').write_text(content)
+        with pytest.raises(FileExistsError, match='dataset.json is damaged'):
+            make_dataset(tmp_path / 'damaged', **SMALL)
     with pytest.raises(OSError, match='thesis.txt.new cannot be written'):
         make_dataset(tmp_path / 'thesis.txt' / 'new', **SMALL)
 

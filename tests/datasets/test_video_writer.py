@@ -33,6 +33,14 @@ def test_written_video_is_the_given_one(tmp_path, height, width):
     assert abs(error).mean() < 4
 
 
+@pytest.mark.parametrize('fps', [30000 / 1001, 0.5, 1 / 3600])
+def test_any_rate(tmp_path, fps):
+    write_video(tmp_path / 'a.mp4', np.zeros((4, 8, 8, 3), np.uint8), fps)
+    with av.open(str(tmp_path / 'a.mp4')) as container:
+        times = [frame.time for frame in container.decode(video=0)]
+    np.testing.assert_allclose(times, np.arange(4) / fps, rtol=1e-4)
+
+
 def test_videos_that_cannot_be_written(tmp_path):
     for size in ((1, 8), (8, 1)):
         with pytest.raises(ValueError, match='2 x 2 pixels'):

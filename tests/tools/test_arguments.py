@@ -1,5 +1,6 @@
 """The tools' arguments, parsed before anything heavy is imported."""
 import argparse
+import io
 import os
 import runpy
 import subprocess
@@ -50,6 +51,17 @@ def test_outputs_that_cannot_be_written(tmp_path, monkeypatch):
                 SystemExit, match=f"cannot write to folder '{path}"):
             check_output_folder(str(path))
 
+    class FullFile(io.FileIO):
+
+        def write(self, data):
+            raise OSError(28, os.strerror(28))
+
+    with monkeypatch.context() as patch:
+        patch.setattr('builtins.open', FullFile)
+        with pytest.raises(SystemExit, match='No space left'):
+            check_output_folder(str(tmp_path / 'new'))
+    assert not os.listdir(tmp_path / 'new')
+
     def fail(*args):  # As on a disk that is full or read-only.
         raise OSError(30, os.strerror(30))
 
@@ -80,11 +92,13 @@ def test_configs_by_name(tmp_path, monkeypatch):
     ('*.x b.mp4', 'http://a/b', ('http://a/b', ['*.x', 'b.mp4'])),
     ('folder b.mp4', 'a.pth', ('a.pth', ['folder', 'b.mp4'])),
     ('open_clip:a/b b.mp4', 'a.pth', ('open_clip:a/b', ['b.mp4'])),
+    ('run[1].pth b.mp4', 'a.pth', ('run[1].pth', ['b.mp4'])),
 ])
 def test_checkpoint_may_be_left_out(tmp_path, monkeypatch, words, load_from,
                                     expected):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / 'a.pth').touch()
+    for name in ('a.pth', 'run[1].pth'):
+        (tmp_path / name).touch()
     (tmp_path / 'folder').mkdir()
     parser = argparse.ArgumentParser()
     add_inference_arguments(parser)

@@ -1,8 +1,14 @@
+import os
+import signal
+import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import av
 import pytest
+from mmengine.utils import ProgressBar
 from modules import load_module
 from videos import read_barcode, write_barcodes, write_h264
 
@@ -16,6 +22,7 @@ tool = load_module(TOOL)
 def resize(monkeypatch, capsys, tmp_path):
     """Run the tool in an own folder; return its exit code and its lines."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tool, 'exit_on_sigterm', lambda: None)
     (tmp_path / 'videos/sub').mkdir(parents=True)
 
     def run(*arguments):
@@ -84,6 +91,48 @@ def test_two_videos_with_one_copy(resize, tmp_path):
         write_h264(tmp_path / 'videos' / name, 20)
     code, _ = resize('videos', '--out', 'out')
     assert "'videos/a.avi' and 'videos/a.mp4' would both become" in code
+
+
+def test_ctrl_c_leaves_what_is_known(resize, tmp_path, monkeypatch):
+    (tmp_path / 'videos/a.mp4').write_text('no video')
+    write_h264(tmp_path / 'videos/b.mp4', 20)
+    update = ProgressBar.update
+
+    def interrupt(self):
+        update(self)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ProgressBar, 'update', interrupt)
+    code, lines = resize('videos', '--out', 'out')
+    assert code == 130
+    assert lines[0] == '0 of 2 videos are in out'
+    assert lines[1].startswith('videos/a.mp4: the content is not')
+
+
+def test_sigterm_ends_all_processes(tmp_path):
+    """Once the videos that are begun are copied."""
+    (tmp_path / 'videos').mkdir()
+    for name in 'abcdefgh':
+        write_h264(tmp_path / f'videos/{name}.mp4', 60)
+    command = [sys.executable, TOOL, 'videos', '--out', 'out', '--workers']
+    process = subprocess.Popen([*command, '1'],
+                               cwd=tmp_path,
+                               start_new_session=True)
+    try:
+        out = tmp_path / 'out'
+        deadline = time.monotonic() + 120
+        while not [*out.glob('*.mp4')]:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.terminate()
+        assert process.wait(120) == 143
+        assert len([*out.glob('*.mp4')]) < 8
+        assert not [*out.glob('*.partial')]
+        with pytest.raises(ProcessLookupError):
+            os.killpg(process.pid, 0)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_an_ended_process_is_told(resize, tmp_path, monkeypatch):

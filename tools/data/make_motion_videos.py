@@ -3,7 +3,9 @@ import argparse
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from arguments import exit_on_sigterm  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -51,12 +53,16 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    exit_on_sigterm()
     from projects.ila.datasets.motion import make_dataset
     try:
         make_dataset(args.root, args.train, args.val, args.seed, args.frames,
                      args.size, args.workers, args.level)
     except (ValueError, OSError, RuntimeError) as error:
         sys.exit(str(error))
+    except KeyboardInterrupt:
+        print('\nstopped; start again to complete the videos', file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == '__main__':

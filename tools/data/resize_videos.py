@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from arguments import check_output_folder  # noqa: E402
+from arguments import check_output_folder, exit_on_sigterm  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -54,25 +54,29 @@ def main() -> None:
     args = parse_args()
     sys.stdout.reconfigure(errors='backslashreplace')  # For odd file names.
     check_output_folder(args.out)
+    exit_on_sigterm()
     from mmengine.utils import ProgressBar
 
     from projects.ila.cli import exit_on_bad_input
     from projects.ila.datasets import video_resizing as resizing
     settings = resizing.Settings(args.short_side, args.gop, args.crf)
-    failures = []
+    failures, done, code = [], 0, 0
     with exit_on_bad_input():
         copies = resizing.plan(args.folder, args.out)
         progress = ProgressBar(len(copies), file=sys.stderr)
-        for path, reason in resizing.resize_videos(copies, settings,
-                                                   args.workers):
-            failures += [(path, reason)] if reason else []
-            progress.update()
+        try:
+            for path, reason in resizing.resize_videos(copies, settings,
+                                                       args.workers):
+                failures += [(path, reason)] if reason else []
+                done += not reason
+                progress.update()
+        except KeyboardInterrupt:
+            code = 130
     print(file=sys.stderr)
-    print(f'{len(copies) - len(failures)} of {len(copies)} videos are in '
-          f'{args.out}')
+    print(f'{done} of {len(copies)} videos are in {args.out}')
     for path, reason in failures:
         print(f'{path}: {reason}')
-    sys.exit(bool(failures))
+    sys.exit(code or bool(failures))
 
 
 if __name__ == '__main__':

@@ -1,6 +1,5 @@
 """Videos with what is predicted for them."""
 import os
-from fractions import Fraction
 from itertools import count
 from pathlib import Path
 from typing import Iterable, Iterator, List, Sequence, Tuple
@@ -100,6 +99,5 @@ def write_captioned(path: Path, frames: Iterable[np.ndarray], prediction: dict,
         fps (float): Frames per second.
     """
     frames = caption(frames, prediction.get('timeline', [prediction]), fps)
-    rate = Fraction(fps).limit_denominator(1001)
     with replacing(str(path)) as partial:
-        write_video(partial, frames, rate, format='mp4')
+        write_video(partial, frames, fps, format='mp4')

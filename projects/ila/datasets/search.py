@@ -90,7 +90,8 @@ def list_videos(folder: Union[str, Path]) -> List[str]:
 def names_videos(path: str) -> bool:
     """Whether a path is one for :func:`find_videos`: that of a folder, a
     pattern or a file that ends as videos do."""
-    return (os.path.isdir(path) or glob.has_magic(path)
+    is_pattern = glob.has_magic(path) and not os.path.lexists(path)
+    return (os.path.isdir(path) or is_pattern
             or path.lower().endswith(VIDEO_SUFFIXES))
 
 

@@ -1,8 +1,8 @@
 """Copies of videos that take little time to decode."""
 import os
+import signal
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from fractions import Fraction
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -78,7 +78,7 @@ def resize_video(path: str, copy: str, settings: Settings) -> str:
             write_video(
                 Path(partial),
                 _scale(reader, settings.short_side),
-                Fraction(reader.fps or 25).limit_denominator(1001),
+                reader.fps or 25,
                 format='matroska' if copy.lower().endswith('.mkv') else 'mp4',
                 g=str(settings.gop),
                 crf=str(settings.crf),
@@ -116,7 +116,12 @@ def resize_videos(copies: Dict[str, str], settings: Settings,
     Raises:
         ValueError: A video ends the process that reads it.
     """
-    with ProcessPoolExecutor(workers, get_context('fork')) as pool:
+    # Ctrl+C reaches all processes. The videos that are begun are finished.
+    with ProcessPoolExecutor(
+            workers,
+            get_context('fork'),
+            initializer=signal.signal,
+            initargs=(signal.SIGINT, signal.SIG_IGN)) as pool:
         function = partial(resize_video, settings=settings)
         try:
             yield from zip(copies, pool.map(function, copies, copies.values()))

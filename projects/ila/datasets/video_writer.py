@@ -1,6 +1,6 @@
 from fractions import Fraction
 from pathlib import Path
-from typing import Iterable, Optional, Union
+from typing import Iterable, Optional
 
 import av
 import numpy as np
@@ -8,7 +8,7 @@ import numpy as np
 
 def write_video(path: Path,
                 frames: Iterable[np.ndarray],
-                fps: Union[int, Fraction],
+                fps: float,
                 codec: str = 'libx264',
                 format: Optional[str] = None,
                 **options: str) -> None:
@@ -19,7 +19,7 @@ def write_video(path: Path,
         frames (Iterable[np.ndarray]): ``(H, W, 3)``, uint8, RGB, all of one
             size. An odd last row or column is left out: colours have half the
             resolution.
-        fps (int | Fraction): Frames per second.
+        fps (float): Frames per second.
         codec (str): FFmpeg's name of an encoder. The default is H.264, which
             players and browsers show.
         format (str, optional): FFmpeg's name of the container. Defaults to
@@ -30,6 +30,9 @@ def write_video(path: Path,
         OSError: The video cannot be stored.
         ValueError: There is no such encoder, no frame, or they are too small.
     """
+    rate = Fraction(fps).limit_denominator(1001)
+    if fps < 1:
+        rate = 1 / Fraction(1 / fps).limit_denominator(1001)
     stream = None
     with av.open(str(path), 'w', format=format) as container:
         for frame in frames:
@@ -37,7 +40,8 @@ def write_video(path: Path,
             if not height or not width:
                 raise ValueError('frames need 2 x 2 pixels or more')
             if stream is None:
-                stream = container.add_stream(codec, rate=fps, options=options)
+                stream = container.add_stream(
+                    codec, rate=rate, options=options)
                 stream.width, stream.height = width, height
                 stream.pix_fmt = 'yuv420p'
             frame = np.ascontiguousarray(frame[:height, :width])

@@ -1,6 +1,7 @@
 """Data sets of generated videos, see ``motions.py`` and ``rendering.py``."""
 import json
 import os
+import signal
 import tempfile
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from functools import partial
@@ -69,6 +70,11 @@ def _write_batch(videos: Sequence[Tuple[str, int]], folder: Path, part: Path,
     return len(videos)
 
 
+def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # It is the parent's.
+    cv2.setNumThreads(0)  # OpenCV's threads do not survive a fork.
+
+
 def _write_videos(videos: List[Tuple[str, int]], workers: int, folder: Path,
                   part: Path, settings: dict) -> None:
     write = partial(
@@ -81,9 +87,7 @@ def _write_videos(videos: List[Tuple[str, int]], workers: int, folder: Path,
         level=settings['level'])
     batches = [videos[i:i + _BATCH] for i in range(0, len(videos), _BATCH)]
     progress = ProgressBar(len(videos))
-    # OpenCV's threads do not survive a fork.
-    with ProcessPoolExecutor(
-            workers, initializer=cv2.setNumThreads, initargs=(0, )) as pool:
+    with ProcessPoolExecutor(workers, initializer=_start_worker) as pool:
         try:
             for count in pool.map(write, batches):
                 progress.update(count)
@@ -115,7 +119,12 @@ def _check_folder(root: Path, settings: dict) -> None:
     """Refuse a folder with anything but this data set, whole or in part."""
     claim = root / _CLAIM
     if claim.exists():
-        found = json.loads(claim.read_text())
+        try:
+            found = dict(json.loads(claim.read_text()))
+        except (TypeError, ValueError) as error:
+            raise FileExistsError(
+                f'{claim} is damaged ({error}); delete the folder or choose '
+                'another one') from None
         differences = [
             f'{name}={found.get(name)} instead of {value}'
             for name, value in settings.items() if found.get(name) != value
