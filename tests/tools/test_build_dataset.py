@@ -106,6 +106,15 @@ def test_split_depends_on_the_seed_alone():
     assert len(drawn) > 4
 
 
+def test_absolute_paths_in_an_annotation_file(build, tmp_path):
+    touch('v/a.mp4', 'v/b.mp4', 'v/c.mp4', 'v/d.mp4')
+    lines = [f'{tmp_path}/v/{x}.mp4,{y}' for x, y in zip('abcd', 'xxyy')]
+    Path('a.csv').write_text('\n'.join(['path,label', *lines]))
+    build('v', '--annotations', 'a.csv', '--out', 'out')
+    listed = read('out/train_list.txt') + read('out/val_list.txt')
+    assert sorted(listed) == ['a.mp4 0', 'b.mp4 0', 'c.mp4 1', 'd.mp4 1']
+
+
 def test_class_folders(build, video):
     """Paths with blanks reach the data set, classes are in natural order."""
     expected = {}

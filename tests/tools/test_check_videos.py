@@ -1,3 +1,4 @@
+import codecs
 import csv
 import faulthandler
 import hashlib
@@ -287,6 +288,23 @@ def test_labels_far_apart_take_one_line(lists, check):
                          '9, 10, ...')
 
 
+def test_one_list_without_a_good_line_does_not_stop_the_others(check):
+    write_video(Path('a.mp4'), 5)
+    Path('one.txt').write_text('none.mp4 0\n')
+    Path('two.txt').write_text('a.mp4 0\n')
+    code, _ = check('one.txt', 'two.txt', '--write-list', 'x.txt', 'y.txt')
+    assert code.startswith("no line of 'one.txt' is good, 'x.txt' is not")
+    assert ('missing', 'none.mp4') in read_report()
+    assert Path('y.txt').read_text() == 'a.mp4 0\n'
+
+
+def test_other_delimiters(check):
+    write_video(Path('a b 1.mp4'), 5)
+    Path('list.txt').write_text('a b 1.mp4\t0\n')
+    assert check('list.txt')[0] == 1
+    assert check('list.txt', '--delimiter', r'\t')[0] == 0
+
+
 def test_no_good_line(check):
     Path('list.txt').write_text('a.mp4 0\n')
     code, _ = check('list.txt', '--write-list', 'good.txt')
@@ -317,13 +335,14 @@ def test_bad_input(check, arguments, message):
 def test_bad_arguments(check, capsys):
     Path('folder').mkdir()
     for arguments in (['a', '--min-frames',
-                       '1'], ['a', '--workers',
-                              '0'], ['a', '--timeout',
-                                     '0'], ['a', '--timeout', 'nan'],
-                      ['a', 'b', 'c', '--data-prefix', 'v',
-                       't'], ['a', 'b', '--write-list',
-                              'c'], ['a',
-                                     'a'], ['folder', '--write-list', 'c']):
+                       '1'], ['a', '--workers', '0'], ['a', '--timeout', '0'],
+                      ['a', '--timeout',
+                       'nan'], ['a', 'b', 'c', '--data-prefix', 'v',
+                                't'], ['a', 'b', '--write-list',
+                                       'c'], ['a', 'a'],
+                      ['folder', '--write-list',
+                       'c'], ['a', 'b', '--write-list', 'c',
+                              './c'], ['a', '--write-list', 'report.csv']):
         assert check(*arguments)[0] == 2
 
 
@@ -365,23 +384,38 @@ def test_folders_of_frames(check):
     bad = [('unreadable', f'frames/{x}') for x in 'cdef']
     assert sorted(read_report()) == [('duplicate', 'frames/g'), *bad]
 
-    lines = ['a 5 1', 'a 6 1', 'b 1 5 0', 'c 5 0', 'd 5 2', 'none 5 0', 'a 5']
+    lines = [
+        'a 5 1', 'a 6 1', 'b 1 5 0', 'c 5 0', 'd 5 2', 'none 5 0', 'a 5', '',
+        'h 5 1'
+    ]
+    for number in range(1, 6):  # MMAction2 counts from 1.
+        target = Path(f'frames/h/img_0000{number - 1}.jpg')
+        target.parent.mkdir(exist_ok=True)
+        shutil.copy(f'frames/g/img_0000{number}.jpg', target)
     Path('list.txt').write_text('\n'.join(lines))
     code, printed = check('list.txt', '--data-prefix', 'frames',
                           '--write-list', 'good.txt')
     assert code == 1
     assert read_report() == [('truncated', 'frames/a'), ('wrong line', '3'),
-                             ('wrong line', '7'), ('unreadable', 'frames/c'),
+                             ('unreadable', 'frames/c'), ('wrong line', '7'),
+                             ('wrong line', '8'), ('unreadable', 'frames/h'),
                              ('unreadable', 'frames/d'),
                              ('missing', 'frames/none'),
                              ('classes unused', '')]
     assert 'the list says 6 frames, the folder has 5' in ''.join(printed)
     assert "'img_00003.jpg' is missing" in ''.join(printed)
+    assert "not 'img_00001.jpg' but 'img_00000.jpg'" in ''.join(printed)
     assert Path('good.txt').read_text() == 'a 5 1\n'
 
     Path('list.txt').write_text('a 5 1 0\n')
     assert check('list.txt', '--data-prefix', 'frames',
                  '--multi-class')[0] == 0
+    # A list of videos may look the same, unless the frames are named.
+    check('list.txt', '--data-prefix', 'none', '--multi-class', *options)
+    assert read_report()[0] == ('missing', 'none/a')
+    Path('list.txt').write_bytes(codecs.BOM_UTF8 + b'a 5 1\nb 5 1\n')
+    code, _ = check('list.txt', '--data-prefix', 'frames', *options)
+    assert 'begins with a byte order mark' in code
 
 
 def test_several_labels(check):
@@ -424,7 +458,8 @@ def test_report_outlives_an_interrupt(check, monkeypatch):
             raise KeyboardInterrupt
 
     monkeypatch.setattr(video_check.ProgressBar, 'update', interrupt)
-    code, _ = check('list.txt', '--workers', '1', '--write-list', 'good.txt')
+    code, _ = check('list.txt', '--workers', '1', '--timeout', 'inf',
+                    '--write-list', 'good.txt')
     assert code == 130
     assert [kind for kind, _ in read_report()] == ['unreadable'] * 2
     assert not Path('good.txt').exists()

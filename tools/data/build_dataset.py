@@ -220,6 +220,14 @@ def main() -> None:
         for split in SPLITS
     ]
     files.append(os.path.join(out, 'class_names.txt'))
+    inputs = {
+        os.path.realpath(path)
+        for path in [*(args.annotations or []), args.classes] if path
+    }
+    for file in files:
+        if os.path.realpath(file) in inputs:
+            sys.exit(f"'{file}' is an input, which would be replaced; give "
+                     'another --out or --list-name')
     check_absent(files, args.force)
     if args.out:
         check_outputs(*files)

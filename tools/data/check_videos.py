@@ -40,6 +40,12 @@ def parse_args() -> argparse.Namespace:
         '--filename-tmpl',
         help='names of frames; img_{:05}.jpg in lists and all images in '
         'folders by default')
+    parser.add_argument(
+        '--delimiter',
+        type=lambda text: text.replace('\\t', '\t'),
+        default=' ',
+        help="what is between paths and labels, such as '\\t'; a blank by "
+        'default')
     parser.set_defaults(cfg_options=None, allow_new_keys=False)
     parser.add_argument(
         '--config',
@@ -68,7 +74,7 @@ def parse_args() -> argparse.Namespace:
         help='write the good lines of each list to one of these files')
     args = parser.parse_args()
 
-    if args.min_frames < 2 or args.workers < 1 or not args.timeout > 0:
+    if (args.min_frames < 2 or args.workers < 1 or not args.timeout > 0):
         parser.error('--min-frames must be at least 2, --workers at least 1 '
                      'and --timeout more than 0')
     if args.data_prefix is None:
@@ -83,7 +89,10 @@ def parse_args() -> argparse.Namespace:
         parser.error('--write-list needs lists, not folders')
     if len(set(args.sources)) < len(args.sources):
         parser.error('give each list or folder once')
-    check_outputs(args.out, *args.write_list or [])
+    outputs = [args.out] * bool(args.out) + (args.write_list or [])
+    if len({*map(os.path.realpath, outputs)}) < len(outputs):
+        parser.error('--out and --write-list name a file twice')
+    check_outputs(*outputs)
     return args
 
 
@@ -103,7 +112,8 @@ def main() -> None:
             num_classes = len(load_class_names(args.classes))
         for source, prefix in zip(args.sources, args.data_prefix):
             found = lists.read_source(source, prefix, num_classes,
-                                      args.multi_class, args.filename_tmpl)
+                                      args.multi_class, args.filename_tmpl,
+                                      args.delimiter)
             entries += found[0]
             problems += found[1]
             frames.update(found[2])
@@ -127,9 +137,7 @@ def main() -> None:
     })
     good = lists.drop(good, problems)
     if num_classes is None:
-        labels = [
-            label for entry in entries for label in lists.get_labels(entry)
-        ]
+        labels = [label for entry in entries for label in entry.labels]
         num_classes = 1 + max(labels, default=-1)
     for source in args.sources:
         if not os.path.isdir(source) and not stopped:
@@ -148,15 +156,17 @@ def main() -> None:
             annotations.write_files(texts)
         print(f'stopped; {len(entries)} of them are checked', file=sys.stderr)
         sys.exit(130)
+    empty = []
     for source, target in zip(args.sources, args.write_list or []):
         lines = [entry.text for entry in good if entry.source == source]
-        if not lines:
-            sys.exit(f"no line of '{source}' is good, '{target}' is not "
-                     'written; fix the videos')
-        texts[target] = '\n'.join(lines) + '\n'
+        if lines:
+            texts[target] = '\n'.join(lines) + '\n'
+        else:
+            empty.append(f"no line of '{source}' is good, '{target}' is not "
+                         'written; fix the videos')
     with exit_on_bad_input():
         annotations.write_files(texts)
-    sys.exit(bool(problems))
+    sys.exit('\n'.join(empty) or bool(problems))
 
 
 if __name__ == '__main__':

@@ -20,6 +20,13 @@ class Entry(NamedTuple):
     text: str = ''  # The line itself.
 
     @property
+    def labels(self) -> tuple:
+        """tuple: None, one or several."""
+        if self.label is None:
+            return ()
+        return self.label if isinstance(self.label, tuple) else (self.label, )
+
+    @property
     def place(self) -> str:
         """str: Where it is written, or else its folder."""
         return f'{self.source}:{self.line}' if self.line else self.source
@@ -36,7 +43,8 @@ def parse_list(lines: Iterable[str],
                source: str,
                prefix: str = '',
                num_classes: Optional[int] = None,
-               multi_class: bool = False) -> Tuple[List[Entry], List[Problem]]:
+               multi_class: bool = False,
+               delimiter: str = ' ') -> Tuple[List[Entry], List[Problem]]:
     """Read the lines of a list as :class:`ILAVideoDataset` does.
 
     Args:
@@ -46,6 +54,7 @@ def parse_list(lines: Iterable[str],
         num_classes (int, optional): What the labels are less than.
         multi_class (bool): Whether videos may have several labels, which are
             a tuple then.
+        delimiter (str): What is between the fields.
 
     Returns:
         tuple: The videos and the wrong lines. Paths are normalised and have
@@ -56,6 +65,7 @@ def parse_list(lines: Iterable[str],
         data_prefix=dict(video=prefix),
         num_classes=num_classes,
         multi_class=multi_class,
+        delimiter=delimiter,
         lazy_init=True)
     entries, problems = [], []
     for number, line in enumerate(lines, 1):

@@ -112,8 +112,10 @@ def read_annotations(file: str, path_format: Optional[str],
     for number, record in read_records(file):
         label = record.get('template', record.get('label'))
         if type(label) not in (str, int):
-            raise ValueError(f'{file}:{number}: there is no label; it needs '
-                             'a name or a number as `label`')
+            raise ValueError(
+                f'{file}:{number}: there is no label among '
+                f"{', '.join(map(str, record))}; it needs a name or a number "
+                'as `label`')
         if 'template' in record:  # Here `label` is a free description.
             label = re.sub(r'[][]', '', str(label))
         label = ' '.join(str(label).replace('"', '').split())

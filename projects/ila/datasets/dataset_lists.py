@@ -8,7 +8,7 @@ from ..utils import split_lines
 from . import annotations
 from . import dataset_building as building
 from .annotations import Entry
-from .frame_folders import find_frames
+from .frame_folders import count_frames
 from .search import natural_key
 
 Part = Tuple[str, List[Entry]]
@@ -69,13 +69,9 @@ def drop_unusable(
     return parts
 
 
-def _labels_of(entry: Entry) -> Tuple[int, ...]:
-    return entry.label if isinstance(entry.label, tuple) else (entry.label, )
-
-
 def find_absent(entries: Iterable[Entry], names: Sequence[str]) -> List[str]:
     """Find the classes without a video, in the order of their labels."""
-    found = {*chain(*map(_labels_of, entries))}
+    found = {*chain(*(entry.labels for entry in entries))}
     return [name for label, name in enumerate(names) if label not in found]
 
 
@@ -91,19 +87,6 @@ def report_absent(file: str, entries: Iterable[Entry],
 def sort_entries(entries: Iterable[Entry]) -> List[Entry]:
     """Sort entries by their label, then by their path in natural order."""
     return sorted(entries, key=lambda x: (x.label, natural_key(x.path)))
-
-
-def _count_frames(entry: Entry, template: str) -> int:
-    """Count the frames of a folder, which MMAction2 numbers from 1."""
-    try:
-        files = find_frames(entry.path, template)
-        first = template.format(1)
-        if os.path.basename(files[0]) != first:
-            raise ValueError(f"the first frame is not '{first}'; rename the "
-                             'frames')
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{entry.place}: '{entry.path}': {error}") from error
-    return len(files)
 
 
 def format_list(entries: List[Entry],
@@ -124,8 +107,12 @@ def format_list(entries: List[Entry],
     for entry in entries:
         fields = [os.path.relpath(entry.path, prefix)]
         if template:
-            fields.append(_count_frames(entry, template))
-        fields += _labels_of(entry)
+            try:
+                fields.append(count_frames(entry.path, template))
+            except (OSError, ValueError) as error:
+                raise ValueError(f"{entry.place}: '{entry.path}': {error}") \
+                    from error
+        fields += entry.labels
         lines.append(' '.join(map(str, fields)) + '\n')
     text = ''.join(lines)
     if template:
@@ -133,9 +120,9 @@ def format_list(entries: List[Entry],
     several = any(isinstance(entry.label, tuple) for entry in entries)
     read, _ = annotations.parse_list(
         split_lines(text), 'list', prefix, multi_class=several)
-    read = {(entry.path, entry.label) for entry in read}
+    read = {(os.path.abspath(entry.path), entry.label) for entry in read}
     for entry in entries:
-        if (entry.path, entry.label) not in read:
+        if (os.path.abspath(entry.path), entry.label) not in read:
             raise ValueError(
                 f'{entry.path!r} cannot stand in a list, since it begins or '
                 'ends with a blank or has a line break; rename the file')

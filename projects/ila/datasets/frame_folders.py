@@ -58,6 +58,20 @@ def find_frames(folder: str, template: Optional[str] = None) -> List[str]:
     return [os.path.join(folder, template.format(x)) for x in numbers]
 
 
+def count_frames(folder: str, template: str) -> int:
+    """Count the frames of a folder, which MMAction2 numbers from 1.
+
+    Raises:
+        ValueError: They begin with another number, or see
+            :func:`find_frames`.
+    """
+    files, first = find_frames(folder, template), template.format(1)
+    if os.path.basename(files[0]) != first:
+        raise ValueError(f"the first frame is not '{first}' but "
+                         f"'{os.path.basename(files[0])}'; rename the frames")
+    return len(files)
+
+
 class FrameFolder:
     """A folder's frames, ``(H, W, 3)``, RGB, read when they are asked for.
 
@@ -126,9 +140,7 @@ def parse_frame_list(
     """
     entries, problems = [], []
     for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        folder, *numbers = line.split()
+        folder, *numbers = line.split() or ['']
         path = os.path.normpath(os.path.join(prefix, folder))
         if not all(re.fullmatch('[0-9]+', x) for x in numbers) or len(
                 numbers) < 2 or len(numbers) > 2 and not multi_class:
@@ -147,9 +159,12 @@ def parse_frame_list(
             problems.append(Problem('wrong line', entry, reason))
             continue
         try:
-            found = len(find_frames(path, template))
-        except (OSError, ValueError):
+            found = count_frames(path, template)
+        except OSError:
             found = count  # What is wrong is found when it is read.
+        except ValueError as error:
+            problems.append(Problem('unreadable', entry, str(error)))
+            continue
         if found < count:
             reason = (f'the list says {count} frames, the folder has {found}; '
                       'fix that line')

@@ -1,4 +1,5 @@
 """Check of annotation lists: reading them, unused classes, the report."""
+import codecs
 import csv
 import io
 import os
@@ -16,7 +17,8 @@ def read_source(source: str,
                 prefix: str,
                 num_classes: Optional[int],
                 multi_class: bool = False,
-                template: Optional[str] = None) -> Tuple[list, list, dict]:
+                template: Optional[str] = None,
+                delimiter: str = ' ') -> Tuple[list, list, dict]:
     """Read a list or look into a folder, of videos or of folders of frames.
 
     Args:
@@ -25,7 +27,9 @@ def read_source(source: str,
         num_classes (int, optional): Highest label plus one. Defaults to any.
         multi_class (bool): Whether videos may have several labels.
         template (str, optional): File names of frames. Defaults to
-            ``FRAME_TEMPLATE`` in lists and all images in folders.
+            ``FRAME_TEMPLATE`` in lists and all images in folders. With it a
+            list is one of folders of frames.
+        delimiter (str): What is between the fields of a list of videos.
 
     Returns:
         tuple: The entries, the problems, and the template of the entries that
@@ -41,22 +45,21 @@ def read_source(source: str,
         entries = [Entry(source, 0, path, None) for path in folders]
         return entries, [], dict.fromkeys(folders, template)
     lines = annotations.read_list(source)
-    if not frame_folders.is_frame_list(lines, prefix):
+    if not (template or frame_folders.is_frame_list(lines, prefix)):
         return *annotations.parse_list(lines, source, prefix, num_classes,
-                                       multi_class), {}
+                                       multi_class, delimiter), {}
+    with open(source, 'rb') as file:
+        if file.read(3) == codecs.BOM_UTF8:
+            raise ValueError(
+                f"'{source}' begins with a byte order mark, which MMAction2 "
+                "takes for a part of the first folder's name; save it as UTF-8 "
+                'without one')
     template = template or frame_folders.FRAME_TEMPLATE
     entries, problems = frame_folders.parse_frame_list(lines, source, prefix,
                                                        num_classes,
                                                        multi_class, template)
     return entries, problems, dict.fromkeys((x.path for x in entries),
                                             template)
-
-
-def get_labels(entry: Entry) -> Tuple[int, ...]:
-    """Get the labels of an entry: none, one or several."""
-    if entry.label is None:
-        return ()
-    return entry.label if isinstance(entry.label, tuple) else (entry.label, )
 
 
 def test_pipeline(cfg: Config) -> Sequence[dict]:
@@ -77,7 +80,7 @@ def find_unused(entries: List[Entry], source: str,
     used = {
         label
         for entry in entries if entry.source == source
-        for label in get_labels(entry)
+        for label in entry.labels
     }
     unused = (label for label in range(num_classes) if label not in used)
     number = num_classes - len(used)

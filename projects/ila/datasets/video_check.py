@@ -180,7 +180,8 @@ def check_videos(paths: Iterable[str],
                 worker.pipe.send((path in frames, path, min_frames, *last))
                 busy[worker.pipe] = worker, path, monotonic() + timeout
             first = min(deadline for *_, deadline in busy.values())
-            ready = wait(busy, max(0, first - monotonic()))
+            # No system waits for any number of seconds.
+            ready = wait(busy, min(max(0, first - monotonic()), 3600))
             for pipe, (worker, path, deadline) in list(busy.items()):
                 if pipe in ready:
                     results[path] = worker.receive()
