@@ -4,6 +4,7 @@ The pictures show one view, and the predicted class and its score are those
 of this view alone.
 """
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -46,7 +47,8 @@ def parse_args() -> argparse.Namespace:
     if args.fps < 1:
         parser.error('--fps must be 1 or more')
     check_file(args.checkpoint, 'Checkpoint')
-    check_file(args.video, 'Video')
+    if not os.path.isdir(args.video):  # Of frames.
+        check_file(args.video, 'Video')
     if args.out is None:
         args.out = Path('work_dirs',
                         Path(args.config).stem, 'alignment',

@@ -1,3 +1,6 @@
+import errno
+import os
+
 import numpy as np
 import pytest
 
@@ -19,3 +22,17 @@ def test_any_names_come_back(tmp_path, suffix):
     for name, feature in written.features.items():
         assert read[name].dtype == np.float32
         np.testing.assert_array_equal(read[name], feature)
+
+
+def test_full_disk_is_told_with_the_file(tmp_path, monkeypatch):
+    path = str(tmp_path / 'a.npz')
+    file = FeatureFile(path, 'model')
+    file.add('a.mp4', np.ones(2, np.float32))
+
+    def fail(*args, **kwargs):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(np, 'savez', fail)
+    with pytest.raises(ValueError, match=f"'{path}': No space left .*; fix"):
+        file.save()
+    assert not os.listdir(tmp_path)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from commands import run_tool
+from mmengine.config import Config
 from mmengine.evaluator import DumpResults, Evaluator
 
 from mmaction.structures import ActionDataSample
@@ -241,6 +242,24 @@ def test_names_of_classes_and_files_come_from_the_config(
                       '--allow-new-keys')
     assert result.stderr == ('out.pkl: its labels are not those of list.txt; '
                              'give the config of the test\n')
+
+
+def test_folders_of_frames_come_from_the_config(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path('root').mkdir()
+    Path('root/list.txt').write_text('10 8 0\n11 9 1\n')
+    write_dump('out.pkl', torch.tensor([[3., 1], [9, 2]]), [0, 1], names=False)
+    cfg = Config(
+        dict(
+            test_dataloader=dict(
+                dataset=dict(
+                    type='RawframeDataset',
+                    data_root='root',
+                    ann_file='list.txt',
+                    data_prefix=dict(img='frames')))))
+    dump = predictions.read_predictions('out.pkl')
+    found = predictions.add_files(dump, cfg).files
+    assert found == ['root/frames/10', 'root/frames/11']
 
 
 class Attack:

@@ -129,6 +129,26 @@ def test_all_pictures_of_the_token_form(draw, folder):
     assert out[0] == f'a.mp4: class {label}, {score:.1%}'
 
 
+def test_folders_of_frames(draw, folder):
+    """For a config that reads them."""
+    for number, frame in enumerate(read_video('a.mp4'), 1):
+        path = folder / f'frames/img_{number:05}.jpg'
+        path.parent.mkdir(exist_ok=True)
+        cv2.imwrite(
+            str(path), frame[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 100])
+    Path('frames.py').write_text(
+        CONFIG.replace("dict(type='SafePyAVInit'),",
+                       '').replace('SafePyAVDecode', 'RawFrameDecode'))
+    result = run_tool(TOOL, 'frames.py', 'token.pth', 'frames', '--device',
+                      'cpu', '--out', 'work_dirs/tiny/alignment/frames')
+    assert result.returncode == 0, result.stderr
+    draw('token.pth', 'a.mp4')
+    own, expected = (
+        cv2.imread(f'work_dirs/tiny/alignment/{name}/frames.png').astype(int)
+        for name in ('frames', 'a'))
+    assert abs(own - expected).mean() < 5
+
+
 def test_released_form_has_no_attention(draw, folder):
     """Of one block, and at another speed."""
     out = draw('released.pth', 'a.mp4', '--out', 'released/a', '--layers', '1',

@@ -1,10 +1,12 @@
 """The predictions of a test, read from its dump."""
+import os
 from typing import List, NamedTuple
 
 import numpy as np
 import torch
 from mmengine.config import Config
 
+from mmaction.utils import get_str_type
 from ..datasets.annotations import parse_list, read_list
 from ..models.text import load_class_names
 from ..utils import naming_source
@@ -142,10 +144,21 @@ def add_files(predictions: Predictions, cfg: Config) -> Predictions:
     dataset = (cfg.get('test_dataloader') or {}).get('dataset', {})
     if predictions.files or not dataset.get('ann_file'):
         return predictions
-    entries, _ = parse_list(
-        read_list(dataset.ann_file), dataset.ann_file,
-        dataset.get('data_prefix', {}).get('video', ''))
-    if [entry.label for entry in entries] != predictions.labels.tolist():
+    # As MMAction2's data sets join them.
+    root, prefix = dataset.get('data_root') or '', dataset.get('data_prefix')
+    prefix = prefix or {}
+    prefix = os.path.join(root, prefix.get('video', prefix.get('img', '')))
+    source = os.path.join(root, dataset.ann_file)
+    lines = read_list(source)
+    if get_str_type(dataset.get('type', '')).endswith('RawframeDataset'):
+        fields = [line.split() for line in lines]
+        files = [os.path.join(prefix, folder) for folder, *_ in fields]
+        labels = [int(label) for *_, label in fields]
+    else:
+        entries, _ = parse_list(lines, source, prefix)
+        files = [entry.path for entry in entries]
+        labels = [entry.label for entry in entries]
+    if labels != predictions.labels.tolist():
         raise ValueError(f'{predictions.source}: its labels are not those of '
-                         f'{dataset.ann_file}; give the config of the test')
-    return predictions._replace(files=[entry.path for entry in entries])
+                         f'{source}; give the config of the test')
+    return predictions._replace(files=files)

@@ -98,12 +98,22 @@ class FeatureFile:
             self.save()
 
     def save(self) -> None:
-        """Write all features, or leave the earlier file as it is."""
+        """Write all features, or leave the earlier file as it is.
+
+        Raises:
+            ValueError: They cannot be written.
+        """
         if not self.features:
             return
-        with replacing(self.path) as partial:
-            self.write(partial, list(self.features),
-                       np.stack(list(self.features.values())), self.model)
+        try:
+            with replacing(self.path) as partial:
+                self.write(partial, list(self.features),
+                           np.stack(list(self.features.values())), self.model)
+        except OSError as error:
+            raise ValueError(
+                f"cannot write '{self.path}': {error.strerror or error}; fix "
+                'this, for instance make room on the disk, and start again') \
+                from error
         self.saved = time.monotonic()
 
 

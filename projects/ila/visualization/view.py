@@ -5,9 +5,12 @@ from typing import Dict, Iterator
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from mmengine.dataset import Compose, pseudo_collate
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
 from torch import Tensor, nn
 
+from ..apis.clip_reader import ClipReader
+from ..apis.video_inputs import VideoInput
 from ..datasets.video_writer import write_video
 from ..models.heads import ILAHead
 from .alignment import draw_alignment, draw_pairs
@@ -27,10 +30,9 @@ def load_views(dataloader: dict, video: str) -> dict:
     Raises:
         ValueError: The video cannot be loaded.
     """
-    pipeline = Compose(dataloader['dataset']['pipeline'])
     try:
-        return pipeline(
-            dict(filename=video, label=-1, start_index=0, modality='RGB'))
+        reader = ClipReader(Config(dict(test_dataloader=dataloader)))
+        return next(reader.read(VideoInput(video), None, None))
     except Exception as error:  # Its type depends on what is broken.
         reason = str(error).strip().split('\n')[0]
         raise ValueError(f"cannot load video '{video}': "
