@@ -93,6 +93,20 @@ def set_expression(content):
     content.update(json.loads(text[:place] + attack + text[end:]))
 
 
+def name_a_tensor_metadata(content):
+    """What people debug with has this key, and need not be checked."""
+    text = json.dumps(content).replace('"clips"', '"metadata"')
+    content.update(json.loads(text))
+    set_expression(content)
+
+
+def set_power(content):
+    text = json.dumps(content)
+    place = text.index('"expr_str": "') + len('"expr_str": "')
+    end = text.index('"', place)
+    content.update(json.loads(text[:place] + '9**9**9**9' + text[end:]))
+
+
 def set_structure(content):
     for call in content['graph_module']['module_call_graph']:
         if call['signature']:
@@ -149,6 +163,12 @@ ATTACKS = {
     },
     'expression': {
         MODEL: edit(set_expression)
+    },
+    'expression of a tensor named metadata': {
+        MODEL: edit(name_a_tensor_metadata)
+    },
+    'power': {
+        MODEL: edit(set_power)
     },
     'structure': {
         MODEL: edit(set_structure)
