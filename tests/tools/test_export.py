@@ -1,5 +1,6 @@
 """Exported files of tiny models, written and tested by the tools."""
 import json
+import math
 import pickle
 import shutil
 import sys
@@ -16,6 +17,7 @@ from torch import nn
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 from projects.ila.apis import deployment
+from projects.ila.apis import exported as exported_files
 from projects.ila.datasets.motion import make_dataset
 
 NAMES = ['left', 'right', 'up', 'down', 'grow']
@@ -363,6 +365,8 @@ def test_test_gives_the_figures_of_the_checkpoint(tiny, capfd):
     ], 'TokenAlignment_text.py: .* square frames, got 32 x 48; fix `test_'),
     ('b.pt2', ['--cfg-options', 'model.data_preprocessor.to_rgb=True'
                ], 'only the normalisation of RGB can be exported'),
+    ('b.pt2', ['--cfg-options', 'model.test_cfg.batch_statistics=True'
+               ], 'a batch cannot be exported; set `model.test_cfg'),
     ('data', [], 'data: give a name that ends in'),
     ('a.pth/b.pt2', [], "cannot write '.*b.pt2': .*choose another place"),
 ])
@@ -407,6 +411,21 @@ def test_file_that_differs_is_not_kept(tiny, monkeypatch):
             tiny / 'kept.pt2')
     assert (tiny / 'kept.pt2').read_bytes() == content
     assert not list(tiny.glob('*.partial'))
+
+
+@pytest.mark.parametrize('batch', [1, 3])
+def test_nan_is_a_difference(monkeypatch, batch):
+    meta = dict(num_frames=4, img_size=8, precision='float32')
+
+    def run(clips):
+        return torch.full((len(clips), 2),
+                          math.nan if len(clips) == batch else 1.)
+
+    monkeypatch.setattr(exported_files, 'load_exported', lambda path:
+                        (run, meta))
+    with pytest.raises(ValueError, match='differ by nan of the largest'):
+        exported_files.check_exported('a.pt2',
+                                      lambda clips: torch.ones(len(clips), 2))
 
 
 @pytest.mark.parametrize('name, options, message', [

@@ -4,6 +4,7 @@ import timm
 import torch
 import torch.nn.functional as F
 from dinov2 import save_onnx, to_hugging_face
+from torch import nn
 
 from projects.ila.weights.dinov2_names import convert_dinov2
 from projects.ila.weights.onnx_file import is_onnx, read_onnx
@@ -64,6 +65,30 @@ def test_positions_are_resized(own, theirs):
         grid[None], (3, 3), mode='bicubic', align_corners=False)[0]
     torch.testing.assert_close(after[0, 1:].view(3, 3, 32),
                                expected.permute(1, 2, 0))
+
+
+@pytest.mark.parametrize('tied', [True, False])
+def test_onnx_of_other_exports(tmp_path, tied):
+    """With a weight of two layers, and without folding constants."""
+    model = nn.ModuleDict(dict(a=nn.Linear(4, 4), b=nn.Linear(4, 4)))
+    if tied:
+        model.b.weight = model.a.weight
+    model.forward = lambda x: model.b(model.a(x))
+    for folding in (True, False):
+        torch.onnx.export(
+            model, (torch.randn(2, 3, 4), ),
+            tmp_path / 'a.onnx',
+            dynamo=False,
+            do_constant_folding=folding)
+        if folding:
+            weights = read_onnx(tmp_path / 'a.onnx')
+            expected = model.state_dict()
+            assert weights.keys() == expected.keys()
+            for name, value in expected.items():
+                assert torch.equal(weights[name], value)
+        else:
+            with pytest.raises(ValueError, match='do_constant_folding=True'):
+                read_onnx(tmp_path / 'a.onnx')
 
 
 def test_other_files_are_refused(tmp_path, theirs):

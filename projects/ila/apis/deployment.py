@@ -74,11 +74,16 @@ def load_classifier(cfg: Config, path: str) -> Tuple[ClipClassifier, dict]:
         tuple[ClipClassifier, dict]: The model and its metadata.
 
     Raises:
-        ValueError: It is no ILA model, the checkpoint is another one's, or
-            the config does not say the frames of a clip, or that they are
-            square.
+        ValueError: It is no ILA model or one that cannot be exported, the
+            checkpoint is another one's, or the config does not say the frames
+            of a clip, or that they are square.
     """
     settings = cfg.get('model')
+    if ((settings or {}).get('test_cfg') or {}).get('batch_statistics'):
+        raise ValueError(
+            'statistics of a batch cannot be exported; set '
+            '`model.test_cfg.batch_statistics` to False, and expect other '
+            'predictions')
     model = load_recognizer(
         settings, path, deploy=True, compile=False, bf16=False, test_cfg=None)
     model.requires_grad_(False)

@@ -52,8 +52,23 @@ def read_onnx(path: str) -> StateDict:
         for name, product in (node.input, node.input[::-1])
         if name in weights and name.endswith('.bias')
     }
+    same = {
+        node.output[0]: node.input[0]
+        for node in graph.node if node.op_type == 'Identity'
+    }
+    unnamed = set()
     for node in graph.node:
         if node.op_type == 'MatMul' and node.output[0] in biases:
             name = biases[node.output[0]][:-len('bias')] + 'weight'
-            weights[name] = weights.pop(node.input[1]).t().contiguous()
-    return weights
+            source = same.get(node.input[1], node.input[1])
+            if source not in weights:
+                raise ValueError(
+                    f"ONNX file '{path}' computes '{name}' from other weights; "
+                    'export it with `do_constant_folding=True`')
+            weights[name] = weights[source].t().contiguous()
+            unnamed.add(source)
+    # Several layers may share one.
+    return {
+        name: value
+        for name, value in weights.items() if name not in unnamed
+    }
