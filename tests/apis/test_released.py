@@ -167,3 +167,18 @@ def test_wrong_variant(variant, message):
     _, state_dict, _, _ = load_reference('k400_tiny_t4_s0')
     with pytest.raises(ValueError, match=message):
         load_released(state_dict, variant)
+
+
+@pytest.mark.parametrize(
+    'name', ['visual.proj', 'mit.positional_embedding', 'text_projection'])
+def test_incomplete_weights(name):
+    _, state_dict, _, _ = load_reference('k400_tiny_t4_s0')
+    state_dict = {key: state_dict[key] for key in state_dict if key != name}
+    with pytest.raises(ValueError, match=f"lack .'{name}'.; give all"):
+        load_released(state_dict)
+
+
+def test_linear_heads_have_no_names():
+    _, state_dict, _, _ = load_reference('ssv2_tiny_t4_s0')
+    with pytest.raises(ValueError, match='leave out `class_names`'):
+        load_released(state_dict, class_names=['a', 'b'])

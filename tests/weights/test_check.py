@@ -189,9 +189,11 @@ def test_weights_of_something_else_are_refused(released, weights):
     torch.ones(2).to_sparse(),
     torch.quantize_per_tensor(torch.ones(2), 1., 0, torch.qint8),
     torch.ones(1).expand(2**50),
+    torch.nested.nested_tensor([torch.ones(1), torch.ones(2)]),
+    torch.ones(2, dtype=torch.complex64),
 ])
 def test_weights_that_cannot_be_looked_at_are_refused(value):
-    with pytest.raises(ValueError, match=r'\(a\) are quantised, sparse or'):
+    with pytest.raises(ValueError, match=r'\(a\) are quantised, sparse, '):
         check_finite(dict(a=value))
 
 
@@ -202,3 +204,13 @@ def test_weights_of_every_number_of_bits_are_looked_at():
         check_finite(dict(a=torch.ones(2).to(dtype)))
         with pytest.raises(ValueError, match='NaN'):
             check_finite(dict(a=torch.tensor([1., float('nan')]).to(dtype)))
+
+
+def test_numbers_that_the_model_cannot_hold(released):
+    model = build(released, temporal=dict(type='ReleasedAlignment'))
+    weights = {
+        name: value.double() * 1e200 if value.is_floating_point() else value
+        for name, value in convert_released(released[1]).items()
+    }
+    with pytest.raises(ValueError, match='NaN or infinite values'):
+        model.load_state_dict(weights, strict=False)

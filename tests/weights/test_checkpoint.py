@@ -150,6 +150,10 @@ def test_files_without_weights(tmp_path, content):
         f'module.{key}': value
         for key, value in weights.items()
     }),
+    lambda weights: {
+        f'_orig_mod.module.{key}': value
+        for key, value in weights.items()
+    },
 ])
 def test_weights_are_found(tmp_path, wrap):
     weights = {'a.b': torch.randn(2), 'c': torch.randn(1)}

@@ -12,6 +12,9 @@ from ..weights.released_names import SSV2_CLASSES
 
 # Weights that only one of the two releases has.
 _MARKS = dict(k400='prompts_visual_proj', ssv2='mit.classify_head.2.weight')
+# Weights that sizes are read off.
+_SIZES = ('visual.conv1.weight', 'visual.positional_embedding', 'visual.proj',
+          'mit.positional_embedding')
 
 
 def load_released(
@@ -33,7 +36,8 @@ def load_released(
             Defaults to those of Kinetics-400.
 
     Raises:
-        ValueError: The weights are not of that variant.
+        ValueError: The weights are not of that variant, not complete, or
+            have no text head for ``class_names``.
     """
     if variant not in (None, *_MARKS):
         raise ValueError(
@@ -45,6 +49,16 @@ def load_released(
             f"no released weights of {' or '.join(map(repr, marks))}: "
             f"{' or '.join(map(repr, marks.values()))} is missing; give the "
             "checkpoint's entry 'model' and its own variant")
+    if variant == 'ssv2' and class_names is not None:
+        raise ValueError("released weights of 'ssv2' have a linear head, "
+                         'without names of classes; leave out `class_names`')
+    missing = [
+        name for name in (*_SIZES, *['text_projection'] * (variant == 'k400'))
+        if name not in state_dict
+    ]
+    if missing:
+        raise ValueError(f'the weights lack {missing}; give all of the '
+                         "checkpoint's entry 'model'")
     sizes = released_sizes(state_dict)
     weights = convert_released(state_dict, SSV2_CLASSES)
     backbone = sizes['backbone']

@@ -28,6 +28,7 @@ def _is_interpolated(name: str, own: Tensor, given: Tensor) -> bool:
 def _is_plain(value: Tensor) -> bool:
     """Whether a tensor has a number in memory for each of its elements."""
     return (value.layout is torch.strided and not value.is_quantized
+            and not value.is_nested and not value.is_complex()
             and value.device.type != 'meta' and value.itemsize * value.numel()
             <= value.untyped_storage().nbytes())
 
@@ -45,8 +46,9 @@ def check_finite(state_dict: StateDict) -> None:
     odd = [name for name, value in state_dict.items() if not _is_plain(value)]
     if odd:
         raise ValueError(
-            f'{len(odd)} of the weights ({_list(odd)}) are quantised, sparse '
-            'or without values of their own; save them as plain tensors')
+            f'{len(odd)} of the weights ({_list(odd)}) are quantised, sparse, '
+            'nested, complex or without values of their own; save them as '
+            'plain tensors')
 
     def is_finite(value: Tensor) -> bool:
         # Least and greatest are NaN if one value is. Looking at each value
@@ -113,7 +115,10 @@ def check_weights(own: StateDict,
         return name.startswith('backbone.')
 
     check_finite({
-        name: value
+        # As they are loaded: float64 has larger numbers than float32.
+        name:
+        value.to(own[name].dtype) if value.dtype == torch.double
+        and name in own and own[name].is_floating_point() else value
         for name, value in state_dict.items()
         if name in given or is_text_feature(name)
     })

@@ -133,8 +133,8 @@ def find_weights(checkpoint: dict, path: str) -> StateDict:
         path (str): The file, for the error message.
 
     Returns:
-        dict[str, Tensor]: The weights, without the prefix ``module.`` of
-        distributed training.
+        dict[str, Tensor]: The weights, without the prefixes ``module.`` of
+        distributed training and ``_orig_mod.`` of ``torch.compile``.
 
     Raises:
         ValueError: There are none.
@@ -149,7 +149,7 @@ def find_weights(checkpoint: dict, path: str) -> StateDict:
         raise ValueError(f"weight file '{path}' holds no weights; take a "
                          'checkpoint or a state dict')
     return {
-        re.sub(r'^module\.', '', name): value
+        re.sub(r'^(module\.|_orig_mod\.)+', '', name): value
         for name, value in weights.items()
     }
 
