@@ -7,15 +7,16 @@ import pytest
 from projects.ila.apis.feature_file import FeatureFile
 
 
+@pytest.mark.parametrize('name', ['names{}', '{}'])
 @pytest.mark.parametrize('suffix', ['.npz', '.parquet'])
-def test_any_names_come_back(tmp_path, suffix):
+def test_any_names_come_back(tmp_path, name, suffix):
     if suffix == '.parquet':
         pytest.importorskip('pyarrow')
-    path = str(tmp_path / f'names{suffix}')
+    path = str(tmp_path / name.format(suffix))
     written = FeatureFile(path, 'model')
     # One of them is not UTF-8.
-    for number, name in enumerate(['caf\udce9.mp4', 'é 視.mp4', 'a|b.mp4']):
-        written.add(name, np.full(2, number + 0.1, np.float32))
+    for number, video in enumerate(['caf\udce9.mp4', 'é 視.mp4', 'a|b.mp4']):
+        written.add(video, np.full(2, number + 0.1, np.float32))
     written.save()
     read = FeatureFile(path, 'model').features
     assert list(read) == list(written.features)

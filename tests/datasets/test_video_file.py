@@ -198,6 +198,14 @@ def test_names_that_are_not_utf8(tmp_path):
                          ])[str(tmp_path / name)].kind == ''
 
 
+def test_names_without_an_ending(tmp_path):
+    """They are taken for `.mp4` unless there is such a file."""
+    write_barcodes(tmp_path / 'a.mp4', 'libx264', 7)
+    assert open_video(tmp_path / 'a')['total_frames'] == 7
+    write_barcodes(tmp_path / 'b.mp4', 'libx264', 9).rename(tmp_path / 'a')
+    assert open_video(tmp_path / 'a')['total_frames'] == 9
+
+
 class MemoryBackend(BaseStorageBackend):
     """A storage that gives views of memory, as Petrel's does."""
     contents = {}

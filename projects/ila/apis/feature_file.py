@@ -71,7 +71,7 @@ class FeatureFile:
 
     def __init__(self, path: str, model: str) -> None:
         self.path, self.model = path, model
-        read, self.write = FORMATS[os.path.splitext(path)[1]]
+        read, self.write = FORMATS['.' + path.rpartition('.')[2]]
         self.features, self.saved = dict(), time.monotonic()
         if not os.path.exists(path):
             return

@@ -44,9 +44,11 @@ def read_file(client: FileClient, filename: str) -> bytes:
         FileNotFoundError: There is no such file.
         ValueError: It is a folder, a pipe or a device.
     """
-    if not osp.splitext(filename)[1]:
+    is_local = isinstance(client.client, LocalBackend)
+    if not osp.splitext(filename)[1] and not (is_local
+                                              and osp.lexists(filename)):
         filename += '.mp4'
-    if isinstance(client.client, LocalBackend):
+    if is_local:
         check_regular(filename)
     content = client.get(filename)
     if content is None:  # As LMDB answers.
