@@ -1,9 +1,16 @@
+import os
 import signal
+import time
+from contextlib import suppress
+from types import SimpleNamespace
 
 import pytest
 import torch
 from commands import run_tool
 from sharded_training import make_folder
+from torch.utils.data import DataLoader, Dataset
+
+from projects.ila.engine.hooks import PreemptionHook
 
 
 @pytest.fixture
@@ -45,3 +52,38 @@ def test_training_goes_on_after_a_signal(folder):
     for part in ('state_dict', 'ema_state_dict'):
         for name, value in weights[part].items():
             assert torch.equal(value, expected[part][name]), name
+
+
+class Workers(Dataset):
+
+    def __len__(self):
+        return 20
+
+    def __getitem__(self, index):
+        return os.getpid()
+
+
+def test_workers_outlive_the_signal_once():
+    """torchrun and Slurm send it to all processes."""
+    loops = [
+        SimpleNamespace(
+            dataloader=DataLoader(Workers(), batch_size=None, num_workers=1))
+        for _ in range(2)
+    ]
+    PreemptionHook().before_run(
+        SimpleNamespace(train_loop=loops[0], val_loop=loops[1]))
+    for loop in loops:
+        batches = iter(loop.dataloader)
+        os.kill(int(next(batches)), signal.SIGTERM)
+        assert len([*batches]) == 19
+    batches = iter(loops[0].dataloader)
+    next(batches)
+    worker, = batches._workers
+    for _ in range(2):
+        os.kill(worker.pid, signal.SIGTERM)
+        time.sleep(0.5)  # Two at a time would be one.
+    with suppress(RuntimeError):  # Of the data loader, at any time.
+        worker.join(60)
+    assert worker.exitcode == -signal.SIGTERM
+    with suppress(RuntimeError):
+        del batches

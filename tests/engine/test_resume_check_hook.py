@@ -48,6 +48,8 @@ def train(folder,
           epochs=1,
           hooks=(),
           seed=0,
+          optimizer='SGD',
+          schedules=('ConstantLR', ),
           **kwargs):
     """Train; give the learning rate of the last iteration and the log."""
     cls_head = dict(num_classes=classes)
@@ -62,9 +64,14 @@ def train(folder,
                 dataset=dict(type='Items', ann_file=str(size)),
                 sampler=dict(type='DefaultSampler', shuffle=True)),
             train_cfg=dict(by_epoch=True, max_epochs=epochs),
-            optim_wrapper=dict(optimizer=dict(type='SGD', lr=lr)),
+            optim_wrapper=dict(optimizer=dict(type=optimizer, lr=lr)),
             param_scheduler=[
-                dict(type='ConstantLR', factor=0.5, end=end, by_epoch=True)
+                dict(
+                    type=kind,
+                    end=end,
+                    by_epoch=True,
+                    **dict(factor=0.5) if kind == 'ConstantLR' else dict())
+                for kind in schedules
             ],
             custom_hooks=[*hooks, dict(type='ResumeCheckHook')],
             randomness=dict(seed=seed),
@@ -119,6 +126,27 @@ def test_other_number_of_classes_is_refused(tmp_path, classes, others):
     train(tmp_path, classes=classes)
     with pytest.raises(ValueError, match='3 classes.*resumed with 4.*load_fr'):
         train(tmp_path, classes=others, epochs=3, resume=True)
+
+
+@pytest.mark.parametrize('settings, message', [
+    (dict(optimizer='Adam'), "optimizer.type. was 'SGD' and is 'Adam'"),
+    (dict(schedules=['PolyLR']), "type. was 'ConstantLR' and is 'PolyLR'"),
+    (dict(schedules=['ConstantLR', 'PolyLR']), 'was not set and is .PolyLR'),
+])
+def test_other_kinds_are_refused(tmp_path, settings, message):
+    train(tmp_path)
+    with pytest.raises(ValueError, match=f'{message}.*`load_from`'):
+        train(tmp_path, epochs=3, resume=True, **settings)
+
+
+@pytest.mark.parametrize('part', ['optimizer', 'param_schedulers'])
+def test_weights_alone_are_refused(tmp_path, part):
+    train(tmp_path)
+    content = torch.load(tmp_path / 'epoch_1.pth', weights_only=True)
+    del content[part]
+    torch.save(content, tmp_path / 'epoch_1.pth')
+    with pytest.raises(ValueError, match='weights without the state.*`load_f'):
+        train(tmp_path, epochs=3, resume=True)
 
 
 def test_seed_of_the_record_is_that_in_force(tmp_path):

@@ -30,6 +30,8 @@ _DETAILS = (
     'The prefix is not set in metric class',
     '"FileClient" will be deprecated',
     '"HardDiskBackend" is the alias',
+    # ReproducibleResumeHook has kept them.
+    'Resumed iteration number is not divisible',
     # True of every ILA model, whose point predictors have them.
     'Gradient accumulative may slightly decrease')
 

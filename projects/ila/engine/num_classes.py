@@ -1,5 +1,5 @@
 import sys
-from typing import Any
+from typing import Any, Iterator
 
 from mmengine.config import Config
 from mmengine.runner import Runner
@@ -9,21 +9,28 @@ from ..models.heads import ILAHead
 from ..utils import unwrap_model
 
 
+def find_datasets(cfg: Any) -> Iterator[dict]:
+    """Find the configs of data sets in that of a data loader, those that wrap
+    others too."""
+    if isinstance(cfg, (list, tuple)):
+        for part in cfg:
+            yield from find_datasets(part)
+    elif isinstance(cfg, dict):
+        if 'type' in cfg:
+            yield cfg
+        for key in ('dataset', 'datasets'):
+            yield from find_datasets(cfg.get(key))
+
+
 def set_num_classes(cfg: Any, num_classes: int) -> None:
     """Give data sets without a number of classes the model's, to check labels.
 
-    ``cfg`` is that of a data loader, or of a data set with others in it. It is
-    changed.
+    ``cfg`` is that of a data loader. It is changed.
     """
-    if isinstance(cfg, (list, tuple)):
-        for part in cfg:
-            set_num_classes(part, num_classes)
-    elif isinstance(cfg, dict):
-        if get_str_type(cfg.get('type', '')).endswith('ILAVideoDataset'):
-            if cfg.get('num_classes') is None:
-                cfg['num_classes'] = num_classes
-        for key in ('dataset', 'datasets'):
-            set_num_classes(cfg.get(key), num_classes)
+    for dataset in find_datasets(cfg):
+        if get_str_type(dataset['type']).endswith('ILAVideoDataset'):
+            if dataset.get('num_classes') is None:
+                dataset['num_classes'] = num_classes
 
 
 def check_num_classes(cfg: Config, runner: Runner, *splits: str) -> None:
@@ -33,15 +40,26 @@ def check_num_classes(cfg: Config, runner: Runner, *splits: str) -> None:
     for split in splits:
         set_num_classes(
             getattr(runner, f'_{split}_dataloader', None), num_classes)
-        dataset = (cfg.get(f'{split}_dataloader') or {}).get('dataset')
-        if not isinstance(dataset, dict):
-            continue  # It cannot be built.
-        if dataset.get('num_classes', num_classes) != num_classes:
-            sys.exit(f'`{split}_dataloader.dataset.num_classes` is '
-                     f'{dataset.num_classes}, but `model.cls_head` has '
-                     f'{num_classes} classes; fix one of them')
-        if dataset.get('multi_class') and isinstance(
-                head, ILAHead) and not head.multi_class:
-            sys.exit(f'`{split}_dataloader.dataset.multi_class` is True, but '
-                     '`model.cls_head` is for one label per video; give it '
-                     '`multi_class=True`')
+        for dataset in find_datasets(cfg.get(f'{split}_dataloader')):
+            if dataset.get('num_classes', num_classes) != num_classes:
+                sys.exit(f'`{split}_dataloader.dataset.num_classes` is '
+                         f'{dataset.num_classes}, but `model.cls_head` has '
+                         f'{num_classes} classes; fix one of them')
+            if isinstance(head, ILAHead):
+                _check_labels(cfg, split, dataset, head.multi_class)
+
+
+def _check_labels(cfg: Config, split: str, dataset: dict,
+                  several: bool) -> None:
+    """Exit if a head is not for as many labels per video as a data set."""
+    if dataset.get('multi_class') and not several:
+        sys.exit(f'`{split}_dataloader.dataset.multi_class` is True, but '
+                 '`model.cls_head` is for one label per video; give it '
+                 '`multi_class=True`')
+    # Blending makes a label into one number for each class.
+    blends = (cfg.model.get('data_preprocessor') or {}).get('blending')
+    if (several and split == 'train' and not blends
+            and get_str_type(dataset['type']).endswith('ILAVideoDataset')
+            and not dataset.get('multi_class')):
+        sys.exit('`model.cls_head` is for several labels per video, but '
+                 '`train_dataloader.dataset.multi_class` is not True; set it')

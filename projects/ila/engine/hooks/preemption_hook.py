@@ -1,6 +1,7 @@
 import signal
 import threading
-from typing import Any, Dict
+from functools import partial
+from typing import Any, Callable, Dict, Optional
 
 import torch
 from mmengine.dist import all_reduce
@@ -18,6 +19,17 @@ SIGNALS = [
 ]
 
 
+def _ignore_first(worker_init_fn: Optional[Callable], worker: int) -> None:
+    """Start a worker that outlives one SIGTERM."""
+
+    def listen(number: int, frame: Any) -> None:
+        signal.signal(number, signal.SIG_DFL)
+
+    signal.signal(signal.SIGTERM, listen)
+    if worker_init_fn is not None:
+        worker_init_fn(worker)
+
+
 class Preempted(SystemExit):
     """A training was asked to stop, and has saved a checkpoint.
 
@@ -32,10 +44,10 @@ class Preempted(SystemExit):
 class PreemptionHook(Hook):
     """Save a checkpoint and stop when a cluster is about to end a training.
 
-    It tells so by SIGUSR1 or SIGTERM, to one of the processes at least. All
-    of them finish the iteration and save. The same signal again ends a
-    process at once. During a validation, which comes after a checkpoint, they
-    go on until it ends.
+    It tells so by SIGUSR1 or SIGTERM, to one of the processes at least, or to
+    all, also those that load data. All finish the iteration and save. The same
+    signal again ends a process at once. During a validation, which comes after
+    a checkpoint, they go on until it ends.
 
     Raises:
         Preempted: All have saved.
@@ -46,6 +58,14 @@ class PreemptionHook(Hook):
     def __init__(self) -> None:
         self._asked = False
         self._former: Dict[int, Any] = dict()
+
+    def before_run(self, runner: Runner) -> None:
+        """Keep the data loaders' workers, which may get the signal too."""
+        for loop in (runner.train_loop, runner.val_loop):
+            if loop is not None:
+                loader = loop.dataloader
+                loader.worker_init_fn = partial(_ignore_first,
+                                                loader.worker_init_fn)
 
     def before_train(self, runner: Runner) -> None:
         """Listen for signals."""

@@ -9,6 +9,8 @@ from torch.utils.data import BatchSampler, DataLoader
 from mmaction.registry import DATA_SAMPLERS, HOOKS
 from ...datasets.samplers import SeededBatchSampler
 from ...utils import is_sharded_model, mix_seed, unwrap_model
+from ..resumed_progress import (ResumedProgress, describe_epoch,
+                                has_other_epochs)
 
 
 @HOOKS.register_module()
@@ -22,7 +24,8 @@ class ReproducibleResumeHook(Hook):
     but the seed and the number of its draw, see :class:`SeededBatchSampler`.
     Training goes on with the batch that would have come next, and none before
     it is loaded, in both of MMEngine's training loops and within epochs.
-    Accumulated gradients are saved with the checkpoint.
+    Accumulated gradients are saved with the checkpoint. If epochs have another
+    length than before, see :class:`ResumedProgress`.
 
     The data loader has to be given by its config. DeepSpeed loses what is
     accumulated.
@@ -34,6 +37,7 @@ class ReproducibleResumeHook(Hook):
         self._gradients: Optional[dict] = None
         self._batches = 0  # Of its epoch that a resumed run has done.
         self._epoch_start: Optional[int] = None
+        self._progress: Optional[ResumedProgress] = None
 
     def before_train(self, runner: Runner) -> None:
         """Take over the seed, the place and the gradients of a resumed run."""
@@ -42,6 +46,9 @@ class ReproducibleResumeHook(Hook):
         by_iter = isinstance(loop, IterBasedTrainLoop)
         if not runner.iter:
             self._batches, self._gradients = 0, None
+        if self._progress is not None:
+            self._progress.apply(runner)
+            self._progress = None
         if loader.batch_sampler is not None:
             batches = SeededBatchSampler(
                 _build_batch_sampler(runner, loader), _common_seed(runner),
@@ -100,6 +107,7 @@ class ReproducibleResumeHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Save accumulated gradients and the place in the epoch."""
+        checkpoint['meta'].update(describe_epoch(runner))
         if self._epoch_start is not None:
             done = checkpoint['meta']['iter'] - self._epoch_start
             checkpoint['meta']['batches_of_epoch'] = done
@@ -114,6 +122,8 @@ class ReproducibleResumeHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Keep the state until it is known whether the run is resumed."""
+        if runner._resume and has_other_epochs(runner, checkpoint):
+            self._progress = ResumedProgress(runner, checkpoint)
         self._gradients = checkpoint.get('gradients')
         self._batches = checkpoint.get('meta', {}).get('batches_of_epoch', 0)
 

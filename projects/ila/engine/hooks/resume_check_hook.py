@@ -1,4 +1,5 @@
 import ast
+import re
 from typing import Any, Dict, Optional
 
 from mmengine.dist import get_world_size
@@ -7,6 +8,7 @@ from mmengine.runner import Runner
 
 from mmaction.registry import HOOKS
 from ...utils import unwrap_model
+from ..resumed_progress import has_other_epochs
 
 # What of the config decides a training.
 COMPARED = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper',
@@ -18,7 +20,10 @@ IGNORED = ('.num_workers', '.persistent_workers', '.pin_memory',
 RESUMED = ('optim_wrapper.optimizer', 'optim_wrapper.paramwise_cfg',
            'optim_wrapper.constructor', 'param_scheduler', 'auto_scale_lr',
            'randomness.seed')
+# Whose states fit no other class.
+KINDS = re.compile(r'optim_wrapper\.optimizer\.type|param_scheduler\b.*\.type')
 CLASSES = 'number of classes'
+BEGIN = 'begin another run from its weights: `load_from`, without --resume'
 
 
 @HOOKS.register_module()
@@ -26,7 +31,8 @@ class ResumeCheckHook(Hook):
     """Report how a resumed run's config differs from that of its start.
 
     For each setting that differs the log says whether the checkpoint's value
-    or that of this config holds. Another number of classes is refused.
+    or that of this config holds. Another number of classes, other classes of
+    optimizer or schedules and weights without their states are refused.
     """
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -37,11 +43,20 @@ class ResumeCheckHook(Hook):
         """Compare the configs if the run is resumed.
 
         Raises:
-            ValueError: The model had another number of classes.
+            ValueError: The run cannot go on from the checkpoint.
         """
+        if not runner._resume:
+            return
+        if 'optimizer' not in checkpoint or (runner.param_schedulers
+                                             and 'param_schedulers'
+                                             not in checkpoint):
+            raise ValueError(
+                'the checkpoint holds weights without the state of optimizer '
+                'and schedules, as best_*.pth does; resume from another one, '
+                f'or {BEGIN}')
         meta = checkpoint.get('meta') or dict()
         before = parse_config(meta.get('cfg', ''))
-        if not runner._resume or before is None:
+        if before is None:
             return
         # As it would be read from a checkpoint.
         now = parse_config(runner.cfg.pretty_text) or dict()
@@ -56,11 +71,19 @@ class ResumeCheckHook(Hook):
                 raise ValueError(
                     f'the checkpoint is of a run with {counts[0]} classes and '
                     f'cannot be resumed with {counts[1]}; give '
-                    '`model.cls_head` those of the former, or begin another '
-                    'run from its weights: `load_from`, without --resume')
+                    f'`model.cls_head` those of the former, or {BEGIN}')
+        for name in filter(KINDS.fullmatch, dict.fromkeys([*old, *new])):
+            if old.get(name) != new.get(name):
+                raise ValueError(
+                    f'`{name}` was {_show(old, name)} and is '
+                    f'{_show(new, name)}, which cannot take over its state; '
+                    f'set what it was, or {BEGIN}')
+        resumed = RESUMED
+        if has_other_epochs(runner, checkpoint):
+            resumed = ('randomness.seed', )
         lines = [
             f'{name}: {_show(old, name)} before, {_show(new, name)} now; '
-            f'{"the former" if name.startswith(RESUMED) else "the latter"} '
+            f'{"the former" if name.startswith(resumed) else "the latter"} '
             'holds' for name in dict.fromkeys([*old, *new])
             if _show(old, name) != _show(new, name)
         ]
