@@ -79,11 +79,9 @@ def test_workers_outlive_the_signal_once():
     batches = iter(loops[0].dataloader)
     next(batches)
     worker, = batches._workers
-    for _ in range(2):
-        os.kill(worker.pid, signal.SIGTERM)
-        time.sleep(0.5)  # Two at a time would be one.
     with suppress(RuntimeError):  # Of the data loader, at any time.
-        worker.join(60)
+        for _ in range(2):
+            os.kill(worker.pid, signal.SIGTERM)
+            time.sleep(0.5)  # Two at a time would be one.
+    worker.join(60)
     assert worker.exitcode == -signal.SIGTERM
-    with suppress(RuntimeError):
-        del batches
