@@ -1,6 +1,6 @@
 """Frames of EgoGestAR's clips for benchmarks/gestures.py, and their tokens."""
 import random
-from typing import Any, Dict, List
+from typing import Any, Dict, List, NamedTuple
 
 import numpy as np
 import torch
@@ -16,14 +16,46 @@ from mmaction.registry import MODELS
 from projects.ila.utils import mix_seed
 
 
+class Data(NamedTuple):
+    """What is trained on, and tested.
+
+    Attributes:
+        frames (Tensor): ``(1 + copies, clips, 3, T, H, W)``, uint8, the first
+            of them not augmented.
+        tokens (Tensor): ``(1 + copies, clips, T, L, C)``, of the blocks that
+            are frozen.
+        view_frames (Tensor): The same of views that are tested, as
+            ``view_tokens``.
+        labels (Tensor): ``(clips,)``.
+        folds (dict[str, Tensor]): Masks of clips that a fold leaves out.
+    """
+    frames: Tensor
+    tokens: Tensor
+    view_frames: Tensor
+    view_tokens: Tensor
+    labels: Tensor
+    folds: Dict[str, Tensor]
+
+    def to(self, device: str) -> 'Data':
+        """Move what takes time to move."""
+        names = 'frames', 'tokens', 'view_frames', 'view_tokens'
+        return self._replace(
+            **{name: getattr(self, name).to(device)
+               for name in names})
+
+
 class Versions(Dataset):
     """The whole frames of each clip, then augmented versions of them.
 
-    Items are ``(3, T, H, W)``, uint8. What is drawn depends on the item alone.
+    Items are ``(1, 3, T, H, W)``, uint8; with ``views``, which there is one
+    version of, ``(views, 3, T, H, W)``. What is drawn depends on the item
+    alone.
     """
 
-    def __init__(self, cfg: Config, clips: List[str], copies: int) -> None:
-        self.pipelines = Compose(cfg.val_pipeline), Compose(cfg.train_pipeline)
+    def __init__(self, cfg: Config, clips: List[str], copies: int,
+                 views: bool) -> None:
+        whole = cfg.test_pipeline if views else cfg.val_pipeline
+        self.pipelines = Compose(whole), Compose(cfg.train_pipeline)
         self.clips = clips
         self.copies = copies
 
@@ -42,13 +74,16 @@ class Versions(Dataset):
                 start_index=0,
                 modality='RGB',
                 label=0))
-        return sample['inputs'][0]
+        return sample['inputs']
 
 
-def read_frames(cfg: Config, clips: List[str], copies: int,
-                workers: int) -> Tensor:
-    """Read ``(1 + copies, clips, 3, T, H, W)``, uint8."""
-    data = Versions(cfg, clips, copies)
+def read_frames(cfg: Config,
+                clips: List[str],
+                workers: int,
+                copies: int = 0,
+                views: bool = False) -> Tensor:
+    """Read ``(1 + copies or views, clips, 3, T, H, W)``, uint8."""
+    data = Versions(cfg, clips, copies, views)
     loader = DataLoader(data, batch_size=None, num_workers=workers)
     frames = None
     for index, item in enumerate(loader):
@@ -59,7 +94,8 @@ def read_frames(cfg: Config, clips: List[str], copies: int,
             print(
                 f'frames of version {index // len(clips)} of {copies}',
                 flush=True)
-    return frames.unflatten(0, (-1, len(clips)))
+    frames = frames.unflatten(0, (-1, len(clips))).transpose(1, 2)
+    return frames.flatten(0, 1)
 
 
 def normalise(cfg: Config, frames: Tensor) -> Tensor:
@@ -76,7 +112,7 @@ def compute_tokens(cfg: Config, frames: Tensor, device: str) -> Tensor:
     """Compute what the blocks below the temporal modules make of frames.
 
     Returns:
-        Tensor: ``(1 + copies, clips, T, L, C)``, float16.
+        Tensor: ``(versions, clips, T, L, C)``, float16.
     """
     image = MODELS.build(cfg.model.backbone.image).eval()
     image.init_weights()

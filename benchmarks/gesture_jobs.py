@@ -8,8 +8,8 @@ from typing import List, NamedTuple, Optional
 
 import torch
 import torch.multiprocessing as multiprocessing
-from gesture_data import load
-from gesture_training import Data, Run, train
+from gesture_data import Data, load
+from gesture_training import Run, train
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
@@ -26,6 +26,8 @@ class Settings(NamedTuple):
         folder (Path): Where results go.
         frames (Path): File of the frames.
         tokens (Path): File of their tokens.
+        view_frames (Path, optional): File of the views that are tested, as
+            ``view_tokens``; None for one view, of whole frames.
         device (str): Where the models are.
         deadline (float, optional): Time after which no run starts.
     """
@@ -34,13 +36,26 @@ class Settings(NamedTuple):
     folder: Path
     frames: Path
     tokens: Path
+    view_frames: Optional[Path]
+    view_tokens: Optional[Path]
     device: str
     deadline: Optional[float]
 
     def result(self, run: Run) -> Path:
         size = self.config.train_dataloader.batch_size
         copies = self.frames.stem.split('_')[-1]
-        return self.folder / (f'{run}_batch{size}_{copies}copies.json')
+        views = '_views' if self.view_frames else ''
+        return self.folder / f'{run}_batch{size}_{copies}copies{views}.json'
+
+    def load(self) -> Data:
+        """Load what is trained on, and tested."""
+        frames, tokens = load(self.frames)['frames'], load(
+            self.tokens)['tokens']
+        views = frames[:1], tokens[:1]
+        if self.view_frames:
+            views = (load(self.view_frames)['frames'],
+                     load(self.view_tokens)['tokens'])
+        return Data(frames, tokens, *views, **self.data).to(self.device)
 
 
 def work(settings: Settings, counter, runs: List[Run]) -> None:
@@ -57,10 +72,7 @@ def work(settings: Settings, counter, runs: List[Run]) -> None:
         if index >= len(runs):
             break
         if data is None:
-            data = Data(
-                frames=load(settings.frames)['frames'],
-                tokens=load(settings.tokens)['tokens'],
-                **settings.data).to(settings.device)
+            data = settings.load()
         run = runs[index]
         try:
             result = train(settings.config, run, data, settings.device)

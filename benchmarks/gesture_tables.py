@@ -104,6 +104,9 @@ def print_results(settings: Settings, groups: np.ndarray, runs: List[Run],
         complexity.build_without_data(whole), settings.config.num_frames,
         (settings.config.crop_size, ) * 2)
     macs = sum(macs.values()) / 1e9
+    if settings.view_frames:
+        views = len(load(settings.view_frames)['frames'])
+        name, macs = f'{name}, {views} views', views * macs
     memory = f'{memory:.0f}' if memory else ''
     for title, combine, count in ((name, lambda part: part,
                                    1), (f'{name}, mean of the seeds',

@@ -3,11 +3,11 @@ import copy
 import gc
 import math
 import time
-from typing import Dict, NamedTuple, Optional
+from typing import NamedTuple, Optional
 
 import torch
 import torch.nn.functional as F
-from gesture_data import normalise
+from gesture_data import Data, normalise
 from mmengine.config import Config, ConfigDict
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIMIZERS
@@ -175,28 +175,6 @@ def choose(labels: Tensor, clips_per_class: Optional[int]) -> Tensor:
     return chosen
 
 
-class Data(NamedTuple):
-    """What is trained on.
-
-    Attributes:
-        frames (Tensor): ``(1 + copies, clips, 3, T, H, W)``, uint8, the first
-            of them not augmented.
-        tokens (Tensor): ``(1 + copies, clips, T, L, C)``, of the blocks that
-            are frozen.
-        labels (Tensor): ``(clips,)``.
-        folds (dict[str, Tensor]): Masks of clips that a fold leaves out.
-    """
-    frames: Tensor
-    tokens: Tensor
-    labels: Tensor
-    folds: Dict[str, Tensor]
-
-    def to(self, device: str) -> 'Data':
-        """Move what takes time to move."""
-        return self._replace(
-            frames=self.frames.to(device), tokens=self.tokens.to(device))
-
-
 def build_optimizer(cfg: Config, model: nn.Module, run: Run) -> OptimWrapper:
     """Build the config's optimizer, slower for weights of the image model."""
     image = set(model.backbone.image.parameters())
@@ -239,7 +217,8 @@ def train(cfg: Config, run: Run, data: Data, device: str) -> dict:
         model.backbone.requires_grad_(False)
     batch_size, size = cfg.train_dataloader.batch_size, cfg.crop_size
 
-    def forward(indices: Tensor, versions: Tensor, order: Tensor, **kwargs):
+    def forward(frames: Tensor, tokens: Tensor, versions: Tensor,
+                indices: Tensor, order: Tensor, **kwargs):
         samples = [
             ActionDataSample().set_gt_label(label)
             for label in data.labels[indices].tolist()
@@ -247,13 +226,13 @@ def train(cfg: Config, run: Run, data: Data, device: str) -> dict:
         indices, versions, order = (
             part.to(device) for part in (indices, versions, order))
         if run.reads_tokens:
-            tokens = data.tokens[versions, indices][:, order]
+            tokens = tokens[versions, indices][:, order]
             model.backbone.image.tokens = tokens.float()
             inputs = torch.zeros(
                 1, device=device).expand(
                     len(indices), 1, 3, len(order), size, size)
         else:
-            inputs = data.frames[versions, indices][:, :, order]
+            inputs = frames[versions, indices][:, :, order]
             inputs = normalise(cfg, inputs)[:, None]
         return model(inputs, samples, **kwargs)
 
@@ -274,7 +253,13 @@ def train(cfg: Config, run: Run, data: Data, device: str) -> dict:
         model.train()
         for indices in others[torch.randperm(len(others))].split(batch_size):
             versions = torch.randint(len(data.frames), (len(indices), ))
-            losses = forward(indices, versions, order, mode='loss')
+            losses = forward(
+                data.frames,
+                data.tokens,
+                versions,
+                indices,
+                order,
+                mode='loss')
             optimizer.update_params(model.parse_losses(losses)[0])
             schedule.step()
     if on_gpu:
@@ -285,12 +270,19 @@ def train(cfg: Config, run: Run, data: Data, device: str) -> dict:
         memory = (torch.cuda.max_memory_allocated() - held) / 2**20
     model.eval()
     indices = test.nonzero()[:, 0]
-    whole = torch.zeros_like(indices)
+    orders = order, torch.randperm(len(order))
     with torch.no_grad():
         scores, shuffled = (
-            forward(indices, whole, frames,
-                    mode='tensor')['logits'].softmax(1).tolist()
-            for frames in (order, torch.randperm(len(order))))
+            torch.stack([
+                forward(
+                    data.view_frames,
+                    data.view_tokens,
+                    torch.full_like(indices, view),
+                    indices,
+                    frames,
+                    mode='tensor')['logits'].softmax(1)
+                for view in range(len(data.view_frames))
+            ]).mean(0).tolist() for frames in orders)
     return dict(
         scores=scores,
         shuffled=shuffled,

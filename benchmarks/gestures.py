@@ -97,6 +97,11 @@ def parse_args(args: Optional[List[str]] = None) -> argparse.Namespace:
         default=15,
         help='augmented versions of each clip; default: %(default)s')
     parser.add_argument(
+        '--views',
+        action='store_true',
+        help="test the views of the config's test pipeline, and average; "
+        'default: one, of whole frames')
+    parser.add_argument(
         '--work-dir',
         default='work_dirs/gestures',
         help='folder for what is computed; default: %(default)s')
@@ -200,18 +205,25 @@ def prepare(args: argparse.Namespace,
             }),
         frames=work_dir / f'frames_{args.copies}.pth',
         tokens=work_dir / f'tokens_of_{start_block}_blocks_{args.copies}.pth',
+        view_frames=work_dir / 'frames_of_views.pth' if args.views else None,
+        view_tokens=work_dir /
+        f'tokens_of_{start_block}_blocks_of_views.pth' if args.views else None,
         device=device,
         deadline=args.max_minutes and start + 60 * args.max_minutes)
-    if not settings.frames.exists():
-        clips = [str(Path(args.data_prefix, name)) for name, _ in entries]
-        frames = read_frames(cfg, clips, args.copies, args.workers)
-        with replacing(str(settings.frames)) as partial:
-            torch.save(dict(frames=frames), partial)
-    if not settings.tokens.exists():
-        frames = load(settings.frames)['frames']
-        tokens = compute_tokens(cfg, frames, device)
-        with replacing(str(settings.tokens)) as partial:
-            torch.save(dict(tokens=tokens), partial)
+    clips = [str(Path(args.data_prefix, name)) for name, _ in entries]
+    for file, tokens_file, reading in ((settings.frames, settings.tokens,
+                                        dict(copies=args.copies)),
+                                       (settings.view_frames,
+                                        settings.view_tokens,
+                                        dict(views=True))):
+        if file and not file.exists():
+            frames = read_frames(cfg, clips, args.workers, **reading)
+            with replacing(str(file)) as partial:
+                torch.save(dict(frames=frames), partial)
+        if file and not tokens_file.exists():
+            tokens = compute_tokens(cfg, load(file)['frames'], device)
+            with replacing(str(tokens_file)) as partial:
+                torch.save(dict(tokens=tokens), partial)
     print(f'data ready after {time.time() - start:.0f} s', file=sys.stderr)
     return settings, groups
 

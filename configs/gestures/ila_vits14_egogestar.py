@@ -76,6 +76,20 @@ val_pipeline = [
     dict(type='FormatShape', input_format='NCTHW'),
     dict(type='PackActionInputs')
 ]
+# 4 clips x 3 crops, whose probabilities are averaged.
+test_pipeline = [
+    dict(type='SafePyAVInit'),
+    dict(
+        type='UniformSample', clip_len=num_frames, num_clips=4,
+        test_mode=True),
+    dict(type='SafePyAVDecode'),
+    dict(
+        type='Resize', scale=(crop_size * 8 // 7, crop_size),
+        keep_ratio=False),
+    dict(type='ThreeCrop', crop_size=crop_size),
+    dict(type='FormatShape', input_format='NCTHW'),
+    dict(type='PackActionInputs')
+]
 
 dataset = dict(type='ILAVideoDataset', data_prefix=dict(video=videos))
 train_dataloader = dict(
@@ -95,7 +109,16 @@ val_dataloader = dict(
         ann_file=data_root + 'val.txt',
         test_mode=True,
         pipeline=val_pipeline))
-test_dataloader = val_dataloader
+test_dataloader = dict(
+    batch_size=2,
+    num_workers=2,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        **dataset,
+        ann_file=data_root + 'val.txt',
+        test_mode=True,
+        pipeline=test_pipeline))
 val_evaluator = dict(type='AccMetric')
 test_evaluator = val_evaluator
 
