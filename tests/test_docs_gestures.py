@@ -12,6 +12,7 @@ import torch
 from commands import ROOT, find_commands, run_command, run_tool
 from dinov2 import save_onnx, to_hugging_face
 from mmengine.config import Config
+from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
 from modules import load_module
 from torch.testing import assert_close
@@ -181,6 +182,35 @@ def test_comparison(rows):
     times = [path.stat().st_mtime for path in before]
     assert run_tool(*COMPARISON).stdout.splitlines()[-2:] == rows
     assert [path.stat().st_mtime for path in before] == times
+
+
+def test_views_are_those_of_the_test_pipeline(rows):
+    result = run_tool(*COMPARISON, '--views', '--folds', 'N')
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert ', 12 views, mean of the seeds |' in result.stdout
+    folder = Path('work_dirs/gestures')
+    frames = torch.load(folder / 'frames_of_views.pth')['frames']
+    pipeline = Compose(Config.fromfile(CONFIG).test_pipeline)
+    clips = [
+        line.split()[0] for fold in FOLDS for line in Path(
+            f'data/egogestar/val_{fold}.txt').read_text().splitlines()
+    ]
+    for place in (0, -1):
+        sample = pipeline(
+            dict(
+                filename=f'data/egogestar/videos/{clips[place]}',
+                label=0,
+                start_index=0,
+                modality='RGB'))
+        assert torch.equal(frames[:, place], sample['inputs'])
+    scores = [
+        json.loads((folder / f'ILA trajectories_frozen_1_1epochs_N_seed0_'
+                    f'batch16_1copies{end}.json').read_text())['scores']
+        for end in ('', '_views')
+    ]
+    assert np.shape(scores[0]) == np.shape(scores[1])
+    assert_close(torch.tensor(scores).sum(-1), torch.ones(2, len(scores[0])))
+    assert scores[0] != scores[1]
 
 
 @pytest.mark.parametrize('arguments, message', [
