@@ -435,6 +435,8 @@ def test_nan_is_a_difference(monkeypatch, batch):
     ('a.pth', [], "a.pth' cannot be read: .* or not from tools/deployment"),
     ('a.pt2', ['--cfg-options', 'model.cls_head.class_names=[a,b,c,d,e]'
                ], '`model.cls_head.class_names` are not those'),
+    ('a.pt2', ['--cfg-options', 'model.test_cfg.batch_statistics=True'
+               ], 'a batch cannot be exported'),
     ('a.pt2', ['--cfg-options', 'test_dataloader.dataset.num_classes=6'
                ], 'has 5 classes'),
     ('a.pt2', [

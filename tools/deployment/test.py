@@ -55,7 +55,7 @@ def main() -> None:
     cli.leave_out_averaging(cfg)
     with cli.exit_on_bad_input():
         run, meta = load_exported(args.file)
-        exported.check_classes(cfg, meta)
+        exported.check_config(cfg, meta)
         model = exported.ExportedRecognizer(run, meta['num_classes'],
                                             cfg.model.cls_head)
     with cli.exit_on_bad_config(cfg):

@@ -65,6 +65,19 @@ class ClipClassifier(nn.Module):
         return self.cls_head(as_input(feats))
 
 
+def check_statistics(model_cfg: dict) -> None:
+    """Refuse a config that predicts with the statistics of a batch.
+
+    Raises:
+        ValueError: It does.
+    """
+    if (model_cfg.get('test_cfg') or {}).get('batch_statistics'):
+        raise ValueError(
+            'statistics of a batch cannot be exported; set '
+            '`model.test_cfg.batch_statistics` to False, and expect other '
+            'predictions')
+
+
 def load_classifier(cfg: Config, path: str) -> Tuple[ClipClassifier, dict]:
     """Build a config's model with a checkpoint's weights, to be exported.
 
@@ -79,11 +92,7 @@ def load_classifier(cfg: Config, path: str) -> Tuple[ClipClassifier, dict]:
             of a clip, or that they are square.
     """
     settings = cfg.get('model')
-    if ((settings or {}).get('test_cfg') or {}).get('batch_statistics'):
-        raise ValueError(
-            'statistics of a batch cannot be exported; set '
-            '`model.test_cfg.batch_statistics` to False, and expect other '
-            'predictions')
+    check_statistics(settings or {})
     model = load_recognizer(
         settings, path, deploy=True, compile=False, bf16=False, test_cfg=None)
     model.requires_grad_(False)

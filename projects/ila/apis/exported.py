@@ -8,8 +8,8 @@ from torch import Tensor
 
 from ..models.heads import ILAHead
 from ..models.text import load_class_names
-from .deployment import (INT8_PRECISIONS, ClipClassifier, load_exported,
-                         random_clips)
+from .deployment import (INT8_PRECISIONS, ClipClassifier, check_statistics,
+                         load_exported, random_clips)
 
 # Allowed difference of the logits, relative to the largest.
 TOLERANCES = {'float32': 1e-4, **dict.fromkeys(INT8_PRECISIONS, 0.1)}
@@ -63,12 +63,14 @@ class ExportedRecognizer(BaseModel):
         return self.cls_head.predict(logits, data_samples)
 
 
-def check_classes(cfg: Config, meta: dict) -> None:
-    """Refuse a config whose text head has other classes than a file.
+def check_config(cfg: Config, meta: dict) -> None:
+    """Refuse a config whose model predicts otherwise than a file.
 
     Raises:
-        ValueError: It has.
+        ValueError: Its text head has other classes, or it predicts with the
+            statistics of a batch.
     """
+    check_statistics(cfg.model)
     source = cfg.model.cls_head.get('class_names')
     if source and load_class_names(source) != meta['class_names']:
         raise ValueError('`model.cls_head.class_names` are not those that '

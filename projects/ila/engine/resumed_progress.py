@@ -8,7 +8,10 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 
 
 def describe_epoch(runner: Runner) -> dict:
-    """Say how long an epoch is, for a checkpoint's ``meta``."""
+    """Say how long an epoch is, for a checkpoint's ``meta``; nothing for a
+    loop by iterations."""
+    if not isinstance(runner.train_loop, EpochBasedTrainLoop):
+        return dict()
     loader = runner.train_dataloader
     return dict(
         epoch_length=len(loader),

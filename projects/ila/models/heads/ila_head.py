@@ -18,7 +18,8 @@ class ILAHead(BaseHead):
         multi_class (bool, optional): Whether videos may have several labels.
             Scores are then each class's sigmoid instead of the softmax over
             the classes. Defaults to whether the loss is one of sigmoids.
-        average_clips (str, optional): ``'prob'``, ``'score'`` or None.
+        average_clips (str, optional): ``'prob'``, ``'score'`` or None, which
+            gives the scores of each view; accuracies need one of the others.
         **kwargs: Arguments of MMAction2's ``BaseHead``.
 
     Raises:
