@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from commands import run_tool
+from mmengine.runner import BaseLoop
 from sharded_training import make_folder
 from torch.utils.data import DataLoader, Dataset
 
@@ -54,6 +55,12 @@ def test_training_goes_on_after_a_signal(folder):
             assert torch.equal(value, expected[part][name]), name
 
 
+class Loop(BaseLoop):
+
+    def run(self):
+        """It is not run."""
+
+
 class Workers(Dataset):
 
     def __len__(self):
@@ -66,12 +73,12 @@ class Workers(Dataset):
 def test_workers_outlive_the_signal_once():
     """torchrun and Slurm send it to all processes."""
     loops = [
-        SimpleNamespace(
-            dataloader=DataLoader(Workers(), batch_size=None, num_workers=1))
+        Loop(None, DataLoader(Workers(), batch_size=None, num_workers=1))
         for _ in range(2)
     ]
-    PreemptionHook().before_run(
-        SimpleNamespace(train_loop=loops[0], val_loop=loops[1]))
+    hook = PreemptionHook()
+    hook.before_run(SimpleNamespace(_train_loop=loops[0], _val_loop=loops[1]))
+    hook.before_run(SimpleNamespace(_train_loop=dict(), _val_loop=None))
     for loop in loops:
         batches = iter(loop.dataloader)
         os.kill(int(next(batches)), signal.SIGTERM)

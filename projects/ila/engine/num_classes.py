@@ -12,14 +12,12 @@ from ..utils import unwrap_model
 def find_datasets(cfg: Any) -> Iterator[dict]:
     """Find the configs of data sets in that of a data loader, those that wrap
     others too."""
-    if isinstance(cfg, (list, tuple)):
-        for part in cfg:
+    if not isinstance(cfg, dict):
+        return
+    for part in (cfg.get('dataset'), *(cfg.get('datasets') or ())):
+        if isinstance(part, dict):
+            yield part
             yield from find_datasets(part)
-    elif isinstance(cfg, dict):
-        if 'type' in cfg:
-            yield cfg
-        for key in ('dataset', 'datasets'):
-            yield from find_datasets(cfg.get(key))
 
 
 def set_num_classes(cfg: Any, num_classes: int) -> None:
@@ -28,7 +26,7 @@ def set_num_classes(cfg: Any, num_classes: int) -> None:
     ``cfg`` is that of a data loader. It is changed.
     """
     for dataset in find_datasets(cfg):
-        if get_str_type(dataset['type']).endswith('ILAVideoDataset'):
+        if get_str_type(dataset.get('type', '')).endswith('ILAVideoDataset'):
             if dataset.get('num_classes') is None:
                 dataset['num_classes'] = num_classes
 
@@ -58,8 +56,8 @@ def _check_labels(cfg: Config, split: str, dataset: dict,
                  '`multi_class=True`')
     # Blending makes a label into one number for each class.
     blends = (cfg.model.get('data_preprocessor') or {}).get('blending')
-    if (several and split == 'train' and not blends
-            and get_str_type(dataset['type']).endswith('ILAVideoDataset')
+    if (several and split == 'train' and not blends and get_str_type(
+            dataset.get('type', '')).endswith('ILAVideoDataset')
             and not dataset.get('multi_class')):
         sys.exit('`model.cls_head` is for several labels per video, but '
                  '`train_dataloader.dataset.multi_class` is not True; set it')

@@ -32,7 +32,7 @@ def load_views(dataloader: dict, video: str) -> dict:
     """
     try:
         reader = ClipReader(Config(dict(test_dataloader=dataloader)))
-        return next(reader.read(VideoInput(video), None, None))
+        return next(reader.read(VideoInput(str(video)), None, None))
     except Exception as error:  # Its type depends on what is broken.
         reason = str(error).strip().split('\n')[0]
         raise ValueError(f"cannot load video '{video}': "

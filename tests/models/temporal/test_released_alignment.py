@@ -72,5 +72,6 @@ def test_predictor_takes_other_widths():
 
 
 def test_other_predictor_is_refused():
-    with pytest.raises(ValueError, match='remove .*predictor.type'):
+    with pytest.raises(
+            ValueError, match='HeatMapPredictor.*remove `type` from `model.b'):
         ReleasedAlignment(8, 1, predictor=dict(type='HeatMapPredictor'))

@@ -6,7 +6,7 @@ from typing import Any, Callable, Dict, Optional
 import torch
 from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 
 from mmaction.registry import HOOKS
 from .atomic_checkpoint_hook import AtomicCheckpointHook
@@ -61,8 +61,9 @@ class PreemptionHook(Hook):
 
     def before_run(self, runner: Runner) -> None:
         """Keep the data loaders' workers, which may get the signal too."""
-        for loop in (runner.train_loop, runner.val_loop):
-            if loop is not None:
+        # A test has configs of these loops, which would be built.
+        for loop in (runner._train_loop, runner._val_loop):
+            if isinstance(loop, BaseLoop):
                 loader = loop.dataloader
                 loader.worker_init_fn = partial(_ignore_first,
                                                 loader.worker_init_fn)
