@@ -1,5 +1,5 @@
 import os
-from itertools import takewhile
+from itertools import chain, repeat, takewhile
 from typing import Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
@@ -215,10 +215,8 @@ class ClipReader:
             find_even_frames(opened), return_counts=True)
         frames = iter_frames(self._open, self._decode, opened,
                              numbers.tolist())
-        return opened['avg_fps'], (frame
-                                   for (_,
-                                        frame), count in zip(frames, counts)
-                                   for _ in range(count))
+        return opened['avg_fps'], chain.from_iterable(
+            repeat(frame, count) for (_, frame), count in zip(frames, counts))
 
     def sample(self, start: int, end: int, video: dict = dict()) -> dict:
         """Sample the frames of a window: ``frame_inds``."""

@@ -47,9 +47,10 @@ class ResumeCheckHook(Hook):
         """
         if not runner._resume:
             return
-        if 'optimizer' not in checkpoint or (runner.param_schedulers
-                                             and 'param_schedulers'
-                                             not in checkpoint):
+        states = ['optimizer']
+        if runner.param_schedulers:
+            states.append('param_schedulers')
+        if not all(state in checkpoint for state in states):
             raise ValueError(
                 'the checkpoint holds weights without the state of optimizer '
                 'and schedules, as best_*.pth does; resume from another one, '
