@@ -20,9 +20,9 @@ from precision import compare
 from timing import add_sizes, describe_machine, measure, print_table
 from torch import Tensor, nn
 
-from projects.ila.apis.deployment import (ClipClassifier, load_exported,
-                                          random_clips, trace, write_onnx,
-                                          write_program)
+from projects.ila.apis.deployment import (ClipClassifier, random_clips, trace,
+                                          write_onnx, write_program)
+from projects.ila.apis.exported import load_exported
 
 TOOLS = Path(__file__).resolve().parents[1] / 'tools'
 PREPROCESSOR = dict(

@@ -145,7 +145,7 @@ def exported(request):
 
 
 def check_logits(model, path):
-    run_file, _ = deployment.load_exported(str(path))
+    run_file, _ = exported_files.load_exported(str(path))
     for batch in (1, 3):
         clips = draw_clips(batch)
         expected = predict(model, clips)
@@ -181,7 +181,7 @@ def test_int8_predicts_the_same_classes(released_linear):
     model, folder = released_linear
     nodes = onnx.load(folder / 'int8.onnx').graph.node
     assert any(node.op_type == 'MatMulInteger' for node in nodes)
-    run_file, _ = deployment.load_exported(str(folder / 'int8.onnx'))
+    run_file, _ = exported_files.load_exported(str(folder / 'int8.onnx'))
     clips = draw_clips(64)
     logits, expected = run_file(clips), predict(model, clips)
     classes = expected.argmax(1)
@@ -202,7 +202,7 @@ def test_int8_of_heat_maps(tmp_path):
     torch.save(dict(state_dict=model.state_dict()), tmp_path / 'a.pth')
     run(export, config, tmp_path / 'a.pth', '--out', tmp_path / 'a.onnx',
         '--int8')
-    run_file, _ = deployment.load_exported(str(tmp_path / 'a.onnx'))
+    run_file, _ = exported_files.load_exported(str(tmp_path / 'a.onnx'))
     clips = draw_clips(8)
     logits, expected = run_file(clips), predict(model, clips)
     assert (logits - expected).abs().max() < 0.1 * expected.abs().max()
@@ -257,10 +257,10 @@ def test_onnx_files_that_name_others(exported, tmp_path):
         model.metadata_props[0].value = wrong
         onnx.save(model, path)
         with pytest.raises(ValueError, match="a.onnx' cannot be read"):
-            deployment.load_exported(str(path))
+            exported_files.load_exported(str(path))
     model.metadata_props[0].value = text
     onnx.save(model, path)
-    deployment.load_exported(str(path))
+    exported_files.load_exported(str(path))
     weight = max(
         model.graph.initializer, key=lambda weight: len(weight.raw_data))
     content = weight.raw_data
@@ -271,7 +271,7 @@ def test_onnx_files_that_name_others(exported, tmp_path):
         weight.ClearField('raw_data')
         path.write_bytes(model.SerializeToString())
         with pytest.raises(ValueError, match="a.onnx' .*names other files"):
-            deployment.load_exported(str(path))
+            exported_files.load_exported(str(path))
 
 
 def test_program_alone(exported):

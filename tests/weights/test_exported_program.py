@@ -7,7 +7,7 @@ import zipfile
 import pytest
 import torch
 
-from projects.ila.apis.deployment import load_exported
+from projects.ila.apis.exported import load_exported
 from projects.ila.weights.exported_program import load_program
 
 MODEL = 'models/model.json'

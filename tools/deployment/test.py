@@ -33,7 +33,6 @@ def main() -> None:
     args = parse_args()
     from projects.ila import cli
     from projects.ila.apis import exported
-    from projects.ila.apis.deployment import load_exported
     from projects.ila.engine.console import QuietRunner, summarize
     from projects.ila.engine.num_classes import check_num_classes
     cfg = cli.load_overridden_config(args)
@@ -54,7 +53,7 @@ def main() -> None:
     check_work_dir(work_dir, args.config)
     cli.leave_out_averaging(cfg)
     with cli.exit_on_bad_input():
-        run, meta = load_exported(args.file)
+        run, meta = exported.load_exported(args.file)
         exported.check_config(cfg, meta)
         model = exported.ExportedRecognizer(run, meta['num_classes'],
                                             cfg.model.cls_head)

@@ -1,5 +1,8 @@
-"""Exported files as recognizers, and their check against the model."""
-from typing import Callable, List
+"""Exported files: reading, as recognizers, and checking them."""
+import json
+import os
+import zipfile
+from typing import Any, Callable, List, Tuple
 
 import torch
 from mmengine.config import Config
@@ -8,11 +11,109 @@ from torch import Tensor
 
 from ..models.heads import ILAHead
 from ..models.text import load_class_names
-from .deployment import (INT8_PRECISIONS, ClipClassifier, check_statistics,
-                         load_exported, random_clips)
+from ..weights.exported_program import UnsafeProgramError, load_program
+from .deployment import (INT8_PRECISIONS, ClipClassifier, check_packages,
+                         check_statistics, random_clips)
 
 # Allowed difference of the logits, relative to the largest.
 TOLERANCES = {'float32': 1e-4, **dict.fromkeys(INT8_PRECISIONS, 0.1)}
+
+
+def _load_program(path: str) -> Tuple[Callable[[Tensor], Tensor], str]:
+    with zipfile.ZipFile(path) as archive:
+        if not any(name.endswith('/extra/ila') for name in archive.namelist()):
+            raise ValueError('it has no metadata')
+    extra_files = dict(ila='')
+    program = load_program(path, extra_files)
+    return program.module(), extra_files['ila']
+
+
+def _names_other_files(message: Any) -> bool:
+    """Whether a part of an ONNX model lies in another file."""
+    for field, value in message.ListFields():
+        if field.name == 'external_data':
+            return True
+        if field.type == field.TYPE_MESSAGE:
+            # Python's messages, and the containers of several of them.
+            parts = [value] if hasattr(value, 'ListFields') else value
+            if any(map(_names_other_files, parts)):
+                return True
+    return False
+
+
+def _load_onnx(path: str) -> Tuple[Callable[[Tensor], Tensor], str]:
+    import onnx
+    import onnxruntime
+    with open(path, 'rb') as file:
+        content = file.read()
+    # Not all of ONNX Runtime's releases refuse any file of the machine.
+    if _names_other_files(onnx.load_model_from_string(content)):
+        raise ValueError('it names other files, which are not read')
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3  # Errors only.
+    session = onnxruntime.InferenceSession(
+        content, options, providers=['CPUExecutionProvider'])
+
+    def run(clips: Tensor) -> Tensor:
+        logits, = session.run(['logits'], {'clips': clips.numpy()})
+        return torch.from_numpy(logits)
+
+    return run, session.get_modelmeta().custom_metadata_map['ila']
+
+
+def load_exported(path: str) -> Tuple[Callable[[Tensor], Tensor], dict]:
+    """Load a file of ``tools/deployment/export.py``, for the CPU.
+
+    Args:
+        path (str): ONNX file or program of ``torch.export``.
+
+    Returns:
+        tuple[Callable, dict]: A function of uint8 clips ``(B, 3, T, H, W)``
+        that gives the logits ``(B, num_classes)``, and the metadata. It
+        raises a ValueError for clips of another shape or type.
+
+    Raises:
+        FileNotFoundError: The file does not exist.
+        ValueError: It is damaged, something else or could run code, or ONNX
+            Runtime is missing.
+    """
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"exported file '{path}' does not exist; fix "
+                                'its path or export the model')
+    load = _load_program
+    # While it is written, its name has another ending.
+    if not path.endswith('.pt2') and not zipfile.is_zipfile(path):
+        check_packages('onnx', 'onnxruntime')
+        load = _load_onnx
+    try:
+        function, text = load(path)
+        meta = json.loads(text)
+        shape = 3, meta['num_frames'], meta['img_size'], meta['img_size']
+        if not all(
+                isinstance(number, int)
+                for number in (*shape, meta['num_classes'])):
+            raise ValueError('its metadata are not numbers')
+    except UnsafeProgramError as error:
+        raise ValueError(f"exported file '{path}' {error}; take one that "
+                         'tools/deployment/export.py wrote') from None
+    except Exception as error:  # Its type depends on what is broken.
+        reason = str(error).split('\n')[0]
+        raise ValueError(
+            f"exported file '{path}' cannot be read: it is truncated, "
+            'damaged or not from tools/deployment/export.py; export the model '
+            f'again ({reason})') from None
+
+    @torch.no_grad()
+    def run(clips: Tensor) -> Tensor:
+        if clips.shape[1:] != shape or clips.dtype != torch.uint8:
+            raise ValueError(
+                f"exported file '{path}' takes uint8 clips of {shape}, got "
+                f'{clips.dtype} of {tuple(clips.shape[1:])}; fix the '
+                'pipeline or export the model for those')
+        return function(clips.cpu())
+
+    return run, meta
 
 
 class ExportedHead(ILAHead):
