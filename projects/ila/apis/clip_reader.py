@@ -63,12 +63,13 @@ def find_even_frames(video: dict) -> np.ndarray:
 
     Args:
         video (dict): What opening a video gives: ``total_frames``,
-            ``avg_fps`` and, where known, ``frame_times``.
+            ``avg_fps`` and ``video_reader``, which may know ``times``.
 
     Returns:
         np.ndarray: Numbers of frames, one for each ``1 / avg_fps`` seconds.
     """
-    fps, times = video['avg_fps'], video.get('frame_times')
+    fps, times = video['avg_fps'], getattr(video['video_reader'], 'times',
+                                           None)
     frames = np.arange(video['total_frames'])
     if (times is None or not 0 < fps < np.inf
             or np.abs(times * fps - frames).max() <= 1):

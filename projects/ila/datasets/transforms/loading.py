@@ -89,9 +89,8 @@ class _Init(BaseTransform):
     def transform(self, results: Dict) -> Dict:
         """Open the video of ``filename``, or of ``content``, a file's bytes.
 
-        The results get ``video_reader``, ``total_frames``, ``avg_fps``,
-        frames per second, 0 if unknown, and ``frame_times``, the frames'
-        seconds, None if unknown.
+        The results get ``video_reader``, ``total_frames`` and ``avg_fps``,
+        frames per second, 0 if unknown.
 
         Raises:
             OSError: The file cannot be fetched.
@@ -112,7 +111,6 @@ class _Init(BaseTransform):
         results['video_reader'] = reader
         results['total_frames'] = len(reader)
         results['avg_fps'] = reader.fps
-        results['frame_times'] = reader.times
         return results
 
     def __repr__(self) -> str:
