@@ -14,6 +14,16 @@ def _list(names: Iterable[str]) -> str:
     return ', '.join(sorted(names)[:3]) or 'none'
 
 
+def describe_mismatch(missing: Iterable[str],
+                      surplus: Iterable[str],
+                      model: str = 'model') -> str:
+    """Say which entries of a ``model`` weights lack, and which it lacks."""
+    missing, surplus = [*missing], [*surplus]
+    return (f'the weights lack {len(missing)} entries that the {model} needs '
+            f'({_list(missing)}) and have {len(surplus)} that it lacks '
+            f'({_list(surplus)})')
+
+
 def _temporal_parts(state_dict: StateDict) -> Set[str]:
     """Get the parts of temporal modules; none for those without weights."""
     return {name.split('.')[3] for name in state_dict if is_temporal(name)}
@@ -142,7 +152,4 @@ def check_weights(own: StateDict,
             fix = "fix `model.backbone`, or take the model's own weights"
         if missing and all(name.startswith(_TOWER) for name in missing):
             fix = "take weights that hold CLIP's text tower too"
-        raise ValueError(
-            f'the weights lack {len(missing)} entries that the model needs '
-            f'({_list(missing)}) and have {len(left_over)} that it lacks '
-            f'({_list(left_over)}); {fix}')
+        raise ValueError(f'{describe_mismatch(missing, left_over)}; {fix}')

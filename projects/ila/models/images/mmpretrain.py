@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mmaction.registry import MODELS
 from ...utils import naming_source
+from ...weights.check import describe_mismatch
 from .image_model import ImageModel
 
 
@@ -190,18 +191,18 @@ class MMPretrainImage(ImageModel):
         if self.rotary:  # mmpretrain's files of EVA-02 lack the last norm.
             optional += ('ln1.', )
         known = ('layers.', 'pre_norm.', 'register_tokens')
-        missing = sorted(name for name in own.keys() - state_dict.keys()
-                         if not name.startswith(optional))
-        others = sorted(name for name in state_dict.keys() - own.keys()
-                        if name.startswith(known))
+        missing = [
+            name for name in own.keys() - state_dict.keys()
+            if not name.startswith(optional)
+        ]
+        others = [
+            name for name in state_dict.keys() - own.keys()
+            if name.startswith(known)
+        ]
         if missing or others:
-            raise ValueError(
-                f'the weights lack {len(missing)} entries that the image '
-                f"model needs ({', '.join(missing[:3]) or 'none'}) and "
-                f'have {len(others)} that it lacks '
-                f"({', '.join(others[:3]) or 'none'}); fix "
-                '`model.backbone.image.model` and the `prefix` of its '
-                '`init_cfg`')
+            found = describe_mismatch(missing, others, 'image model')
+            raise ValueError(f'{found}; fix `model.backbone.image.model` and '
+                             'the `prefix` of its `init_cfg`')
         for name in sorted(own.keys() & state_dict.keys()):
             theirs, ours = state_dict[name].shape, own[name].shape
             if theirs != ours:

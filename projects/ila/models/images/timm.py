@@ -11,7 +11,7 @@ from torch import Tensor
 from mmaction.registry import MODELS
 from ...utils import naming_source
 from ...weights import find_weights
-from ...weights.check import check_finite
+from ...weights.check import check_finite, describe_mismatch
 from .image_model import ImageModel
 
 
@@ -236,11 +236,8 @@ class TimmImage(ImageModel):
                 if name.startswith(('blocks.', *self.stem))
             ]
             if missing or surplus:
+                found = describe_mismatch(missing, surplus, 'image model')
                 raise ValueError(
-                    f'the weights lack {len(missing)} entries that the image '
-                    f"model needs ({', '.join(missing[:3]) or 'none'}) and "
-                    f'have {len(surplus)} that it lacks '
-                    f"({', '.join(surplus[:3]) or 'none'}); take a file of "
-                    'this model, or fix the settings of '
-                    '`model.backbone.image`')
+                    f'{found}; take a file of this model, or fix the settings '
+                    'of `model.backbone.image`')
         self.model.load_state_dict(source.state_dict())
