@@ -237,6 +237,16 @@ def check_absent(paths: Sequence[str], force: bool) -> None:
                  'replace it with --force')
 
 
+def check_inputs_stay(outputs: Sequence[str],
+                      inputs: Sequence[Optional[str]]) -> None:
+    """Exit before an input is replaced; None is one that is not given."""
+    kept = {*map(os.path.realpath, filter(None, inputs))}
+    for path in outputs:
+        if os.path.realpath(path) in kept:
+            sys.exit(f"'{path}' is an input, which would be replaced; give "
+                     'another --out')
+
+
 def check_output_folder(folder: str) -> None:
     """Exit before some work if files cannot be written to a folder.
 

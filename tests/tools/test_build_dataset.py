@@ -115,6 +115,17 @@ def test_absolute_paths_in_an_annotation_file(build, tmp_path):
     assert sorted(listed) == ['a.mp4 0', 'b.mp4 0', 'c.mp4 1', 'd.mp4 1']
 
 
+def test_annotations_are_not_replaced(build, tmp_path):
+    touch('v/a.mp4', 'v/b.mp4')
+    for split, name in (('train', 'a'), ('val', 'b')):
+        Path(f'{split}.csv').write_text(f'path,label\n{name}.mp4,x\n')
+    before = read('train.csv')
+    with pytest.raises(SystemExit, match="train.csv' is an input, which wou"):
+        build('v', '--annotations', 'train.csv', 'val.csv', '--out', '.',
+              '--list-name', '{split}.csv', '--force')
+    assert read('train.csv') == before
+
+
 def test_class_folders(build, video):
     """Paths with blanks reach the data set, classes are in natural order."""
     expected = {}

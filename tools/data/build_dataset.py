@@ -27,7 +27,11 @@ from typing import List, Sequence
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from arguments import ROOT, check_absent, check_outputs  # noqa: E402
+# yapf: disable
+from arguments import (ROOT, check_absent, check_inputs_stay,  # noqa: E402
+                       check_outputs)
+
+# yapf: enable
 
 SPLITS = ('train', 'val')
 # Data sets whose official files are read, and their configs.
@@ -220,14 +224,7 @@ def main() -> None:
         for split in SPLITS
     ]
     files.append(os.path.join(out, 'class_names.txt'))
-    inputs = {
-        os.path.realpath(path)
-        for path in [*(args.annotations or []), args.classes] if path
-    }
-    for file in files:
-        if os.path.realpath(file) in inputs:
-            sys.exit(f"'{file}' is an input, which would be replaced; give "
-                     'another --out or --list-name')
+    check_inputs_stay(files, [*(args.annotations or []), args.classes])
     check_absent(files, args.force)
     if args.out:
         check_outputs(*files)

@@ -15,7 +15,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from arguments import check_absent, check_output_folder  # noqa: E402
+# yapf: disable
+from arguments import (check_absent, check_inputs_stay,  # noqa: E402
+                       check_output_folder)
+
+# yapf: enable
 
 
 def parse_args() -> argparse.Namespace:
@@ -86,16 +90,13 @@ def main() -> None:
                 file = name(args.train_list, f'{base}{shots}shot_seed{seed}')
                 texts[file] = few_shot.format_lines(
                     few_shot.draw_shots(train, shots, seed))
-        inputs = args.train_list, args.base_to_novel, args.classes
         check_absent([*texts], args.force)
         for file, text in texts.items():
             if not text:
                 raise ValueError(f"'{file}' would be empty; give lists of all "
                                  'classes, which are two or more')
-            if os.path.realpath(file) in map(os.path.realpath,
-                                             filter(None, inputs)):
-                raise ValueError(f"'{file}' is an input, which would be "
-                                 'replaced; give another --out')
+        check_inputs_stay(texts,
+                          [args.train_list, args.base_to_novel, args.classes])
         write_files(texts)
     for file, text in texts.items():
         print(f'{text.count(chr(10)):6} lines in {file}')
