@@ -53,7 +53,7 @@ VARIANTS = {
 }
 
 # Which weights of the image model are trained, and how fast beside the rest.
-LR_MULT = dict(frozen=1., head=1., all=0.05, lora=0.5)
+LR_MULT = dict(frozen=1., head=1., upper=0.05, all=0.05, lora=0.5)
 
 
 class Run(NamedTuple):
@@ -61,8 +61,9 @@ class Run(NamedTuple):
 
     Attributes:
         variant (str): One of :data:`VARIANTS`.
-        train_image (str): One of :data:`LR_MULT`. ``'head'`` freezes the
-            temporal module as well, so that neck and head are trained.
+        train_image (str): One of :data:`LR_MULT`. ``'upper'`` trains the
+            blocks from the alignment on. ``'head'`` freezes the temporal
+            module as well, so that neck and head are trained.
         clips_per_class (int, optional): Clips to train on; None for all.
         epochs (int): Passes through them.
         fold (str): The recorders that are left out, and predicted.
@@ -77,7 +78,7 @@ class Run(NamedTuple):
 
     @property
     def reads_tokens(self) -> bool:
-        return self.train_image in ('frozen', 'head')
+        return self.train_image in ('frozen', 'head', 'upper')
 
     def __str__(self) -> str:
         return '_'.join([
@@ -145,15 +146,19 @@ def make_model_cfg(cfg: Config, run: Run, whole: bool = False) -> ConfigDict:
     model = copy.deepcopy(cfg.model)
     model.align_loss_weight = weight
     backbone = model.backbone
+    start = min(backbone.layers)
+    lower = start
     if run.reads_tokens and not whole:
-        start = min(backbone.layers)
         backbone.image.update(
             type='UpperBlocks',
             start=start,
             reads_frames=not neck or neck['type'] != 'TrajectoryTransformer'
             or 'in_channels' in neck)
         backbone.layers = [number - start for number in backbone.layers]
-    if not run.reads_tokens:
+        lower = 0
+    if run.train_image == 'upper':
+        backbone.freeze_image = lower
+    elif not run.reads_tokens:
         backbone.freeze_image = False
     if run.train_image == 'lora':
         backbone.lora = dict(rank=8)

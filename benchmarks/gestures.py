@@ -81,8 +81,9 @@ def parse_args(args: Optional[List[str]] = None) -> argparse.Namespace:
         choices=LR_MULT,
         default=['frozen'],
         metavar='HOW',
-        help='how the image weights are trained: frozen, all, lora, or head, '
-        'which trains only neck and head; default: frozen')
+        help='how the image weights are trained: frozen, upper, the blocks '
+        'from the alignment on, all, lora, or head, which trains only neck '
+        'and head; default: frozen')
     parser.add_argument(
         '--epochs', type=int, default=60, help='default: %(default)s')
     parser.add_argument(

@@ -19,6 +19,7 @@ from torch.testing import assert_close
 from videos import write_video
 
 from mmaction.registry import MODELS
+from mmaction.structures import ActionDataSample
 from projects.ila.datasets.egogestar import (GESTURES, RECORDERS, list_clips,
                                              make_lists)
 
@@ -241,6 +242,41 @@ def test_last_block_is_timms():
         first = training.run_for_class_token(model.blocks[0], tokens)
         whole = model.blocks[0](tokens)
     assert_close(first, whole[:, :1], rtol=1e-5, atol=1e-5)
+
+
+def test_upper_blocks_are_trained_as_in_the_whole_model():
+    """On tokens that are kept, which the frozen blocks make of the frames."""
+    training = load_module(ROOT / 'benchmarks/gesture_training.py')
+    cfg = Config.fromfile(ROOT / CONFIG)
+    cfg.model.backbone.image.pretrained = False
+    run = training.Run('temporal shift', 'upper', None, 1, 'N', 0)
+    videos = torch.rand(2, 1, 3, 8, 56, 56)
+    samples = [ActionDataSample().set_gt_label(label) for label in (1, 4)]
+    found = []
+    for whole in (True, False):
+        torch.manual_seed(0)
+        model = MODELS.build(training.make_model_cfg(cfg, run, whole))
+        model.train()
+        image = model.backbone.image
+        if whole:
+            tokens, positions = image.embed(videos[:, 0].transpose(
+                1, 2).flatten(0, 1))
+            for block in range(6):
+                tokens = image.run(block, tokens, positions)
+        else:
+            image.tokens = tokens.detach().unflatten(0, (2, 8))
+        torch.manual_seed(0)
+        loss = model.parse_losses(model(videos, samples, mode='loss'))[0]
+        loss.backward()
+        found.append([loss] + [
+            value.grad for part in (image.blocks[-1], image.model.norm)
+            for value in part.parameters()
+        ])
+        assert all(value.grad is None
+                   for block in image.blocks[:-1]
+                   for value in block.parameters())
+    for one, other in zip(*found, strict=True):
+        assert_close(one, other, rtol=1e-4, atol=1e-6)
 
 
 def test_clips_are_drawn_for_each_class():
