@@ -63,6 +63,10 @@ def test_variables_of_the_file(option):
 @pytest.mark.parametrize('option, words', [
     ('custom_hooks.9.type=EMAHook', 'exceeds the length'),
     ('model.backbone.arch.embed_dims=3', 'cannot inherit'),
+    ('model.data_preprocessor.std.1=2',
+     'set all of it, not model.data_preprocessor.std.1$'),
+    ('train_dataloader.dataset.pipeline.0=2',
+     'set all of it, not train_dataloader.dataset.pipeline.0$'),
 ])
 def test_impossible_settings(option, words):
     with pytest.raises(SystemExit, match=f'--cfg-options: .*{words}'):

@@ -300,6 +300,7 @@ def check_metadata(meta, model):
         std=[58.395, 57.12, 57.375],
         num_classes=5,
         class_names=NAMES if hasattr(head, 'class_names') else None,
+        templates=['{}'] if hasattr(head, 'class_names') else None,
         precision='float32')
 
 
@@ -434,7 +435,13 @@ def test_nan_is_a_difference(monkeypatch, batch):
     ('cut.pt2', [], "cut.pt2' cannot be read: it is truncated"),
     ('a.pth', [], "a.pth' cannot be read: .* or not from tools/deployment"),
     ('a.pt2', ['--cfg-options', 'model.cls_head.class_names=[a,b,c,d,e]'
-               ], '`model.cls_head.class_names` are not those'),
+               ], '`model.cls_head.class_names` differs from what was exp'),
+    ('a.pt2', ['--cfg-options', 'model.cls_head.templates=[a {}]'
+               ], '`model.cls_head.templates` differs from what was exported'),
+    ('a.pt2', ['--cfg-options', 'model.data_preprocessor.mean=[1,2,3]'
+               ], '`model.data_preprocessor.mean` differs from what was exp'),
+    ('a.pt2', ['--cfg-options', 'model.data_preprocessor.std=[1,2,3]'
+               ], '`model.data_preprocessor.std` differs from what was exp'),
     ('a.pt2', ['--cfg-options', 'model.test_cfg.batch_statistics=True'
                ], 'a batch cannot be exported'),
     ('a.pt2', ['--cfg-options', 'test_dataloader.dataset.num_classes=6'

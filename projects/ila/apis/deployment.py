@@ -114,6 +114,7 @@ def load_classifier(cfg: Config, path: str) -> Tuple[ClipClassifier, dict]:
         std=settings.data_preprocessor.get('std'),
         num_classes=model.cls_head.num_classes,
         class_names=getattr(model.cls_head, 'class_names', None),
+        templates=getattr(model.cls_head, 'templates', None),
         precision='float32')
     return ClipClassifier(model), meta
 

@@ -10,7 +10,7 @@ from mmengine.model import BaseModel
 from torch import Tensor
 
 from ..models.heads import ILAHead
-from ..models.text import load_class_names
+from ..models.text import load_class_names, load_templates
 from ..weights.exported_program import UnsafeProgramError, load_program
 from .deployment import (INT8_PRECISIONS, ClipClassifier, check_packages,
                          check_statistics, random_clips)
@@ -168,14 +168,28 @@ def check_config(cfg: Config, meta: dict) -> None:
     """Refuse a config whose model predicts otherwise than a file.
 
     Raises:
-        ValueError: Its text head has other classes, or it predicts with the
+        ValueError: Frames are normalised by other numbers, its text head has
+            other class names or templates, or it predicts with the
             statistics of a batch.
     """
     check_statistics(cfg.model)
-    source = cfg.model.cls_head.get('class_names')
-    if source and load_class_names(source) != meta['class_names']:
-        raise ValueError('`model.cls_head.class_names` are not those that '
-                         'were exported; export the model again or fix them')
+    head = cfg.model.cls_head
+    preprocessor = cfg.model.get('data_preprocessor') or {}
+    given = {
+        f'data_preprocessor.{key}': [*(preprocessor.get(key) or ())]
+        for key in ('mean', 'std')
+    }
+    if head.get('class_names'):
+        given.update({
+            'cls_head.class_names': load_class_names(head.class_names),
+            'cls_head.templates': load_templates(head.get('templates', '{}'))
+        })
+    for name, value in given.items():
+        # Older files lack templates, those of linear heads all names.
+        exported = meta.get(name.split('.')[1])
+        if exported is not None and value != exported:
+            raise ValueError(f'`model.{name}` differs from what was exported; '
+                             'export the model again or fix it')
 
 
 def check_exported(path: str, classifier: ClipClassifier) -> float:

@@ -266,3 +266,7 @@ def merge_options(cfg: Config, options: dict) -> None:
         cfg.merge_from_dict(options)
     except (KeyError, TypeError) as error:
         sys.exit(f'--cfg-options: {error.args[0]}')
+    except AttributeError:  # An item of a list is, or becomes, no dict.
+        keys = [key for key in options if re.search(r'\.\d+(\.|$)', key)]
+        sys.exit('--cfg-options: only items that are dicts can be set one by '
+                 f"one in a list; set all of it, not {', '.join(keys)}")
