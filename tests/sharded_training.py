@@ -58,10 +58,13 @@ default_hooks = dict(
     checkpoint=dict(max_keep_ckpts=-1, save_best=None),
     logger=dict(interval=1))
 '''
-# What happens to a training: in an iteration the last process gets a signal,
-# the first one is killed while it writes the n-th file.
+# What happens to a training: in an iteration the last process gets a signal, or
+# of a negative one its launcher, which has to hand it on; the first process is
+# killed while it writes the n-th file.
 SABOTAGE = '''
 import os
+import signal
+import time
 from mmaction.registry import HOOKS
 from mmengine.dist import get_rank, get_world_size
 from mmengine.hooks import Hook
@@ -86,7 +89,12 @@ class Sabotage(Hook):
     def before_train_iter(self, runner, *args, **kwargs):
         if (runner.iter == self.iteration
                 and get_rank() == get_world_size() - 1):
-            os.kill(os.getpid(), self.signal)
+            if self.signal >= 0:
+                os.kill(os.getpid(), self.signal)
+                return
+            os.kill(os.getppid(), -self.signal)
+            while signal.getsignal(-self.signal) is not signal.SIG_DFL:
+                time.sleep(0.05)
 '''
 STRATEGIES = 'fsdp', 'deepspeed'
 

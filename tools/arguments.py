@@ -178,6 +178,14 @@ def add_launcher_arguments(parser: ArgumentParser) -> None:
         'default: %(default)s')
 
 
+def set_local_rank(args: Namespace) -> None:
+    """Tell MMEngine a process's number; exit if nothing has started it."""
+    if args.launcher == 'pytorch' and 'RANK' not in os.environ:
+        sys.exit('--launcher pytorch is for processes that torchrun starts; '
+                 'use tools/dist_train.sh or tools/dist_test.sh')
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+
+
 def holds_weights(path: str) -> bool:
     """Whether a path is that of the folder of a shared model."""
     return Path(path, 'model.safetensors').expanduser().is_file()

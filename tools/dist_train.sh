@@ -18,7 +18,7 @@ MASTER_ADDR=${MASTER_ADDR:-127.0.0.1}
 PORT=${PORT:-29500}
 
 if [[ $NNODES == *:* || $MAX_RESTARTS != 0 ]]; then
-    if [[ " ${*:3} " == *" --resume"[\ =][!-]* ]]; then
+    if [[ " ${*:3}" =~ \ --r[a-z]*[\ =][^-] ]]; then
         echo "$0: a training that restarts resumes from its work directory;" \
             "give --resume no checkpoint, or leave MAX_RESTARTS out" >&2
         exit 2
@@ -34,6 +34,10 @@ else
         --master_port="$PORT")
 fi
 
+# The launcher hands these signals on, and waits as many seconds until the
+# processes have saved.
+export PET_SIGNALS_TO_HANDLE=${PET_SIGNALS_TO_HANDLE:-SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1}
+export PET_SHUTDOWN_TIMEOUT=${PET_SHUTDOWN_TIMEOUT:-300}
 exec "${PYTHON:-python}" -m torch.distributed.run \
     --nnodes="$NNODES" \
     "${RENDEZVOUS[@]}" \

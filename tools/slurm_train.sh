@@ -11,6 +11,10 @@ PARTITION=$1
 JOB_NAME=$2
 CONFIG=$3
 GPUS=${GPUS:-8}
+if [[ ! $GPUS =~ ^[1-9][0-9]*$ ]]; then
+    echo "$0: GPUS must be a number from 1 on, got '$GPUS'" >&2
+    exit 2
+fi
 GPUS_PER_NODE=${GPUS_PER_NODE:-$((GPUS < 8 ? GPUS : 8))}
 export MASTER_PORT=${MASTER_PORT:-$((12000 + RANDOM % 20000))}
 

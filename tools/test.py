@@ -3,12 +3,11 @@
 In addition it takes ``--allow-new-keys``.
 """
 import argparse
-import os
 from pathlib import Path
 
 from arguments import (add_config_arguments, add_launcher_arguments,
                        check_file, check_outputs, check_work_dir,
-                       refuse_shared)
+                       refuse_shared, set_local_rank)
 
 
 def parse_args() -> argparse.Namespace:
@@ -36,7 +35,7 @@ def parse_args() -> argparse.Namespace:
     add_launcher_arguments(parser)
     args = parser.parse_args()
     refuse_shared(args.config)
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    set_local_rank(args)
     if args.dump:
         check_outputs(args.dump, suffixes=('.pkl', '.pickle'))
     sharded = Path(args.checkpoint, 'weights.pth')

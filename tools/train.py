@@ -3,13 +3,12 @@
 In addition it takes ``--allow-new-keys``.
 """
 import argparse
-import os
 import sys
 from pathlib import Path
 
 from arguments import (add_config_arguments, add_launcher_arguments,
                        check_file, check_work_dir, holds_weights,
-                       refuse_shared)
+                       refuse_shared, set_local_rank)
 
 
 def parse_args() -> argparse.Namespace:
@@ -46,7 +45,7 @@ def parse_args() -> argparse.Namespace:
     add_launcher_arguments(parser)
     args = parser.parse_args()
     refuse_shared(args.config)
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    set_local_rank(args)
     return args
 
 

@@ -258,6 +258,10 @@ def prepare_for_strategy(cfg: Config) -> None:
     if 'DeepSpeed' in cfg.strategy.type and not find_spec('deepspeed'):
         sys.exit('this config needs DeepSpeed. Please install it: '
                  'pip install deepspeed')
+    sampler = (cfg.get('val_dataloader') or {}).get('sampler') or {}
+    if not sampler.get('round_up', True):
+        sys.exit('the processes of a sharded model need as many batches each; '
+                 'remove `val_dataloader.sampler.round_up`')
     for hook in filter(_averages, cfg.get('custom_hooks') or []):
         if 'DeepSpeed' in cfg.strategy.type:
             sys.exit('EMAHook cannot average a model of DeepSpeed. Please '

@@ -33,6 +33,20 @@ def deepspeed(monkeypatch):
                         'deepspeed.runtime.fp16.loss_scaler')
 
 
+@pytest.mark.parametrize('clip_grad', [
+    dict(max_norm=1., norm_type=1),
+    dict(type='value', clip_value=1.),
+])
+def test_other_clipping_is_refused(clip_grad):
+    kind = ila_deepspeed_strategy.ILADeepSpeedStrategy
+    strategy = kind.__new__(kind)
+    strategy.config = dict(train_micro_batch_size_per_gpu=1)
+    strategy.dispatch_kwargs = strategy.config
+    with pytest.raises(ValueError, match='clips the 2-norm of the gradient'):
+        strategy.build_optim_wrapper(
+            dict(optimizer=dict(type='SGD'), clip_grad=clip_grad), None)
+
+
 def test_code_in_a_folder_is_not_run(tmp_path, monkeypatch, deepspeed):
     monkeypatch.chdir(tmp_path)
     scaler = LossScaler()

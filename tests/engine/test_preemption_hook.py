@@ -1,14 +1,18 @@
 import os
 import signal
+import subprocess
+import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
-from commands import run_tool
+from commands import ROOT, run_tool
+from launch import free_port
 from mmengine.runner import BaseLoop
-from sharded_training import make_folder
+from sharded_training import BATCH, make_folder
 from torch.utils.data import DataLoader, Dataset
 
 from projects.ila.engine.hooks import PreemptionHook
@@ -55,6 +59,28 @@ def test_training_goes_on_after_a_signal(folder):
             assert torch.equal(value, expected[part][name]), name
 
 
+def test_launcher_hands_a_signal_on(folder):
+    """And ends after the processes have saved."""
+    result = subprocess.run([
+        ROOT / 'tools/dist_train.sh', 'whole.py', '2', '--work-dir', 'stopped',
+        '--allow-new-keys', '--cfg-options',
+        f'sabotage=[2,{-int(signal.SIGUSR1)},0]',
+        f'train_dataloader.batch_size={BATCH // 2}'
+    ],
+                            env=dict(
+                                os.environ,
+                                PYTHON=sys.executable,
+                                PYTHONPATH=str(folder),
+                                PORT=free_port(),
+                                OMP_NUM_THREADS='1'),
+                            capture_output=True,
+                            text=True,
+                            timeout=300)
+    assert result.returncode, result.stderr[-3000:]
+    last = folder / 'stopped/last_checkpoint'
+    assert Path(last.read_text()).name == 'iter_3.pth', result.stderr[-3000:]
+
+
 class Loop(BaseLoop):
 
     def run(self):
@@ -70,7 +96,8 @@ class Workers(Dataset):
         return os.getpid()
 
 
-def test_workers_outlive_the_signal_once():
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGUSR1])
+def test_workers_outlive_the_signal_once(number):
     """torchrun and Slurm send it to all processes."""
     loops = [
         Loop(None, DataLoader(Workers(), batch_size=None, num_workers=1))
@@ -81,14 +108,14 @@ def test_workers_outlive_the_signal_once():
     hook.before_run(SimpleNamespace(_train_loop=dict(), _val_loop=None))
     for loop in loops:
         batches = iter(loop.dataloader)
-        os.kill(int(next(batches)), signal.SIGTERM)
+        os.kill(int(next(batches)), number)
         assert len([*batches]) == 19
     batches = iter(loops[0].dataloader)
     next(batches)
     worker, = batches._workers
     with suppress(RuntimeError):  # Of the data loader, at any time.
         for _ in range(2):
-            os.kill(worker.pid, signal.SIGTERM)
+            os.kill(worker.pid, number)
             time.sleep(0.5)  # Two at a time would be one.
     worker.join(60)
-    assert worker.exitcode == -signal.SIGTERM
+    assert worker.exitcode == -number

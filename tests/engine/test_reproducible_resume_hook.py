@@ -65,6 +65,7 @@ def train(folder,
           sampler='DefaultSampler',
           dataset=DATA,
           workers=0,
+          counts=3,
           **kwargs):
     """Train with a checkpoint after iteration 7; give the model."""
     model = Model()
@@ -80,7 +81,7 @@ def train(folder,
         train_cfg=loop,
         optim_wrapper=dict(
             optimizer=dict(type='SGD', lr=0.1, momentum=0.9),
-            accumulative_counts=3),
+            accumulative_counts=counts),
         default_hooks=dict(
             checkpoint=dict(
                 type='AtomicCheckpointHook', interval=7, by_epoch=False)),
@@ -119,6 +120,23 @@ def test_resumed_training_equals_an_uninterrupted_one(tmp_path, loop, sampler,
     assert torch.equal(
         torch.stack(resumed.batches), torch.stack(whole.batches[7:]))
     assert torch.equal(resumed.weight, whole.weight)
+
+
+def test_gradients_of_another_accumulation_are_left_out(tmp_path):
+    """As if the checkpoint had none."""
+    train(tmp_path / 'whole', EPOCHS)
+    weights = []
+    for name in ('with', 'without'):
+        (tmp_path / name).mkdir()
+        checkpoint = torch.load(
+            tmp_path / 'whole/iter_7.pth', weights_only=False)
+        assert checkpoint['gradients']
+        if name == 'without':
+            del checkpoint['gradients']
+        torch.save(checkpoint, tmp_path / name / 'iter_7.pth')
+        weights.append(
+            train(tmp_path / name, EPOCHS, counts=1, resume=True).weight)
+    assert torch.equal(*weights)
 
 
 @pytest.mark.parametrize('loop, sampler', [(EPOCHS, 'DefaultSampler'),

@@ -236,9 +236,12 @@ exit {end}
     (1, 0, False, 0, False),
     (1, 1, False, 1, False),
     (300, 0, True, 75, True),
+    (300, 0, True, 137, True),
+    (300, 0, True, 0, False),
 ])
 def test_slurm_job_is_requeued(tmp_path, time, end, ask, code, requeued):
-    for name, script in (('srun', SRUN.format(asked=75, time=time, end=end)),
+    """Also if `srun` has killed processes because the first had ended."""
+    for name, script in (('srun', SRUN.format(asked=code, time=time, end=end)),
                          ('scontrol', 'echo requeued "$@"')):
         (tmp_path / name).write_text(f'#!/usr/bin/env bash\n{script}\n')
         (tmp_path / name).chmod(0o755)
@@ -265,7 +268,8 @@ def test_slurm_job_is_requeued(tmp_path, time, end, ask, code, requeued):
         str(TOOLS / 'train.py'), 'a b.py', '--launcher=slurm', '--amp',
         '--resume'
     ]
-    lines += ['asked', 'requeued requeue 42'] if requeued else []
+    lines += ['asked'] if ask else []
+    lines += ['requeued requeue 42'] if requeued else []
     assert out.splitlines() == lines
 
 
@@ -317,6 +321,7 @@ def test_slurm_scripts_build_srun_command(script, arguments, command,
     ('slurm_train.sh', ['partition', 'job']),
     ('slurm_train.sbatch', []),
     ('slurm_train.sbatch', ['a.py', '--resume', 'b.pth']),
+    ('slurm_train.sbatch', ['a.py', '--amp', '--res=b.pth']),
     ('slurm_test.sh', ['partition', 'job', 'config.py']),
 ])
 def test_launchers_refuse_bad_arguments(script, arguments, tmp_path):
@@ -328,8 +333,32 @@ def test_launchers_refuse_bad_arguments(script, arguments, tmp_path):
         PATH=f'{tmp_path}:/usr/bin:/bin')
     assert process.returncode == 2
     assert process.stdout == ''
-    assert process.stderr.startswith('Usage: ') or arguments[-1] == 'b.pth'
+    assert process.stderr.startswith('Usage: ') or arguments[-1].endswith(
+        'b.pth')
     assert script in process.stderr
+
+
+@pytest.mark.parametrize('gpus', ['0', 'two'])
+@pytest.mark.parametrize('script', ['slurm_train.sh', 'slurm_test.sh'])
+def test_slurm_scripts_need_a_number_of_gpus(script, gpus):
+    process = launch(script, 'partition', 'job', 'a.py', 'a.pth', GPUS=gpus)
+    assert process.returncode == 2
+    assert f"GPUS must be a number from 1 on, got '{gpus}'" in process.stderr
+
+
+def test_slurm_file_is_for_sbatch():
+    process = launch('slurm_train.sbatch', 'a.py')
+    assert process.returncode
+    assert 'SLURM_JOB_ID: is not set; submit this file' in process.stderr
+
+
+@pytest.mark.parametrize('tool, arguments', [('train', []),
+                                             ('test', ['a.pth'])])
+def test_launcher_that_has_started_nothing(load_tool, toy_config, tool,
+                                           arguments, monkeypatch):
+    monkeypatch.delenv('RANK', raising=False)
+    with pytest.raises(SystemExit, match='use tools/dist_train.sh or tools/'):
+        load_tool(tool, toy_config, *arguments, '--launcher', 'pytorch').main()
 
 
 class Recorder:

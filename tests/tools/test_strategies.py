@@ -7,9 +7,11 @@ import signal
 import pytest
 import torch
 from commands import run_tool
+from mmengine.logging import MMLogger
 from sharded_training import make_folder, read, read_log, start, train
 
 from projects.ila.engine.sharded_checkpoint import load_sharded
+from projects.ila.engine.strategies import ILAFSDPStrategy, ila_fsdp_strategy
 from projects.ila.engine.work_dir import find_latest_checkpoint, is_whole
 from projects.ila.weights import read_checkpoint
 
@@ -124,6 +126,9 @@ def test_deepspeed_equals_an_unsharded_training(folder, whole):
 
 
 def test_what_a_sharded_training_cannot_do(folder, whole):
+    result = run_tool('tools/train.py', 'with_fsdp.py', '--allow-new-keys',
+                      '--cfg-options', 'val_dataloader.sampler.round_up=False')
+    assert 'remove `val_dataloader.sampler.round_up`' in result.stderr
     result = run_tool('tools/train.py', 'with_fsdp.py', '--work-dir',
                       'refused', '--allow-new-keys')
     assert result.returncode == 1
@@ -131,3 +136,32 @@ def test_what_a_sharded_training_cannot_do(folder, whole):
     with pytest.raises(
             ValueError, match=r"epoch_1\.pth' is not a checkpoint of"):
         load_sharded(str(whole / 'epoch_1.pth'), {})
+
+
+@pytest.mark.parametrize('change, differing', [
+    (dict(), None),
+    (dict(bias=torch.ones(2)), 'bias'),
+    ({
+        '1.bias': torch.ones(3)
+    }, '1.bias'),
+])
+def test_sharded_weights_of_another_model(change, differing, monkeypatch):
+    """Features of texts are no part of it: they are computed again."""
+    strategy = ILAFSDPStrategy.__new__(ILAFSDPStrategy)
+    strategy.logger = MMLogger.get_current_instance()
+    strategy.model = torch.nn.Linear(2, 3)
+    saved = {
+        'weight': torch.ones(3, 2),
+        'bias': torch.ones(3),
+        'cls_head.text_features': torch.ones(3),
+        **change
+    }
+    monkeypatch.setattr(ila_fsdp_strategy, 'load_sharded',
+                        lambda *_: dict(state_dict=saved))
+    if differing:
+        with pytest.raises(
+                ValueError, match=f"model, whose '{differing}' differs"):
+            strategy.load_checkpoint('a')
+        return
+    strategy.load_checkpoint('a')
+    assert (strategy.model.weight == 1).all()

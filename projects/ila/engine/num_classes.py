@@ -8,6 +8,9 @@ from mmaction.utils import get_str_type
 from ..models.heads import ILAHead
 from ..utils import unwrap_model
 
+# Metrics of `AccMetric` for one label per video; it computes these by default.
+SINGLE_LABEL = 'top_k_accuracy', 'mean_class_accuracy'
+
 
 def find_datasets(cfg: Any) -> Iterator[dict]:
     """Find the configs of data sets in that of a data loader, those that wrap
@@ -44,20 +47,48 @@ def check_num_classes(cfg: Config, runner: Runner, *splits: str) -> None:
                          f'{dataset.num_classes}, but `model.cls_head` has '
                          f'{num_classes} classes; fix one of them')
             if isinstance(head, ILAHead):
-                _check_labels(cfg, split, dataset, head.multi_class)
+                _check_labels(cfg, split, dataset, head)
+                _check_metrics(cfg, split, dataset, head)
 
 
 def _check_labels(cfg: Config, split: str, dataset: dict,
-                  several: bool) -> None:
+                  head: ILAHead) -> None:
     """Exit if a head is not for as many labels per video as a data set."""
-    if dataset.get('multi_class') and not several:
+    if dataset.get('multi_class') and not head.takes_several_labels:
+        loss = type(head.loss_cls).__name__
         sys.exit(f'`{split}_dataloader.dataset.multi_class` is True, but '
-                 '`model.cls_head` is for one label per video; give it '
-                 '`multi_class=True`')
+                 f'`model.cls_head` with {loss} is for one label per video; '
+                 'give it `multi_class=True`, and no other loss than '
+                 'BCELossWithLogits')
     # Blending makes a label into one number for each class.
     blends = (cfg.model.get('data_preprocessor') or {}).get('blending')
-    if (several and split == 'train' and not blends and get_str_type(
-            dataset.get('type', '')).endswith('ILAVideoDataset')
+    if (head.takes_several_labels
+            and split == 'train' and not blends and get_str_type(
+                dataset.get('type', '')).endswith('ILAVideoDataset')
             and not dataset.get('multi_class')):
         sys.exit('`model.cls_head` is for several labels per video, but '
                  '`train_dataloader.dataset.multi_class` is not True; set it')
+
+
+def _check_metrics(cfg: Config, split: str, dataset: dict,
+                   head: ILAHead) -> None:
+    """Exit if accuracies cannot be computed of a data set's labels, or of each
+    view's scores."""
+    evaluators = cfg.get(f'{split}_evaluator') or []
+    if not isinstance(evaluators, (list, tuple)):
+        evaluators = [evaluators]
+    for evaluator in evaluators:
+        if not get_str_type(evaluator.get('type', '')).endswith('AccMetric'):
+            continue
+        if head.average_clips is None:
+            sys.exit(f'`{split}_evaluator` has AccMetric, which needs one '
+                     "score per class; set `model.cls_head.average_clips` to "
+                     "'prob', or take another metric")
+        metrics = evaluator.get('metric_list', SINGLE_LABEL)
+        metrics = [metrics] if isinstance(metrics, str) else metrics
+        if dataset.get('multi_class') and {*metrics
+                                           }.intersection(SINGLE_LABEL):
+            sys.exit(f'`{split}_dataloader.dataset.multi_class` is True, but '
+                     f'{" and ".join(metrics)} take one label per video; set '
+                     f'`{split}_evaluator.metric_list` to '
+                     "'mean_average_precision'")

@@ -292,3 +292,75 @@ def test_loss_and_scores_of_several_labels():
             **cfg, 'multi_class': True,
             'loss_cls': dict(type='CrossEntropyLoss')
         })
+
+
+@pytest.mark.parametrize('classes, dtype', [(1, torch.float32),
+                                            (3, torch.int64)])
+def test_loss_of_a_single_class_and_of_integers(classes, dtype):
+    """As a blending gives those that it does not blend."""
+    head = MODELS.build(
+        dict(
+            type='ILALinearHead',
+            num_classes=classes,
+            in_channels=16,
+            multi_class=True,
+            label_smooth_eps=0.2)).eval()
+    labels = torch.eye(3)[:2, :classes]
+    samples = [ActionDataSample().set_gt_label(x.to(dtype)) for x in labels]
+    p = head(features(2)).sigmoid()
+    labels = 0.8 * labels + 0.2 / classes
+    expected = labels * p.log() + (1 - labels) * (1 - p).log()
+    torch.testing.assert_close(
+        head.loss(features(2), samples)['loss_cls'], -expected.mean())
+
+
+def test_balanced_focal_loss_takes_one_label():
+    """Its scores are sigmoids."""
+    head = MODELS.build(
+        dict(
+            type='ILALinearHead',
+            num_classes=3,
+            in_channels=16,
+            loss_cls=dict(type='CBFocalLoss', samples_per_cls=[5, 2,
+                                                               1]))).eval()
+    samples = [ActionDataSample().set_gt_label(x) for x in (2, 0)]
+    logits = head(features(2))
+    losses = head.loss(features(2), samples)
+    assert losses['loss_cls'] == head.loss_cls(logits, torch.tensor([2, 0]))
+    torch.testing.assert_close(
+        head.average_clip(logits),
+        logits.sigmoid()[:, None].mean(1))
+
+
+@pytest.mark.parametrize('settings, message', [
+    (dict(label_smooth_eps=1.), 'label_smooth_eps` must be from 0 to less'),
+    (dict(label_smooth_eps=-0.1), 'label_smooth_eps` must be from 0 to less'),
+    (dict(loss_cls=dict(type='CrossEntropyLoss', class_weight=[1., 2.])),
+     'class_weight` has 2 numbers for 3 classes'),
+])
+def test_bad_settings_of_the_loss(settings, message):
+    with pytest.raises(ValueError, match=message):
+        text_head(**settings)
+
+
+def test_lists_of_topk():
+    """As the command line gives them."""
+    assert text_head(topk=[1, 2]).topk == (1, 2)
+    assert text_head(topk=2).topk == (2, )
+
+
+@pytest.mark.parametrize('names',
+                         [['Run', 'run'], ['turn  left', 'turn left']])
+def test_names_that_are_the_same_to_clip(names):
+    with pytest.raises(ValueError, match=f"'{names[0]}' and '{names[1]}' are"):
+        text_head(class_names=names)
+    head = text_head()
+    with pytest.raises(ValueError, match='are the same to CLIP'):
+        head.set_class_names(names)
+    assert head.class_names == NAMES
+
+
+@pytest.mark.parametrize('names', ['turn left', [], [''], [1], ['a', 'a']])
+def test_bad_class_names(names):
+    with pytest.raises(ValueError, match='class.name'):
+        text_head().set_class_names(names)

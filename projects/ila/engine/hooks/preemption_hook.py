@@ -20,12 +20,13 @@ SIGNALS = [
 
 
 def _ignore_first(worker_init_fn: Optional[Callable], worker: int) -> None:
-    """Start a worker that outlives one SIGTERM."""
+    """Start a worker that outlives one of each signal."""
 
     def listen(number: int, frame: Any) -> None:
         signal.signal(number, signal.SIG_DFL)
 
-    signal.signal(signal.SIGTERM, listen)
+    for number in SIGNALS:
+        signal.signal(number, listen)
     if worker_init_fn is not None:
         worker_init_fn(worker)
 

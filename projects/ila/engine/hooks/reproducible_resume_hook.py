@@ -24,7 +24,8 @@ class ReproducibleResumeHook(Hook):
     but the seed and the number of its draw, see :class:`SeededBatchSampler`.
     Training goes on with the batch that would have come next, and none before
     it is loaded, in both of MMEngine's training loops and within epochs.
-    Accumulated gradients are saved with the checkpoint. If epochs have another
+    Accumulated gradients are saved with the checkpoint; they are left out if
+    ``accumulative_counts`` is another one then. If epochs have another
     length than before, see :class:`ResumedProgress`.
 
     The data loader has to be given by its config. DeepSpeed loses what is
@@ -35,6 +36,7 @@ class ReproducibleResumeHook(Hook):
 
     def __init__(self) -> None:
         self._gradients: Optional[dict] = None
+        self._counts: Optional[int] = None  # That they are accumulated for.
         self._batches = 0  # Of its epoch that a resumed run has done.
         self._epoch_start: Optional[int] = None
         self._progress: Optional[ResumedProgress] = None
@@ -65,7 +67,13 @@ class ReproducibleResumeHook(Hook):
                 # The loop takes as many batches as are done already.
                 loop.dataloader_iterator = chain(
                     repeat(None, runner.iter), iter(loader))
-        if self._gradients:
+        counts = getattr(runner.optim_wrapper, '_accumulative_counts', None)
+        if self._gradients and self._counts not in (None, counts):
+            runner.logger.warning(
+                'Gradients that were accumulated for a step of '
+                f'{self._counts} iterations are left out, since '
+                f'`optim_wrapper.accumulative_counts` is {counts} now.')
+        elif self._gradients:
             for name, parameter in unwrap_model(
                     runner.model).named_parameters():
                 if name in self._gradients:
@@ -113,6 +121,8 @@ class ReproducibleResumeHook(Hook):
             checkpoint['meta']['batches_of_epoch'] = done
         gradients = _accumulated(runner)
         if gradients and 'optimizer' in checkpoint:
+            counts = runner.optim_wrapper._accumulative_counts
+            checkpoint['meta']['accumulative_counts'] = counts
             checkpoint['gradients'] = {
                 name:
                 gradient.clone()
@@ -124,8 +134,10 @@ class ReproducibleResumeHook(Hook):
         """Keep the state until it is known whether the run is resumed."""
         if runner._resume and has_other_epochs(runner, checkpoint):
             self._progress = ResumedProgress(runner, checkpoint)
+        meta = checkpoint.get('meta', {})
         self._gradients = checkpoint.get('gradients')
-        self._batches = checkpoint.get('meta', {}).get('batches_of_epoch', 0)
+        self._counts = meta.get('accumulative_counts')
+        self._batches = meta.get('batches_of_epoch', 0)
 
 
 def _common_seed(runner: Runner) -> int:

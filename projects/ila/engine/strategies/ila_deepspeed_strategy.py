@@ -84,8 +84,14 @@ class ILADeepSpeedStrategy(DeepSpeedStrategy):
             'train_micro_batch_size_per_gpu',
             self.dispatch_kwargs['train_micro_batch_size_per_gpu'])
         # DeepSpeed's own default is to clip.
-        clip_grad = cfg.pop('clip_grad', None) or dict(max_norm=0.)
-        self.config['gradient_clipping'] = clip_grad['max_norm']
+        clip_grad = dict(cfg.pop('clip_grad', None) or dict(max_norm=0.))
+        self.config['gradient_clipping'] = clip_grad.pop('max_norm', None)
+        if (self.config['gradient_clipping'] is None
+                or clip_grad.pop('type', 'norm') != 'norm'
+                or clip_grad.pop('norm_type', 2) != 2):
+            raise ValueError('DeepSpeed clips the 2-norm of the gradient only;'
+                             ' set `optim_wrapper.clip_grad` to '
+                             'dict(max_norm=...)')
         return super().build_optim_wrapper(cfg, model)
 
     def _wrap_model(self, model: nn.Module) -> nn.Module:

@@ -19,6 +19,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from ...models.images import ImageModel
 from ...models.temporal import TemporalModule
 from ...models.text import CLIPTextEncoder
+from ...weights import is_text_feature
 from ..console import hide_details
 from ..sharded_checkpoint import load_sharded, save_sharded
 from .utils import replacing_together
@@ -173,11 +174,17 @@ class ILAFSDPStrategy(DDPStrategy):
         if callback is not None:
             callback(checkpoint)
         weights = checkpoint.pop('state_dict')
-        for name, value in own.items():
-            if name not in weights or weights[name].shape != value.shape:
+        for name in {**own, **weights}:
+            if is_text_feature(name) and name not in own:
+                continue
+            shapes = [
+                part[name].shape for part in (own, weights) if name in part
+            ]
+            if len(shapes) < 2 or shapes[0] != shapes[1]:
                 raise ValueError(
                     f"'{osp.abspath(filename)}' is of another model, whose "
                     f"'{name}' differs; fix `model`, or begin another run")
+        for name, value in own.items():
             with torch.no_grad():
                 value.copy_(weights[name])
         return checkpoint

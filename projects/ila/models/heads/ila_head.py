@@ -1,10 +1,12 @@
-from typing import Optional
+from typing import Dict, Optional, Sequence, Union
 
+import torch
 from torch import Tensor
 
 from mmaction.models.heads import BaseHead
 from mmaction.models.losses import (BCELossWithLogits, CBFocalLoss,
                                     CrossEntropyLoss, HVULoss)
+from mmaction.utils import SampleList
 
 
 class ILAHead(BaseHead):
@@ -20,10 +22,15 @@ class ILAHead(BaseHead):
             the classes. Defaults to whether the loss is one of sigmoids.
         average_clips (str, optional): ``'prob'``, ``'score'`` or None, which
             gives the scores of each view; accuracies need one of the others.
+        label_smooth_eps (float): Share of the labels that is spread over all
+            classes, from 0 to less than 1. Defaults to 0.
+        topk (int | Sequence[int]): The top-k accuracies that are logged.
+            Defaults to (1, 5).
         **kwargs: Arguments of MMAction2's ``BaseHead``.
 
     Raises:
-        ValueError: The loss is one of the softmax, with several labels.
+        ValueError: The loss is one of the softmax, with several labels, or
+            settings of it are out of range.
     """
 
     def __init__(self,
@@ -32,7 +39,13 @@ class ILAHead(BaseHead):
                  loss_cls: Optional[dict] = None,
                  multi_class: Optional[bool] = None,
                  average_clips: Optional[str] = 'prob',
+                 label_smooth_eps: float = 0.,
+                 topk: Union[int, Sequence[int]] = (1, 5),
                  **kwargs) -> None:
+        if not 0 <= label_smooth_eps < 1:
+            raise ValueError(
+                '`model.cls_head.label_smooth_eps` must be from 0 to less than'
+                f' 1, got {label_smooth_eps}')
         if loss_cls is None:
             loss_cls = dict(type='BCELossWithLogits'
                             if multi_class else 'CrossEntropyLoss')
@@ -41,7 +54,14 @@ class ILAHead(BaseHead):
             in_channels,
             loss_cls=loss_cls,
             average_clips=average_clips,
+            label_smooth_eps=label_smooth_eps,
+            topk=topk if isinstance(topk, int) else tuple(topk),
             **kwargs)
+        weights = getattr(self.loss_cls, 'class_weight', None)
+        if weights is not None and len(weights) != num_classes:
+            raise ValueError(
+                f'`model.cls_head.loss_cls.class_weight` has {len(weights)} '
+                f'numbers for {num_classes} classes; give it one for each')
         if multi_class and isinstance(self.loss_cls, CrossEntropyLoss):
             raise ValueError(
                 '`model.cls_head.multi_class` does not go with '
@@ -51,6 +71,34 @@ class ILAHead(BaseHead):
             multi_class = isinstance(self.loss_cls,
                                      (BCELossWithLogits, CBFocalLoss, HVULoss))
         self.multi_class = multi_class
+
+    @property
+    def takes_several_labels(self) -> bool:
+        """bool: Whether the loss takes several labels per video."""
+        return self.multi_class and not isinstance(self.loss_cls, CBFocalLoss)
+
+    def loss_by_feat(self, cls_scores: Tensor,
+                     data_samples: SampleList) -> Dict[str, Tensor]:
+        """Compute the loss and, of single labels, top-k accuracies.
+
+        Args:
+            cls_scores (Tensor): Logits, ``(B, num_classes)``.
+            data_samples (list[:obj:`ActionDataSample`]): As many, with labels
+                ``(1,)`` or ``(num_classes,)``.
+
+        Returns:
+            dict[str, Tensor]: ``loss_cls``, and accuracies.
+        """
+        labels = torch.stack([sample.gt_label for sample in data_samples])
+        if not self.takes_several_labels or labels.shape != cls_scores.shape:
+            return super().loss_by_feat(cls_scores, data_samples)
+        # `BaseHead` squeezes the labels of a single class, and keeps integers,
+        # as which some blendings give them.
+        labels = labels.to(cls_scores)
+        labels = ((1 - self.label_smooth_eps) * labels +
+                  self.label_smooth_eps / self.num_classes)
+        loss = self.loss_cls(cls_scores, labels)
+        return loss if isinstance(loss, dict) else dict(loss_cls=loss)
 
     def logits_to_scores(self, logits: Tensor) -> Tensor:
         """Turn logits ``(..., num_classes)`` into probabilities."""

@@ -37,8 +37,9 @@ class ILATextHead(ILAHead):
         **kwargs: Other arguments of :class:`ILAHead`.
 
     Raises:
-        ValueError: The class names are not ``num_classes``, or loaded
-            features are of other texts and there is no text tower.
+        ValueError: The class names are not ``num_classes``, two of them are
+            the same to CLIP, or loaded features are of other texts and there
+            is no text tower.
     """
 
     def __init__(self,
@@ -67,6 +68,7 @@ class ILATextHead(ILAHead):
                 'out_channels': in_channels,
                 **text_encoder
             })
+            self._check_distinct(names)
         self.prompt = None
         if prompt is not None:
             if patch_channels is None:
@@ -90,12 +92,27 @@ class ILATextHead(ILAHead):
         """Classify with other names.
 
         Raises:
-            ValueError: There is no text tower, or a name is too long.
+            ValueError: There is no text tower, a name is empty or too long,
+                or two are the same to CLIP.
         """
         check_text_tower(self)
+        names = load_class_names(names)
+        self._check_distinct(names)
         self.text_encoder.tokenize(self._fill_templates(names))
-        self.class_names, self.num_classes = [*names], len(names)
+        self.class_names, self.num_classes = names, len(names)
         self._text_features = None
+
+    def _check_distinct(self, names: Sequence[str]) -> None:
+        """Refuse names of the same tokens, the second of which would never be
+        predicted."""
+        found = dict()
+        for name, row in zip(names, self.text_encoder.tokenize(names)):
+            other = found.setdefault(tuple(row.tolist()), name)
+            if other != name:
+                raise ValueError(
+                    f"class names '{other}' and '{name}' are the same to CLIP,"
+                    ' which reads neither capitals nor several spaces; rename '
+                    'one of them, see `model.cls_head.class_names`')
 
     @property
     def texts(self) -> List[str]:

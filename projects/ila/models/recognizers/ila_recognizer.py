@@ -250,8 +250,8 @@ class ILARecognizer(Recognizer3D, HubMixin):
             video_features(feats), dim=-1).unflatten(0, views.shape[:2])
         return F.normalize(video.mean(dim=1), dim=-1)
 
-    def encode_text(self, names: Sequence[str]) -> Tensor:
-        """Embed names in the head's templates.
+    def encode_text(self, names: Union[str, Sequence[str]]) -> Tensor:
+        """Embed one or several names in the head's templates.
 
         Without video-specific prompts their products with those of
         :meth:`encode_video` are the cosines that the head scales.
@@ -264,6 +264,7 @@ class ILARecognizer(Recognizer3D, HubMixin):
             ValueError: The head has no text tower.
         """
         check_text_tower(self.cls_head)
+        names = [names] if isinstance(names, str) else names
         return F.normalize(self.cls_head.encode_names(names), dim=-1)
 
     def _forward(self, inputs: Tensor, disturb: Optional[bool] = None) -> dict:
