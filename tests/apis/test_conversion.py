@@ -300,6 +300,7 @@ def test_initial_model_equals_open_clip(open_clip_model, tmp_path):
                 open_clip.tokenize(cfg.cls_head.class_names)),
             rtol=1e-4,
             atol=1e-5)
+    assert torch.equal(model.encode_text('run'), model.encode_text(['run']))
 
 
 def test_backbone_alone_takes_a_clip_file(clip, tmp_path):

@@ -200,12 +200,17 @@ def test_int8_of_heat_maps(tmp_path):
         "type='HeatMapPredictor')")
     model = build(config)
     torch.save(dict(state_dict=model.state_dict()), tmp_path / 'a.pth')
-    run(export, config, tmp_path / 'a.pth', '--out', tmp_path / 'a.onnx',
-        '--int8')
-    run_file, _ = exported_files.load_exported(str(tmp_path / 'a.onnx'))
-    clips = draw_clips(8)
-    logits, expected = run_file(clips), predict(model, clips)
-    assert (logits - expected).abs().max() < 0.1 * expected.abs().max()
+    for options, tolerance in (('--int8', ), 0.1), ((), 1e-4):
+        run(export, config, tmp_path / 'a.pth', '--out', tmp_path / 'a.onnx',
+            *options)
+        run_file, _ = exported_files.load_exported(str(tmp_path / 'a.onnx'))
+        clips = draw_clips(8)
+        # Nothing moves in the last ones, of which one is black.
+        clips[6:] = clips[6:, :, :1]
+        clips[7] = 0
+        logits, expected = run_file(clips), predict(model, clips)
+        difference = (logits - expected).abs().max()
+        assert difference < tolerance * expected.abs().max()
 
 
 @needs_onnx
@@ -364,6 +369,12 @@ def test_test_gives_the_figures_of_the_checkpoint(tiny, capfd):
     ('b.pt2', [
         '--cfg-options', 'test_dataloader.dataset.pipeline.3.scale=[32,48]'
     ], 'TokenAlignment_text.py: .* square frames, got 32 x 48; fix `test_'),
+    ('b.pt2', ['--cfg-options', 'test_dataloader.dataset.pipeline.3.scale=36'
+               ], 'patches of 8 pixels'),
+    ('b.pt2', ['--cfg-options', 'model.data_preprocessor.format_shape=NCHW'
+               ], "need `model.data_preprocessor.format_shape='NCTHW'`"),
+    ('b.pt2', ['--cfg-options', 'model.data_preprocessor=None'
+               ], 'give `model.data_preprocessor` mean and std'),
     ('b.pt2', ['--cfg-options', 'model.data_preprocessor.to_rgb=True'
                ], 'only the normalisation of RGB can be exported'),
     ('b.pt2', ['--cfg-options', 'model.test_cfg.batch_statistics=True'
@@ -414,7 +425,7 @@ def test_file_that_differs_is_not_kept(tiny, monkeypatch):
     assert not list(tiny.glob('*.partial'))
 
 
-@pytest.mark.parametrize('batch', [1, 3])
+@pytest.mark.parametrize('batch', [1, 4])
 def test_nan_is_a_difference(monkeypatch, batch):
     meta = dict(num_frames=4, img_size=8, precision='float32')
 
@@ -429,6 +440,49 @@ def test_nan_is_a_difference(monkeypatch, batch):
                                       lambda clips: torch.ones(len(clips), 2))
 
 
+def test_quantised_file_that_ignores_its_clips(monkeypatch):
+    """Its logits are near the right ones, as those of texts are alike."""
+    meta = dict(num_frames=4, img_size=16, precision='int8')
+
+    def classifier(clips):
+        level = clips.float().mean((1, 2, 3, 4)) / 255
+        return 20 + torch.stack([level, -level], dim=1)
+
+    def load(function):
+        return lambda path: (function, meta)
+
+    monkeypatch.setattr(exported_files, 'load_exported', load(classifier))
+    assert exported_files.check_exported('a.onnx', classifier) == 0
+    monkeypatch.setattr(exported_files, 'load_exported',
+                        load(lambda clips: torch.full((len(clips), 2), 20.)))
+    with pytest.raises(ValueError, match='of what distinguishes clips; noth'):
+        exported_files.check_exported('a.onnx', classifier)
+
+
+@pytest.mark.parametrize('head', [
+    dict(type='I3DHead', multi_class=True, average_clips='prob'),
+    dict(type='I3DHead', average_clips='score'),
+    dict(type='I3DHead'),
+    dict(type='ILALinearHead', multi_class=True),
+])
+def test_scores_are_those_of_the_head(head):
+    """Of each, from logits that the file gives a few views at a time."""
+    logits = torch.randn(5, 3)
+    sizes = []
+
+    def run_file(views):
+        sizes.append(len(views))
+        return logits[views]
+
+    model = exported_files.ExportedRecognizer(run_file, 3, head, max_views=2)
+    views, sample = torch.arange(5), ActionDataSample()
+    model([views], [sample], 'predict')
+    assert sizes == [2, 2, 1]
+    own = MODELS.build(dict(head, num_classes=3, in_channels=4))
+    torch.testing.assert_close(sample.pred_score,
+                               own.average_clip(logits, 5)[0])
+
+
 @pytest.mark.parametrize('name, options, message', [
     ('a.pt2', ['--dump', 'out.txt'], "write 'out.txt': .*must end with .pkl"),
     ('none.pt2', [], "Exported file not found: .*none.pt2"),
@@ -438,6 +492,13 @@ def test_nan_is_a_difference(monkeypatch, batch):
                ], '`model.cls_head.class_names` differs from what was exp'),
     ('a.pt2', ['--cfg-options', 'model.cls_head.templates=[a {}]'
                ], '`model.cls_head.templates` differs from what was exported'),
+    ('a.pt2', [
+        '--cfg-options', 'model.backbone.temporal.type=ReleasedAlignment'
+    ], '`model.backbone.temporal` differs from what was exported; export the'),
+    ('a.pt2', ['--cfg-options', 'model.cls_head.num_classes=6'
+               ], '`model.cls_head.num_classes` differs from what was exp'),
+    ('a.pt2', ['--cfg-options', 'model.data_preprocessor.to_rgb=True'
+               ], 'takes RGB; remove `model.data_preprocessor.to_rgb`'),
     ('a.pt2', ['--cfg-options', 'model.data_preprocessor.mean=[1,2,3]'
                ], '`model.data_preprocessor.mean` differs from what was exp'),
     ('a.pt2', ['--cfg-options', 'model.data_preprocessor.std=[1,2,3]'

@@ -53,12 +53,16 @@ def test_frames_that_are_not_square():
         dict(type='PackActionInputs')
     ]
     cfg = Config(
-        dict(model={}, test_dataloader=dict(dataset=dict(pipeline=steps))))
+        dict(
+            model=dict(neck=dict(num_frames=4)),
+            test_dataloader=dict(dataset=dict(pipeline=steps))))
     assert (2, *find_frame_size(cfg, 1)) == make_clip(steps)
     assert find_clip_length(cfg) == 2
     # Frames keep their own size, which is the model's by then.
     del cfg.test_dataloader.dataset.pipeline[2]
     assert find_frame_size(cfg, 32) == (32, 32)
     del cfg.test_dataloader.dataset.pipeline[0]
+    assert find_clip_length(cfg) == 4
+    cfg.model.neck = None
     with pytest.raises(ValueError, match='no `clip_len`; add it'):
         find_clip_length(cfg)

@@ -12,8 +12,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from arguments import add_config_arguments  # noqa: E402
-from arguments import check_file, check_outputs  # noqa: E402
+# yapf: disable
+from arguments import (add_config_arguments, check_file,  # noqa: E402
+                       check_outputs, exit_on_sigterm)
+
+# yapf: enable
 
 
 def parse_args() -> argparse.Namespace:
@@ -47,6 +50,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    exit_on_sigterm()
     from projects.ila.apis import deployment
     from projects.ila.apis.exported import check_exported
     from projects.ila.cli import exit_on_bad_input, load_overridden_config

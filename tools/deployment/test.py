@@ -11,7 +11,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 # yapf: disable
 from arguments import (add_config_arguments, check_file,  # noqa: E402
-                       check_outputs, check_work_dir, refuse_shared)
+                       check_outputs, check_work_dir, exit_on_sigterm,
+                       refuse_shared)
 
 # yapf: enable
 
@@ -31,6 +32,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    exit_on_sigterm()
     from projects.ila import cli
     from projects.ila.apis import exported
     from projects.ila.engine.console import QuietRunner, summarize
@@ -56,7 +58,9 @@ def main() -> None:
         run, meta = exported.load_exported(args.file)
         exported.check_config(cfg, meta)
         model = exported.ExportedRecognizer(run, meta['num_classes'],
-                                            cfg.model.cls_head)
+                                            cfg.model.cls_head,
+                                            (cfg.model.get('test_cfg')
+                                             or {}).get('max_testing_views'))
     with cli.exit_on_bad_config(cfg):
         runner = QuietRunner(
             model,

@@ -17,6 +17,7 @@ import torch
 from mmengine.config import Config
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
+from torch.nn import functional as F
 
 from ..models.heads import ILATextHead
 from ..models.recognizers.head_inputs import as_input, head_inputs
@@ -43,6 +44,9 @@ class ClipClassifier(nn.Module):
             raise ValueError('only the normalisation of RGB can be exported; '
                              'give `model.data_preprocessor` mean and std, '
                              'and no to_rgb')
+        if preprocessor.mean.dim() != 4:
+            raise ValueError('clips need `model.data_preprocessor.format_shape'
+                             "='NCTHW'`")
         self.register_buffer('mean', preprocessor.mean)
         self.register_buffer('std', preprocessor.std)
         self.backbone = model.backbone
@@ -102,6 +106,7 @@ def load_classifier(cfg: Config, path: str) -> Tuple[ClipClassifier, dict]:
     if isinstance(model.cls_head, ILATextHead):
         model.cls_head.text_features  # Kept from now on.
         model.cls_head.text_encoder = None
+    classifier = ClipClassifier(model)
     meta = dict(
         source=os.path.basename(path),
         config=os.path.basename(cfg.filename),
@@ -116,7 +121,9 @@ def load_classifier(cfg: Config, path: str) -> Tuple[ClipClassifier, dict]:
         class_names=getattr(model.cls_head, 'class_names', None),
         templates=getattr(model.cls_head, 'templates', None),
         precision='float32')
-    return ClipClassifier(model), meta
+    with torch.no_grad():  # Errors are clearer here than while it is traced.
+        classifier(random_clips(1, meta))
+    return classifier, meta
 
 
 def random_clips(batch: int, meta: dict) -> Tensor:
@@ -126,6 +133,23 @@ def random_clips(batch: int, meta: dict) -> Tensor:
         256, (batch, 3, meta['num_frames'], size, size),
         generator=torch.Generator().manual_seed(0),
         dtype=torch.uint8)
+
+
+def varied_clips(meta: dict) -> Tensor:
+    """Make four uint8 clips, ``(4, 3, T, H, W)``: noise, a smooth picture that
+    moves, the same picture still, and black."""
+    noise = random_clips(1, meta)
+    size = meta['img_size']
+    picture = F.interpolate(
+        noise[:, :, 0, :4, :4].float(), (size, size), mode='bilinear').byte()
+    frames = range(meta['num_frames'])
+    moving = [picture.roll(frame * size // 8, dims=-1) for frame in frames]
+    return torch.cat([
+        noise,
+        torch.stack(moving, dim=2),
+        torch.stack([picture for _ in frames], dim=2),
+        torch.zeros_like(noise)
+    ])
 
 
 def trace(classifier: ClipClassifier, meta: dict) -> ExportedProgram:

@@ -26,21 +26,22 @@ def _find_steps(cfg: Config, splits: Sequence[str]) -> Iterator[dict]:
 
 
 def find_clip_length(cfg: Config, splits: Sequence[str] = SPLITS) -> int:
-    """Find the number of frames of a clip, from the neck or the pipelines.
+    """Find the number of frames of a clip, from the pipelines or the neck,
+    which interpolates its positions for clips of another length.
 
     Args:
         cfg (Config): The config.
         splits (Sequence[str]): Whose pipelines are read, the first first.
 
     Raises:
-        ValueError: Neither the neck nor a pipeline says it.
+        ValueError: Neither a pipeline nor the neck says it.
     """
-    neck = cfg.model.get('neck') or dict()
-    if 'num_frames' in neck:
-        return neck['num_frames']
     for step in _find_steps(cfg, splits):
         if 'clip_len' in step:
             return step['clip_len']
+    neck = cfg.model.get('neck') or dict()
+    if 'num_frames' in neck:
+        return neck['num_frames']
     raise ValueError('without `model.neck.num_frames` the number of frames is '
                      'taken from the pipelines, which have no `clip_len`; add '
                      'it')

@@ -105,3 +105,14 @@ def test_still_videos_have_points():
     assert points.isfinite().all()
     points.sum().backward()
     assert patches.grad.isfinite().all()
+
+
+@torch.no_grad()
+def test_rounding_errors_of_still_videos_are_no_motion():
+    torch.manual_seed(0)
+    still = 30 * torch.randn(1, 1, 6, 6, 8)
+    patches = still + 1e-5 * torch.randn(1, 5, 6, 6, 8)
+    predictor = HeatMapPredictor(8)
+    points, expected = (
+        predictor(part)[1] for part in (patches, still.expand(1, 5, 6, 6, 8)))
+    torch.testing.assert_close(points, expected, rtol=0, atol=1e-3)

@@ -72,10 +72,15 @@ class HeatMapPredictor(BaseModule):
             looked at one by one, and points as those of
             :class:`InteractivePointPredictor`.
         """
-        moving = (patches - patches.mean(1, keepdim=True)).float()
-        scale = moving.square().mean((1, 2, 3, 4), keepdim=True)
-        # The root of 0, of a still video, has no gradient.
-        moving = (moving * (scale + 1e-12).rsqrt()).flatten(0, 1)
+        x = patches.float()
+        moving = x - x.mean(1, keepdim=True)
+        scale, level = (
+            part.square().mean((1, 2, 3, 4), keepdim=True)
+            for part in (moving, x))
+        # In a still video nothing but rounding errors moves. ONNX's exporter
+        # leaves out what is less than 1e-8.
+        scale = scale + (1e-6 * level + 1e-7)
+        moving = (moving * scale.rsqrt()).flatten(0, 1)
         energy = moving.square().mean(-1).unsqueeze(1)
         x = self.reduction(moving.to(patches.dtype)).permute(0, 3, 1, 2)
         heat = self.heat(x) + self.energy[:, None, None] * energy

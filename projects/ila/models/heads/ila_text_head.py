@@ -106,8 +106,10 @@ class ILATextHead(ILAHead):
         """Refuse names of the same tokens, the second of which would never be
         predicted."""
         found = dict()
-        for name, row in zip(names, self.text_encoder.tokenize(names)):
-            other = found.setdefault(tuple(row.tolist()), name)
+        with torch.device('cpu'):  # Models are built without memory, too.
+            tokens = self.text_encoder.tokenize(names).tolist()
+        for name, row in zip(names, tokens):
+            other = found.setdefault(tuple(row), name)
             if other != name:
                 raise ValueError(
                     f"class names '{other}' and '{name}' are the same to CLIP,"
