@@ -149,6 +149,19 @@ def test_weights_alone_are_refused(tmp_path, part):
         train(tmp_path, epochs=3, resume=True)
 
 
+def test_other_trained_parameters_are_refused(tmp_path):
+    train(tmp_path)
+    content = torch.load(tmp_path / 'epoch_1.pth', weights_only=True)
+    group, = content['optimizer']['param_groups']
+    content['optimizer']['param_groups'] = [group, dict(group, params=[1, 2])]
+    torch.save(content, tmp_path / 'epoch_1.pth')
+    with pytest.raises(
+            ValueError,
+            match='trained 3 parameters in 2 groups, this config trains 1 in '
+            '1; .*freeze_image.*`load_from`'):
+        train(tmp_path, epochs=3, resume=True)
+
+
 def test_seed_of_the_record_is_that_in_force(tmp_path):
     HOOKS.register_module(module=SummaryHook, force=True)
     hooks = [dict(type='RunRecordHook'), dict(type='SummaryHook')]

@@ -123,6 +123,13 @@ def test_what_is_no_file_is_named(tmp_path, monkeypatch):
         read_checkpoint(str(tmp_path / 'a.pth'))
 
 
+def test_folder_of_a_sharded_training_is_named(tmp_path):
+    (tmp_path / 'weights.pth').touch()
+    with pytest.raises(
+            ValueError, match='with `strategy`; resume it with the'):
+        read_checkpoint(str(tmp_path))
+
+
 def test_missing_file_is_named():
     with pytest.raises(FileNotFoundError, match="'none.pt' does not exist"):
         read_checkpoint('none.pt')

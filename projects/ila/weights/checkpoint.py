@@ -46,6 +46,10 @@ def _naming(name: str, path: str) -> Iterator[None]:
     if not os.path.exists(path):
         raise FileNotFoundError(f"weight file '{name}' does not exist; fix "
                                 'its path or put it there')
+    if os.path.isfile(os.path.join(path, 'weights.pth')):
+        raise ValueError(
+            f"'{name}' is the checkpoint of a training with `strategy`; resume"
+            " it with the same, or take 'weights.pth' in it for its weights")
     if not os.path.isfile(path):
         raise ValueError(f"weight file '{name}' cannot be read: it is a "
                          'folder, a pipe or a device; give the path of a file')

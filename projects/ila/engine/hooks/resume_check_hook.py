@@ -7,7 +7,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmaction.registry import HOOKS
-from ...utils import unwrap_model
+from ...utils import is_sharded_model, unwrap_model
 from ..resumed_progress import has_other_epochs
 
 # What of the config decides a training.
@@ -32,7 +32,8 @@ class ResumeCheckHook(Hook):
 
     For each setting that differs the log says whether the checkpoint's value
     or that of this config holds. Another number of classes, other classes of
-    optimizer or schedules and weights without their states are refused.
+    optimizer or schedules, other trained parameters and weights without their
+    states are refused.
     """
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -55,6 +56,7 @@ class ResumeCheckHook(Hook):
                 'the checkpoint holds weights without the state of optimizer '
                 'and schedules, as best_*.pth does; resume from another one, '
                 f'or {BEGIN}')
+        _check_groups(runner, checkpoint['optimizer'])
         meta = checkpoint.get('meta') or dict()
         before = parse_config(meta.get('cfg', ''))
         if before is None:
@@ -94,6 +96,21 @@ class ResumeCheckHook(Hook):
                 'begun with:\n  ' + '\n  '.join(lines) +
                 '\nTo train with all of its settings, begin another run from '
                 'the weights: `load_from`, without --resume.')
+
+
+def _check_groups(runner: Runner, optimizer: dict) -> None:
+    """Refuse the state of an optimizer of other parameters."""
+    if is_sharded_model(runner.model) or 'param_groups' not in optimizer:
+        return
+    saved, own = ([len(group['params']) for group in groups]
+                  for groups in (optimizer['param_groups'],
+                                 runner.optim_wrapper.param_groups))
+    if saved != own:
+        raise ValueError(
+            f'the checkpoint is of a run that trained {sum(saved)} parameters '
+            f'in {len(saved)} groups, this config trains {sum(own)} in '
+            f'{len(own)}; set `model.backbone`, such as `freeze_image`, and '
+            f'`optim_wrapper.paramwise_cfg` as they were, or {BEGIN}')
 
 
 def parse_config(text: str) -> Optional[dict]:
