@@ -3,8 +3,14 @@ from types import SimpleNamespace
 import pytest
 from mmengine.config import Config
 
+from mmaction.evaluation import AccMetric
 from mmaction.registry import MODELS
 from projects.ila.engine.num_classes import check_num_classes
+
+
+class OwnAccMetric(AccMetric):
+    """Which may compute anything."""
+
 
 OURS, THEIRS = dict(type='ILAVideoDataset'), dict(type='VideoDataset')
 
@@ -56,6 +62,9 @@ def test_data_sets_that_do_not_fit(around):
         dict(type='DumpResults'),
         dict(type='AccMetric', metric_list='top_k_accuracy')
     ], dict(multi_class=True), "_evaluator.metric_list` to 'mean_average_p"),
+    (dict(OURS, multi_class=True), dict(metrics=[dict(type=AccMetric)]),
+     dict(multi_class=True),
+     'top_k_accuracy and mean_class_accuracy take one'),
     (OURS, dict(type='AccMetric'), dict(average_clips=None),
      "set `model.cls_head.average_clips` to 'prob'"),
 ])
@@ -81,6 +90,11 @@ def test_data_sets_that_fit():
             evaluator=evaluator,
             **head)
     check(dict(OURS), split='val', evaluator=dict(type='AccMetric'))
+    check(
+        dict(OURS),
+        split='val',
+        evaluator=[AccMetric(), dict(type=OwnAccMetric)],
+        average_clips=None)
     check(
         dict(OURS),
         loss_cls=dict(type='CBFocalLoss', samples_per_cls=[1, 2, 3, 4, 5]))

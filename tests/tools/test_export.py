@@ -440,6 +440,20 @@ def test_nan_is_a_difference(monkeypatch, batch):
                                       lambda clips: torch.ones(len(clips), 2))
 
 
+@pytest.mark.parametrize('settings', [
+    dict(num_classes=None),
+    dict(class_names=tuple(NAMES)),
+    dict(templates='{}'),
+])
+def test_the_same_config_in_other_words(tiny, settings):
+    _, meta = exported_files.load_exported(str(tiny / 'a.pt2'))
+    cfg = Config.fromfile(tiny / 'TokenAlignment_text.py')
+    cfg.model.cls_head.update(settings)
+    exported_files.check_config(cfg, meta)
+    del meta['templates']  # As in older files.
+    exported_files.check_config(cfg, meta)
+
+
 def test_quantised_file_that_ignores_its_clips(monkeypatch):
     """Its logits are near the right ones, as those of texts are alike."""
     meta = dict(num_frames=4, img_size=16, precision='int8')
@@ -479,6 +493,9 @@ def test_scores_are_those_of_the_head(head):
     model([views], [sample], 'predict')
     assert sizes == [2, 2, 1]
     own = MODELS.build(dict(head, num_classes=3, in_channels=4))
+    by_class = exported_files.ExportedRecognizer(run_file, 3,
+                                                 dict(head, type=type(own)))
+    assert type(by_class.cls_head) is type(model.cls_head)
     torch.testing.assert_close(sample.pred_score,
                                own.average_clip(logits, 5)[0])
 

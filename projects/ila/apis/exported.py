@@ -162,10 +162,11 @@ class ExportedRecognizer(BaseModel):
             for key in ('average_clips', 'loss_cls', 'multi_class')
             if key in cls_head
         }
-        kind = ExportedHead
-        if issubclass(MODELS.get(cls_head['type']), ILAHead):
-            kind = ExportedILAHead
-        self.cls_head = kind(num_classes, in_channels=0, **settings)
+        kind = cls_head['type']
+        kind = MODELS.get(kind) if isinstance(kind, str) else kind
+        is_own = issubclass(kind, ILAHead)
+        self.cls_head = (ExportedILAHead if is_own else ExportedHead)(
+            num_classes, in_channels=0, **settings)
 
     def forward(self, inputs: List[Tensor], data_samples: list,
                 mode: str) -> list:
@@ -213,8 +214,8 @@ def check_config(cfg: Config, meta: dict) -> None:
         given['cls_head.templates'] = load_templates(
             head.get('templates', '{}'))
     given['cls_head.class_names'] = load_class_names(names) if names else None
-    given['cls_head.num_classes'] = head.get('num_classes',
-                                             meta['num_classes'])
+    if head.get('num_classes') is not None:
+        given['cls_head.num_classes'] = head.num_classes
     for name, value in given.items():
         # Files of earlier versions lack the templates.
         exported = meta.get(name.split('.')[1], value)

@@ -4,6 +4,8 @@ from typing import Any, Iterator
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from mmaction.evaluation import AccMetric
+from mmaction.registry import METRICS
 from mmaction.utils import get_str_type
 from ..models.heads import ILAHead
 from ..utils import unwrap_model
@@ -58,8 +60,8 @@ def _check_labels(cfg: Config, split: str, dataset: dict,
         loss = type(head.loss_cls).__name__
         sys.exit(f'`{split}_dataloader.dataset.multi_class` is True, but '
                  f'`model.cls_head` with {loss} is for one label per video; '
-                 'give it `multi_class=True`, and no other loss than '
-                 'BCELossWithLogits')
+                 'give it `multi_class=True` and BCELossWithLogits, which is '
+                 'then the default')
     # Blending makes a label into one number for each class.
     blends = (cfg.model.get('data_preprocessor') or {}).get('blending')
     if (head.takes_several_labels
@@ -70,15 +72,24 @@ def _check_labels(cfg: Config, split: str, dataset: dict,
                  '`train_dataloader.dataset.multi_class` is not True; set it')
 
 
+def _list_metrics(evaluator: Any) -> Iterator[dict]:
+    """List the configs of an evaluator's metrics."""
+    parts = evaluator if isinstance(evaluator, (list, tuple)) else [evaluator]
+    for part in parts:
+        if isinstance(part, dict) and 'metrics' in part:
+            yield from _list_metrics(part['metrics'])
+        elif isinstance(part, dict) and 'type' in part:
+            yield part
+
+
 def _check_metrics(cfg: Config, split: str, dataset: dict,
                    head: ILAHead) -> None:
     """Exit if accuracies cannot be computed of a data set's labels, or of each
     view's scores."""
-    evaluators = cfg.get(f'{split}_evaluator') or []
-    if not isinstance(evaluators, (list, tuple)):
-        evaluators = [evaluators]
-    for evaluator in evaluators:
-        if not get_str_type(evaluator.get('type', '')).endswith('AccMetric'):
+    for evaluator in _list_metrics(cfg.get(f'{split}_evaluator')):
+        kind = evaluator['type']
+        kind = METRICS.get(kind) if isinstance(kind, str) else kind
+        if kind is not AccMetric:
             continue
         if head.average_clips is None:
             sys.exit(f'`{split}_evaluator` has AccMetric, which needs one '

@@ -337,6 +337,14 @@ def test_balanced_focal_loss_takes_one_label():
     (dict(label_smooth_eps=-0.1), 'label_smooth_eps` must be from 0 to less'),
     (dict(loss_cls=dict(type='CrossEntropyLoss', class_weight=[1., 2.])),
      'class_weight` has 2 numbers for 3 classes'),
+    (dict(loss_cls=dict(type='CBFocalLoss', samples_per_cls=[5, 2])),
+     'samples_per_cls` has 2 numbers for 3 classes'),
+    (dict(
+        loss_cls=dict(
+            type='HVULoss',
+            categories=('a', ),
+            category_nums=(3, ),
+            category_loss_weights=(1, ))), 'HVULoss needs masks'),
 ])
 def test_bad_settings_of_the_loss(settings, message):
     with pytest.raises(ValueError, match=message):

@@ -100,11 +100,14 @@ class ResumeCheckHook(Hook):
 
 def _check_groups(runner: Runner, optimizer: dict) -> None:
     """Refuse the state of an optimizer of other parameters."""
-    if is_sharded_model(runner.model) or 'param_groups' not in optimizer:
+    # Several optimizers have none of their own.
+    current = getattr(runner.optim_wrapper, 'optimizer', None)
+    if (current is None or is_sharded_model(runner.model)
+            or 'param_groups' not in optimizer):
         return
     saved, own = ([len(group['params']) for group in groups]
                   for groups in (optimizer['param_groups'],
-                                 runner.optim_wrapper.param_groups))
+                                 current.param_groups))
     if saved != own:
         raise ValueError(
             f'the checkpoint is of a run that trained {sum(saved)} parameters '

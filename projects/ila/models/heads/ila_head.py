@@ -29,8 +29,8 @@ class ILAHead(BaseHead):
         **kwargs: Arguments of MMAction2's ``BaseHead``.
 
     Raises:
-        ValueError: The loss is one of the softmax, with several labels, or
-            settings of it are out of range.
+        ValueError: The loss is one of the softmax, with several labels, one
+            that needs more than labels, or its settings are out of range.
     """
 
     def __init__(self,
@@ -57,11 +57,17 @@ class ILAHead(BaseHead):
             label_smooth_eps=label_smooth_eps,
             topk=topk if isinstance(topk, int) else tuple(topk),
             **kwargs)
-        weights = getattr(self.loss_cls, 'class_weight', None)
-        if weights is not None and len(weights) != num_classes:
-            raise ValueError(
-                f'`model.cls_head.loss_cls.class_weight` has {len(weights)} '
-                f'numbers for {num_classes} classes; give it one for each')
+        for own, name in (('class_weight', 'class_weight'),
+                          ('weights', 'samples_per_cls')):
+            weights = getattr(self.loss_cls, own, None)
+            if weights is not None and len(weights) != num_classes:
+                raise ValueError(
+                    f'`model.cls_head.loss_cls.{name}` has {len(weights)} '
+                    f'numbers for {num_classes} classes; give it one for each')
+        if isinstance(self.loss_cls, HVULoss):
+            raise ValueError('HVULoss needs masks of categories, which no '
+                             "data set gives; set `model.cls_head.loss_cls` "
+                             "to dict(type='BCELossWithLogits')")
         if multi_class and isinstance(self.loss_cls, CrossEntropyLoss):
             raise ValueError(
                 '`model.cls_head.multi_class` does not go with '
@@ -69,7 +75,7 @@ class ILAHead(BaseHead):
                 "label per video; use 'BCELossWithLogits'")
         if multi_class is None:
             multi_class = isinstance(self.loss_cls,
-                                     (BCELossWithLogits, CBFocalLoss, HVULoss))
+                                     (BCELossWithLogits, CBFocalLoss))
         self.multi_class = multi_class
 
     @property
