@@ -131,11 +131,11 @@ class _GivenLogits:
 
 
 class ExportedILAHead(_GivenLogits, ILAHead):
-    """Of a head of this project."""
+    """Stands for a head of this project."""
 
 
 class ExportedHead(_GivenLogits, BaseHead):
-    """Of one of MMAction2's heads."""
+    """Stands for one of MMAction2's heads."""
 
 
 class ExportedRecognizer(BaseModel):

@@ -37,7 +37,8 @@ def set_num_classes(cfg: Any, num_classes: int) -> None:
 
 
 def check_num_classes(cfg: Config, runner: Runner, *splits: str) -> None:
-    """Let data sets check labels; exit if they have other classes."""
+    """Let data sets check labels; exit if they have other classes, or labels
+    that the head or a metric does not take."""
     head = getattr(unwrap_model(runner.model), 'cls_head', None)
     num_classes = getattr(head, 'num_classes', None)
     for split in splits:
@@ -97,8 +98,8 @@ def _check_metrics(cfg: Config, split: str, dataset: dict,
                      "'prob', or take another metric")
         metrics = evaluator.get('metric_list', SINGLE_LABEL)
         metrics = [metrics] if isinstance(metrics, str) else metrics
-        if dataset.get('multi_class') and {*metrics
-                                           }.intersection(SINGLE_LABEL):
+        if dataset.get('multi_class') and any(name in SINGLE_LABEL
+                                              for name in metrics):
             sys.exit(f'`{split}_dataloader.dataset.multi_class` is True, but '
                      f'{" and ".join(metrics)} take one label per video; set '
                      f'`{split}_evaluator.metric_list` to '
