@@ -1,6 +1,6 @@
 """Frames of EgoGestAR's clips for benchmarks/gestures.py, and their tokens."""
 import random
-from typing import Any, Dict, List, NamedTuple
+from typing import Any, Dict, List, NamedTuple, Optional
 
 import numpy as np
 import torch
@@ -137,3 +137,13 @@ def shrink(cfg: Config, frames: Tensor) -> Tensor:
 def load(path: str, **kwargs: Any) -> Dict[str, Tensor]:
     """Load tensors, without a copy where several processes read them."""
     return torch.load(path, weights_only=True, mmap=True, **kwargs)
+
+
+def choose(labels: Tensor, clips_per_class: Optional[int]) -> Tensor:
+    """Draw a mask of at most so many clips of each class; all with None."""
+    order = torch.randperm(len(labels))
+    chosen = torch.zeros(len(labels), dtype=torch.bool)
+    for label in labels.unique():
+        own = order[labels[order] == label]
+        chosen[own[:clips_per_class]] = True
+    return chosen

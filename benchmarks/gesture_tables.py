@@ -90,7 +90,7 @@ def print_results(settings: Settings, groups: np.ndarray, runs: List[Run],
         print(f'no complete results of: {name}', file=sys.stderr)
         return
     scores, shuffled = torch.zeros(2, len(seeds), len(labels), 10)
-    seconds, memory = 0, 0
+    seconds, memory, points = 0, 0, []
     for i, seed in enumerate(seeds):
         for fold, test in folds.items():
             result = results[first._replace(fold=fold, seed=seed)]
@@ -98,6 +98,8 @@ def print_results(settings: Settings, groups: np.ndarray, runs: List[Run],
             shuffled[i, test] = torch.tensor(result['shuffled'])
             seconds += result['seconds']
             memory = max(memory, result['memory'])
+            if result.get('points') is not None:
+                points += [result['points']] * int(test.sum())
     whole = make_model_cfg(settings.config, first, whole=True)
     whole.backbone.image.pretrained = False
     macs, _ = complexity.count(
@@ -108,6 +110,7 @@ def print_results(settings: Settings, groups: np.ndarray, runs: List[Run],
         views = len(load(settings.view_frames)['frames'])
         name, macs = f'{name}, {views} views', views * macs
     memory = f'{memory:.0f}' if memory else ''
+    points = f'{np.mean(points):.2f}' if points else ''
     for title, combine, count in ((name, lambda part: part,
                                    1), (f'{name}, mean of the seeds',
                                         lambda part: part.mean(0, True),
@@ -116,7 +119,7 @@ def print_results(settings: Settings, groups: np.ndarray, runs: List[Run],
             right = (find_right(combine(part)) for part in (scores, shuffled))
             print_row(
                 title, *right, own_folds, groups, f'{macs * count:.2f} | '
-                f'{seconds * count / len(seeds):.0f} | {memory}')
+                f'{seconds * count / len(seeds):.0f} | {memory} | {points}')
 
 
 def print_table(settings: Settings, groups: np.ndarray, rows: List[List[Run]],
@@ -126,7 +129,7 @@ def print_table(settings: Settings, groups: np.ndarray, rows: List[List[Run]],
     tested = torch.stack(list(folds.values())).any(0)
     print(describe_machine())
     print(f"| | top-1 | seeds | 95 % | {' | '.join(folds)} | shuffled | GMACs "
-          '| s | MiB |\n' + '|---' * (8 + len(folds)) + '|')
+          '| s | MiB | points |\n' + '|---' * (9 + len(folds)) + '|')
     grey = shrink(settings.config, load(settings.frames)['frames'][0])
     moving = (grey - grey.median(1, keepdim=True).values).abs()
     # The best of four, as the penalty is not what is compared.
@@ -136,6 +139,6 @@ def print_table(settings: Settings, groups: np.ndarray, rows: List[List[Run]],
     print_row(BASELINE, correct[None, tested], None, {
         fold: test[tested]
         for fold, test in folds.items()
-    }, groups[tested], ' | | ')
+    }, groups[tested], ' | | | ')
     for row in rows:
         print_results(settings, groups, row, seeds)

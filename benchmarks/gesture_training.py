@@ -7,7 +7,8 @@ from typing import NamedTuple, Optional
 
 import torch
 import torch.nn.functional as F
-from gesture_data import Data, normalise
+from gesture_data import Data, choose, normalise
+from gesture_points import correlate, find_motion
 from mmengine.config import Config, ConfigDict
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIMIZERS
@@ -170,16 +171,6 @@ def make_model_cfg(cfg: Config, run: Run, whole: bool = False) -> ConfigDict:
     return model
 
 
-def choose(labels: Tensor, clips_per_class: Optional[int]) -> Tensor:
-    """Draw a mask of at most so many clips of each class; all with None."""
-    order = torch.randperm(len(labels))
-    chosen = torch.zeros(len(labels), dtype=torch.bool)
-    for label in labels.unique():
-        own = order[labels[order] == label]
-        chosen[own[:clips_per_class]] = True
-    return chosen
-
-
 def build_optimizer(cfg: Config, model: nn.Module, run: Run) -> OptimWrapper:
     """Build the config's optimizer, slower for weights of the image model."""
     image = set(model.backbone.image.parameters())
@@ -203,7 +194,8 @@ def train(cfg: Config, run: Run, data: Data, device: str) -> dict:
     On a GPU backbone and neck compute in bfloat16.
 
     Returns:
-        dict: ``scores`` and ``shuffled`` (clips of the fold, classes), the
+        dict: ``scores`` and ``shuffled`` (clips of the fold, classes), how far
+        the ``points`` of the first view follow what moves, None without, the
         ``seconds`` of the training, on a CPU those of the processor, its
         ``steps``, and ``memory``, MiB of the GPU beside the data.
     """
@@ -277,20 +269,27 @@ def train(cfg: Config, run: Run, data: Data, device: str) -> dict:
     indices = test.nonzero()[:, 0]
     orders = order, torch.randperm(len(order))
     with torch.no_grad():
-        scores, shuffled = (
-            torch.stack([
-                forward(
+        scores, shuffled = [], []
+        for into, frames in zip((scores, shuffled), orders):
+            for view in range(len(data.view_frames)):
+                versions = torch.full_like(indices, view)
+                found = forward(
                     data.view_frames,
                     data.view_tokens,
-                    torch.full_like(indices, view),
+                    versions,
                     indices,
                     frames,
-                    mode='tensor')['logits'].softmax(1)
-                for view in range(len(data.view_frames))
-            ]).mean(0).tolist() for frames in orders)
+                    mode='tensor')
+                into.append(found['logits'].softmax(1))
+                if into is scores and not view:
+                    points = found.get('points')
+    if points is not None:
+        motion = find_motion(cfg, data.view_frames[0, indices])
+        points = correlate(points, motion)
     return dict(
-        scores=scores,
-        shuffled=shuffled,
+        scores=torch.stack(scores).mean(0).tolist(),
+        shuffled=torch.stack(shuffled).mean(0).tolist(),
+        points=points,
         seconds=seconds,
         steps=steps,
         memory=memory)

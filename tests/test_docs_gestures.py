@@ -244,6 +244,30 @@ def test_last_block_is_timms():
     assert_close(first, whole[:, :1], rtol=1e-5, atol=1e-5)
 
 
+def test_points_that_follow_what_moves():
+    """A bright square, by the correlation of NumPy."""
+    module = load_module(ROOT / 'benchmarks/gesture_points.py')
+    rng = np.random.default_rng(0)
+    path = rng.permuted(np.tile(np.arange(0, 96, 16), (2, 2, 1)), axis=-1)
+    frames = torch.full((2, 3, 6, 112, 112), 60, dtype=torch.uint8)
+    for clip, (rows, columns) in enumerate(path):
+        for frame, (row, column) in enumerate(zip(rows, columns)):
+            frames[clip, :, frame, row:row + 16, column:column + 16] = 250
+    motion = module.find_motion(Config.fromfile(ROOT / CONFIG), frames)
+    centres = torch.from_numpy(path[:, ::-1].copy() + 7.5).transpose(1, 2)
+    assert_close(motion, 2 * centres.float() / 111 - 1, rtol=0, atol=0.1)
+
+    # Two layers, two points.
+    points = torch.randn(2, 2, 5, 8)
+    own = points[..., :4].unflatten(-1, (2, 2)).mean((0, 3)).numpy()
+    other = motion[:, :5].numpy()
+    own, other = (part - part.mean(1, keepdims=True) for part in (own, other))
+    expected = np.corrcoef(own.flatten(), other.flatten())[0, 1]
+    assert module.correlate(points, motion) == pytest.approx(expected, 1e-5)
+    followed = -torch.cat([motion[:, :5], motion[:, 1:]], -1)[None]
+    assert module.correlate(followed, motion) == pytest.approx(-1, 1e-5)
+
+
 def test_upper_blocks_are_trained_as_in_the_whole_model():
     """On tokens that are kept, which the frozen blocks make of the frames."""
     training = load_module(ROOT / 'benchmarks/gesture_training.py')
@@ -259,8 +283,9 @@ def test_upper_blocks_are_trained_as_in_the_whole_model():
         model.train()
         image = model.backbone.image
         if whole:
-            tokens, positions = image.embed(videos[:, 0].transpose(
-                1, 2).flatten(0, 1))
+            tokens, positions = image.embed(videos[:, 0].transpose(1,
+                                                                   2).flatten(
+                                                                       0, 1))
             for block in range(6):
                 tokens = image.run(block, tokens, positions)
         else:
@@ -272,8 +297,7 @@ def test_upper_blocks_are_trained_as_in_the_whole_model():
             value.grad for part in (image.blocks[-1], image.model.norm)
             for value in part.parameters()
         ])
-        assert all(value.grad is None
-                   for block in image.blocks[:-1]
+        assert all(value.grad is None for block in image.blocks[:-1]
                    for value in block.parameters())
     for one, other in zip(*found, strict=True):
         assert_close(one, other, rtol=1e-4, atol=1e-6)
