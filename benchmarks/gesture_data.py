@@ -134,6 +134,13 @@ def shrink(cfg: Config, frames: Tensor) -> Tensor:
     return F.interpolate(grey, (16, 16), mode='area')
 
 
+def find_motion(cfg: Config, frames: Tensor) -> Tensor:
+    """Get what differs from the median of whole frames ``(clips, 3, T, H, W)``
+    in grey, ``(clips, T, 16, 16)``."""
+    grey = shrink(cfg, frames)
+    return (grey - grey.median(1, keepdim=True).values).abs()
+
+
 def load(path: str, **kwargs: Any) -> Dict[str, Tensor]:
     """Load tensors, without a copy where several processes read them."""
     return torch.load(path, weights_only=True, mmap=True, **kwargs)

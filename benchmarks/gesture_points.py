@@ -1,11 +1,11 @@
 """How far the points follow what moves in EgoGestAR's clips."""
 import torch
-from gesture_data import shrink
+from gesture_data import find_motion
 from mmengine.config import Config
 from torch import Tensor
 
 
-def find_motion(cfg: Config, frames: Tensor) -> Tensor:
+def locate_motion(cfg: Config, frames: Tensor) -> Tensor:
     """Find where frames differ from their clip's median.
 
     Args:
@@ -16,10 +16,9 @@ def find_motion(cfg: Config, frames: Tensor) -> Tensor:
         Tensor: Mean x and y of the squared difference, ``(B, T, 2)``, from -1
         to 1.
     """
-    grey = shrink(cfg, frames)
-    energy = (grey - grey.median(1, keepdim=True).values).square()
+    energy = find_motion(cfg, frames).square()
     share = energy / energy.sum((-2, -1), keepdim=True)
-    places = torch.linspace(-1, 1, share.shape[-1])
+    places = torch.linspace(-1, 1, share.shape[-1], device=share.device)
     return torch.stack([(share.sum(side) * places).sum(-1)
                         for side in (-2, -1)],
                        dim=-1)
@@ -31,7 +30,7 @@ def correlate(points: Tensor, motion: Tensor) -> float:
     Args:
         points (Tensor): The points of all pairs, ``(layers, B, T - 1, ...)``:
             x and y of those in the earlier frame, then in the later one.
-        motion (Tensor): From :func:`find_motion`.
+        motion (Tensor): From :func:`locate_motion`.
     """
     earlier = points.unflatten(-1, (2, -1, 2))[..., 0, :, :].mean((0, -2))
     own, other = (

@@ -6,7 +6,7 @@ from typing import Dict, List, Optional
 import numpy as np
 import torch
 import torch.nn.functional as F
-from gesture_data import load, shrink
+from gesture_data import find_motion, load
 from gesture_jobs import Settings
 from gesture_training import Run, make_model_cfg
 from timing import describe_machine
@@ -130,8 +130,7 @@ def print_table(settings: Settings, groups: np.ndarray, rows: List[List[Run]],
     print(describe_machine())
     print(f"| | top-1 | seeds | 95 % | {' | '.join(folds)} | shuffled | GMACs "
           '| s | MiB | points |\n' + '|---' * (9 + len(folds)) + '|')
-    grey = shrink(settings.config, load(settings.frames)['frames'][0])
-    moving = (grey - grey.median(1, keepdim=True).values).abs()
+    moving = find_motion(settings.config, load(settings.frames)['frames'][0])
     # The best of four, as the penalty is not what is compared.
     correct = max((ridge(moving, labels, folds, penalty).eq(labels)
                    for penalty in (10, 100, 1e3, 1e4)),

@@ -8,7 +8,7 @@ from typing import NamedTuple, Optional
 import torch
 import torch.nn.functional as F
 from gesture_data import Data, choose, normalise
-from gesture_points import correlate, find_motion
+from gesture_points import correlate, locate_motion
 from mmengine.config import Config, ConfigDict
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIMIZERS
@@ -147,18 +147,16 @@ def make_model_cfg(cfg: Config, run: Run, whole: bool = False) -> ConfigDict:
     model = copy.deepcopy(cfg.model)
     model.align_loss_weight = weight
     backbone = model.backbone
-    start = min(backbone.layers)
-    lower = start
     if run.reads_tokens and not whole:
+        start = min(backbone.layers)
         backbone.image.update(
             type='UpperBlocks',
             start=start,
             reads_frames=not neck or neck['type'] != 'TrajectoryTransformer'
             or 'in_channels' in neck)
         backbone.layers = [number - start for number in backbone.layers]
-        lower = 0
     if run.train_image == 'upper':
-        backbone.freeze_image = lower
+        backbone.freeze_image = min(backbone.layers)
     elif not run.reads_tokens:
         backbone.freeze_image = False
     if run.train_image == 'lora':
@@ -284,7 +282,7 @@ def train(cfg: Config, run: Run, data: Data, device: str) -> dict:
                 if into is scores and not view:
                     points = found.get('points')
     if points is not None:
-        motion = find_motion(cfg, data.view_frames[0, indices])
+        motion = locate_motion(cfg, data.view_frames[0, indices])
         points = correlate(points, motion)
     return dict(
         scores=torch.stack(scores).mean(0).tolist(),

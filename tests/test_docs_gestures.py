@@ -253,7 +253,7 @@ def test_points_that_follow_what_moves():
     for clip, (rows, columns) in enumerate(path):
         for frame, (row, column) in enumerate(zip(rows, columns)):
             frames[clip, :, frame, row:row + 16, column:column + 16] = 250
-    motion = module.find_motion(Config.fromfile(ROOT / CONFIG), frames)
+    motion = module.locate_motion(Config.fromfile(ROOT / CONFIG), frames)
     centres = torch.from_numpy(path[:, ::-1].copy() + 7.5).transpose(1, 2)
     assert_close(motion, 2 * centres.float() / 111 - 1, rtol=0, atol=0.1)
 

@@ -10,10 +10,10 @@ from mmengine.model import BaseModel
 from torch import Tensor
 
 from mmaction.models.heads import BaseHead
-from mmaction.registry import MODELS
 from mmaction.utils import get_str_type
 from ..models.heads import ILAHead
 from ..models.text import load_class_names, load_templates
+from ..utils.config_arguments import find_class
 from ..weights.exported_program import UnsafeProgramError, load_program
 from .deployment import (INT8_PRECISIONS, ClipClassifier, check_packages,
                          check_statistics, random_clips, varied_clips)
@@ -162,9 +162,7 @@ class ExportedRecognizer(BaseModel):
             for key in ('average_clips', 'loss_cls', 'multi_class')
             if key in cls_head
         }
-        kind = cls_head['type']
-        kind = MODELS.get(kind) if isinstance(kind, str) else kind
-        is_own = issubclass(kind, ILAHead)
+        is_own = issubclass(find_class(cls_head['type']), ILAHead)
         self.cls_head = (ExportedILAHead if is_own else ExportedHead)(
             num_classes, in_channels=0, **settings)
 

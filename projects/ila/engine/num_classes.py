@@ -5,10 +5,10 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmaction.evaluation import AccMetric
-from mmaction.registry import METRICS
 from mmaction.utils import get_str_type
 from ..models.heads import ILAHead
 from ..utils import unwrap_model
+from ..utils.config_arguments import find_class
 
 # Metrics of `AccMetric` for one label per video; it computes these by default.
 SINGLE_LABEL = 'top_k_accuracy', 'mean_class_accuracy'
@@ -88,9 +88,7 @@ def _check_metrics(cfg: Config, split: str, dataset: dict,
     """Exit if accuracies cannot be computed of a data set's labels, or of each
     view's scores."""
     for evaluator in _list_metrics(cfg.get(f'{split}_evaluator')):
-        kind = evaluator['type']
-        kind = METRICS.get(kind) if isinstance(kind, str) else kind
-        if kind is not AccMetric:
+        if find_class(evaluator['type']) is not AccMetric:
             continue
         if head.average_clips is None:
             sys.exit(f'`{split}_evaluator` has AccMetric, which needs one '

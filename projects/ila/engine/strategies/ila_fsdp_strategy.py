@@ -174,13 +174,14 @@ class ILAFSDPStrategy(DDPStrategy):
         if callback is not None:
             callback(checkpoint)
         weights = checkpoint.pop('state_dict')
-        for name in {**own, **weights}:
+        shapes, saved = ({
+            name: value.shape
+            for name, value in part.items()
+        } for part in (own, weights))
+        for name in {**shapes, **saved}:
             if is_text_feature(name) and name not in own:
                 continue
-            shapes = [
-                part[name].shape for part in (own, weights) if name in part
-            ]
-            if len(shapes) < 2 or shapes[0] != shapes[1]:
+            if shapes.get(name) != saved.get(name):
                 raise ValueError(
                     f"'{osp.abspath(filename)}' is of another model, whose "
                     f"'{name}' differs; fix `model`, or begin another run")
