@@ -189,7 +189,8 @@ def build_optimizer(cfg: Config, model: nn.Module, run: Run) -> OptimWrapper:
 def train(cfg: Config, run: Run, data: Data, device: str) -> dict:
     """Train on all clips but those of a fold, and predict these.
 
-    On a GPU backbone and neck compute in bfloat16.
+    On a GPU backbone and neck compute in bfloat16, unless the config sets
+    ``model.bf16``.
 
     Returns:
         dict: ``scores`` and ``shuffled`` (clips of the fold, classes), how far
@@ -205,7 +206,7 @@ def train(cfg: Config, run: Run, data: Data, device: str) -> dict:
         held = torch.cuda.memory_allocated()
     torch.manual_seed(run.seed)
     model_cfg = make_model_cfg(cfg, run)
-    model = MODELS.build(dict(model_cfg, bf16=on_gpu))
+    model = MODELS.build({'bf16': on_gpu, **model_cfg})
     model.init_weights()
     model.to(device)
     if run.train_image == 'head':

@@ -110,7 +110,7 @@ def parse_args(args: Optional[List[str]] = None) -> argparse.Namespace:
         '--device',
         default='auto',
         help='default: a GPU, if there is one; on it backbone and neck '
-        'compute in bfloat16')
+        'compute in bfloat16, unless the config sets model.bf16')
     parser.add_argument(
         '--jobs',
         type=int,
