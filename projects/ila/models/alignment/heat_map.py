@@ -32,20 +32,20 @@ def soft_argmax(logits: Tensor) -> Tensor:
 
 @MODELS.register_module()
 class HeatMapPredictor(BaseModule):
-    """Find a frame's points by heat maps over its own patches.
+    """Find a frame's points with heat maps over its own patches.
 
-    The patches are compared with their mean over the frames of the video, so
-    that only what moves is seen. A point is the mean position under a heat
-    map, and moves with what it shows; before training it is where most
-    changes. The paper's predictor has to infer places from maxima over all
-    positions. It is an addition of this project.
+    The mean over the frames of the video is subtracted from the patches, so
+    that only motion remains. A point is the mean position under a heat map,
+    and follows what the map responds to; before training, that is where
+    features change most. The paper's predictor has to infer positions from
+    maxima over all patches instead. An addition of this project.
 
     Args:
         embed_dims (int): Channels of the patch features.
-        channels (int): Channels that they are reduced to.
+        channels (int): Channels to which they are reduced.
         hidden_channels (int): Channels of the convolution that follows.
         num_points (int): Points in each frame.
-        pairs (Pairs, optional): Defaults to neighbours.
+        pairs (Pairs, optional): Defaults to pairs of neighbouring frames.
     """
 
     def __init__(self,
@@ -61,7 +61,7 @@ class HeatMapPredictor(BaseModule):
         self.heat = nn.Sequential(
             nn.Conv2d(channels, hidden_channels, 3, padding=1), nn.GELU(),
             nn.Conv2d(hidden_channels, num_points, 1, bias=False))
-        # How much heat comes from the square of what moves.
+        # Weight of the squared motion in the heat maps.
         self.energy = nn.Parameter(torch.ones(num_points))
 
     def forward(self, patches: Tensor) -> Tuple[None, Tensor]:
@@ -69,7 +69,7 @@ class HeatMapPredictor(BaseModule):
 
         Returns:
             tuple[None, Tensor]: No interaction features, since frames are
-            looked at one by one, and points as those of
+            processed one by one; and points in the same format as from
             :class:`InteractivePointPredictor`.
         """
         x = patches.float()
@@ -77,8 +77,8 @@ class HeatMapPredictor(BaseModule):
         scale, level = (
             part.square().mean((1, 2, 3, 4), keepdim=True)
             for part in (moving, x))
-        # In a still video nothing but rounding errors moves. ONNX's exporter
-        # leaves out what is less than 1e-8.
+        # Without this, rounding errors would look like motion in a still
+        # video. ONNX's exporter drops constants below 1e-8.
         scale = scale + (1e-6 * level + 1e-7)
         moving = (moving * scale.rsqrt()).flatten(0, 1)
         energy = moving.square().mean(-1).unsqueeze(1)

@@ -21,9 +21,9 @@ class ImplicitAlignment(BaseModule):
         target (str): See :class:`Pairs`.
         num_points (int): Interactive points in each frame of a pair; see
             :func:`pair_masks`.
-        motion_loss (bool): Whether the alignment loss compares features less
-            their mean over the frames, so that a still background does not
-            draw the points away from what moves. An addition of this project.
+        motion_loss (bool): Whether the alignment loss subtracts the mean over
+            the frames from the features, so that a still background does not
+            draw the points away from motion. An addition of this project.
         radius (float): See :func:`soft_mask`.
         slope (float): See :func:`soft_mask`.
         disturbance (float): See :func:`soft_mask`; used in training only.
@@ -81,8 +81,8 @@ class ImplicitAlignment(BaseModule):
 
         Returns:
             tuple: Interaction features and points of the pairs, see
-            :class:`InteractivePointPredictor`, and their soft masks,
-            ``(B, T - 1, 2, H, W)``.
+            :class:`InteractivePointPredictor`, and the soft masks of the
+            pairs, ``(B, T - 1, 2, H, W)``.
         """
         if disturb is None:
             disturb = self.training
@@ -136,9 +136,12 @@ class ImplicitAlignment(BaseModule):
              patches: Tensor,
              masks: Tensor,
              pooled: Optional[Tensor] = None) -> Tensor:
-        """Pull the aligned features of pairs together: ``1 - cos``, averaged.
+        """Compute the alignment loss, the mean of ``1 - cos`` over the pairs.
 
-        Takes the arguments of :meth:`pool`, and its result if that is known.
+        Args:
+            patches (Tensor): ``(B, T, H, W, C)``.
+            masks (Tensor): ``(B, T - 1, 2, H, W)``.
+            pooled (Tensor, optional): Result of :meth:`pool`, if known.
         """
         if self.motion_loss:
             pooled = self.pool(patches - patches.mean(1, keepdim=True), masks)

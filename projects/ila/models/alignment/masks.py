@@ -53,12 +53,12 @@ def soft_mask(points: Tensor,
 def pair_masks(points: Tensor, *args) -> Tensor:
     """Weight patches by their distance to a frame's interactive points.
 
-    Of several points each patch takes the highest weight, so that points at
-    one place count as one, and no patch weighs more than 1.
+    With several points, each patch gets its highest weight, so that points at
+    the same position count once and no weight exceeds 1.
 
     Args:
-        points (Tensor): ``(B, T - 1, 2, 2)`` or, of ``K`` per frame,
-            ``(B, T - 1, 2, K, 2)``.
+        points (Tensor): ``(B, T - 1, 2, 2)``, or ``(B, T - 1, 2, K, 2)`` for
+            ``K`` points per frame.
 
     Returns:
         Tensor: ``(B, T - 1, 2, H, W)``, in [0, 1].

@@ -16,8 +16,8 @@ class Pairs:
     Args:
         target (str): What each frame is aligned with (paper, ablations):
             ``'neighbour'``, the frames before and after it, or the
-            ``'first'`` or ``'middle'`` frame of the video. That frame, for
-            ``'middle'`` number ``T // 2`` from 0 on, is then in all pairs.
+            ``'first'`` or ``'middle'`` frame of the video, which is then in
+            all pairs. The middle frame is number ``T // 2``, from 0.
     """
 
     def __init__(self, target: str = 'neighbour') -> None:
@@ -28,7 +28,7 @@ class Pairs:
         self.target = target
 
     def has_kernels(self, patches: Tensor) -> bool:
-        """Whether Triton kernels, which are for neighbours, can take them."""
+        """Whether the Triton kernels, made for neighbours, can be used."""
         return self.target == 'neighbour' and has_kernels(patches)
 
     def _anchor(self, frames: int) -> int:
@@ -41,15 +41,17 @@ class Pairs:
         return list(zip(earlier[0].tolist(), later[0].tolist()))
 
     def split(self, earlier: Tensor, later: Tensor) -> Tuple[Tensor, Tensor]:
-        """Take the frames of all pairs.
+        """Get the values of both frames of all pairs.
 
         Args:
-            earlier (Tensor): ``(B, T, ...)``, what the frames give to pairs
-                of which they are the earlier one.
-            later (Tensor): Like ``earlier``, for the later one.
+            earlier (Tensor): ``(B, T, ...)``, values of the frames for pairs
+                in which they are the earlier frame.
+            later (Tensor): ``(B, T, ...)``, values for pairs in which they
+                are the later frame.
 
         Returns:
-            tuple[Tensor, Tensor]: Of the pairs, ``(B, T - 1, ...)``.
+            tuple[Tensor, Tensor]: Values of the earlier and of the later
+            frame of each pair, ``(B, T - 1, ...)``.
         """
         if self.target == 'neighbour':  # Nothing is copied.
             return earlier[:, :-1], later[:, 1:]
@@ -57,7 +59,7 @@ class Pairs:
         cuts = anchor, anchor + 1
         before, anchor_first, _ = earlier.tensor_split(cuts, dim=1)
         _, anchor_last, after = later.tensor_split(cuts, dim=1)
-        # Indexing would sum the anchor's gradients in no fixed order.
+        # Indexing would sum gradients of the anchor in no fixed order.
         return (torch.cat([before, anchor_first.expand_as(after)], dim=1),
                 torch.cat([anchor_last.expand_as(before), after], dim=1))
 

@@ -30,9 +30,9 @@ def infers_in_half(x: Tensor) -> bool:
 class PairConv(ConvModule):
     """Convolution over the concatenated patch features of both frames.
 
-    Each frame has its own half of the input channels, so that the frames need
-    not be concatenated. The input is ``(B, T, H, W, C)``, the output
-    ``(B * (T - 1), out_channels, H, W)``.
+    Each half of the input channels belongs to one of the frames, so it is
+    applied to that frame without concatenation. The input is
+    ``(B, T, H, W, C)``, the output ``(B * (T - 1), out_channels, H, W)``.
     """
 
     def forward(self, patches: Tensor, pairs: Pairs) -> Tensor:
@@ -63,7 +63,7 @@ class PairDepthwiseSeparableConv(DepthwiseSeparableConvModule):
                 x.permute(0, 2, 3, 1), pointwise.conv.weight.flatten(1),
                 pointwise.conv.bias).permute(0, 3, 1, 2)
             return pointwise.activate(pointwise.norm(x))
-        # Taking the pairs apart first would copy the frames of a batch.
+        # Splitting the pairs first would copy the frames of a batch.
         frames = patches.flatten(0, 1).permute(0, 3, 1, 2)
         halves = [
             F.conv2d(frames, weight, bias, padding=1, groups=len(weight))
@@ -78,7 +78,7 @@ class PairDepthwiseSeparableConv(DepthwiseSeparableConvModule):
             return pairs.split(earlier, later)
 
         if not is_folded(depthwise):
-            # The normalisation is over the channels of both.
+            # The normalisation is over the channels of both frames.
             x = torch.cat(split(*halves), dim=-1).flatten(0, 1)
             x = depthwise.norm(x.permute(0, 3, 1, 2))
             return pointwise(depthwise.activate(x))
@@ -95,21 +95,22 @@ class InteractivePointPredictor(BaseModule):
     """Predict the interactive points in both frames of a pair.
 
     Two stacks of convolutions over the concatenated patch features of both
-    frames (paper, section 3.2): the first gives the pair's interaction
-    features, the second pools them by maxima, over 2 x 2 positions after
-    either stack and then over all, into ``limit * tanh(.)`` of each point.
+    frames (paper, section 3.2): the first computes the pair's interaction
+    features, the second predicts points from them. Features are max-pooled
+    over 2 x 2 positions before and after the last convolution, then over all
+    positions; the coordinates of a point are ``limit * tanh(.)``.
 
     Args:
         embed_dims (int): Channels of one frame's patch features.
         stem (str): First layer, ``'separable'`` (depthwise, then pointwise)
             or ``'dense'``.
         channels (int): Channels of the interaction features.
-        hidden_channels (int): Channels of the layers that follow them.
+        hidden_channels (int): Channels of the layers after these features.
         refine (bool): Whether each stack has another convolution, as in the
             released code.
         limit (float): Largest coordinate of a point, in grid units.
         num_points (int): Points in each frame.
-        pairs (Pairs, optional): Defaults to neighbours.
+        pairs (Pairs, optional): Defaults to pairs of neighbouring frames.
     """
 
     def __init__(self,
@@ -166,8 +167,8 @@ class InteractivePointPredictor(BaseModule):
         Returns:
             tuple[Tensor, Tensor]: Interaction features
             ``(B * (T - 1), channels, H, W)`` and points
-            ``(B, T - 1, 2, 2)``: per pair the earlier and the later frame,
-            each x and y. Several points per frame are
+            ``(B, T - 1, 2, 2)``: for each pair the earlier and the later
+            frame, then x and y. With several points per frame,
             ``(B, T - 1, 2, num_points, 2)``.
         """
         batch, frames = patches.shape[:2]

@@ -18,32 +18,32 @@ from .recomputation import recompute
 class ILABackbone(BaseModule):
     """An image ViT with implicit learnable alignment.
 
-    Before each block a temporal module may change the tokens of the frames
-    and add one. The block itself stays as it is, and the added token is
+    Before each block, a temporal module may change the tokens of a frame and
+    add one token. The block itself is unchanged, and the added token is
     dropped after it.
 
     Args:
         image (dict): Config of an image model, see ``models/images``.
-        temporal (dict, optional): Config of a temporal module: the paper's
-            ``TokenAlignment`` or ``ReleasedAlignment``, that of the authors'
-            released code. With None each frame is on its own.
-        layers (Sequence[int], optional): Numbers, from 0 on and in any order,
-            of the blocks that have a temporal module. Defaults to all.
-        freeze_image (bool | int): Whether only the temporal modules are
-            trained, as the authors train ``ReleasedAlignment``;
-            ``TokenAlignment`` only finds the points, and can hardly learn so.
-            A number freezes the stem and as many of the first blocks.
-        lora (dict, optional): Freezes the image weights and trains low-rank
-            additions to those of the attention. ``rank`` defaults to 8,
-            ``alpha`` to twice the rank.
-        with_cp (bool): Whether training computes the blocks again in the
-            backward pass, which takes less memory and more time.
-        out_type (str): What :meth:`forward` gives: ``'raw'``, all features;
-            ``'cls_token'``, the mean of the frames' features, ``(B, E)``; or
+        temporal (dict, optional): Config of a temporal module:
+            ``TokenAlignment`` from the paper, or ``ReleasedAlignment`` from
+            the authors' released code. None processes each frame separately.
+        layers (Sequence[int], optional): Indices, from 0 and in any order, of
+            the blocks with a temporal module. Defaults to all blocks.
+        freeze_image (bool | int): Whether to freeze the image model, as the
+            authors do with ``ReleasedAlignment``. ``TokenAlignment`` only
+            finds the points, so it learns little without training the image
+            model. A number N freezes the stem and the first N blocks.
+        lora (dict, optional): Settings of LoRA, ``rank`` (default 8) and
+            ``alpha`` (default twice the rank). It freezes the image model and
+            trains low-rank updates of its attention weights.
+        with_cp (bool): Whether to use activation checkpointing, which saves
+            memory but computes blocks again in the backward pass.
+        out_type (str): Output of :meth:`forward`: ``'raw'``, all features;
+            ``'cls_token'``, the mean of the frame features, ``(B, E)``; or
             ``'featmap'``, the normalised patches, ``(B, C, T, H, W)``.
 
     Raises:
-        ValueError: Settings do not fit each other.
+        ValueError: Settings are invalid or contradict each other.
     """
     OUT_TYPES = ('raw', 'cls_token', 'featmap')
 
@@ -86,9 +86,9 @@ class ILABackbone(BaseModule):
         if freeze_image is not False:
             self.image.freeze(self.num_layers +
                               1 if freeze_image is True else freeze_image)
-        if out_type == 'featmap':  # Nothing would train it.
+        if out_type == 'featmap':  # The pooling would get no gradient.
             self.image.freeze_pooling()
-        self.last_patches = nn.Identity()  # For hooks, as those of Grad-CAM.
+        self.last_patches = nn.Identity()  # For hooks such as Grad-CAM's.
 
     def _add_lora(self, lora: dict, freeze_image: Union[bool, int]) -> None:
         if not isinstance(lora, dict) or lora.keys() - {'rank', 'alpha'}:
@@ -162,15 +162,16 @@ class ILABackbone(BaseModule):
             disturb (bool, optional): Whether to disturb the alignment's
                 masks. None means in training only.
             with_loss (bool): Whether to compute the alignment losses.
-            return_features (bool): Whether ``out_type`` has no effect.
-            encoded (EncodedFrames, optional): Their ``B * T`` frames.
+            return_features (bool): Whether to ignore ``out_type``.
+            encoded (EncodedFrames, optional): The frames, already encoded.
 
         Returns:
-            Tensor | ILAFeatures: What ``out_type`` says. In training, features
-            with alignment losses for ``AlignmentLossNeck``.
+            Tensor | ILAFeatures: See ``out_type``. In training with alignment
+            losses, all features, for ``AlignmentLossNeck``.
 
         Raises:
-            ValueError: Too few frames, or a size that patches do not divide.
+            ValueError: There are too few frames, or the input size is not a
+                multiple of the patch size.
         """
         whole = return_features or self.out_type == 'raw'
         with_loss = with_loss and (whole or self.training)
@@ -208,7 +209,7 @@ class ILABackbone(BaseModule):
         return self.image.split(tokens, grid)[0].permute(0, 4, 1, 2, 3)
 
     def _show_patches(self, tokens: Tensor, grid: Sequence[int]) -> Tensor:
-        """Let hooks see the last block's input as a map, and its gradient."""
+        """Show hooks the last block's input as a map, with its gradient."""
         if not self.last_patches._forward_hooks:
             return tokens
         tokens = tokens[:, :self._count_tokens(grid)]
@@ -218,9 +219,9 @@ class ILABackbone(BaseModule):
 
     def _run(self, number: int, tokens: Tensor, grid: Tuple[int, int, int],
              positions, *args) -> tuple:
-        """Get the tokens after a block, and its points and alignment loss.
+        """Run a block; return its tokens, points and alignment loss.
 
-        A token that was added is left for the next block to replace.
+        An added token is kept until the next block replaces or drops it.
         """
         length = self._count_tokens(grid)
         if number not in self.temporal_layers:
@@ -256,10 +257,9 @@ class ILABackbone(BaseModule):
     def switch_to_deploy(self) -> None:
         """Make inference faster, with the same results up to rounding.
 
-        LoRA is added to its weights, normalisations are folded into
-        convolutions, linear layers that follow each other into one, and
-        CLIP's QuickGELU is computed as SiLU. Load the weights before: their
-        names and shapes change in place, and cannot be changed back.
+        LoRA is merged into the weights, normalisations into convolutions,
+        consecutive linear layers into one, and the scales of CLIP's QuickGELU
+        into linear layers. Load weights first: their names and shapes change.
         """
         if not self.deployed:
             self.deployed = True
@@ -278,8 +278,8 @@ class ILABackbone(BaseModule):
                         prefix: str = '') -> Tuple[int, int]:
         """Get the depth of a parameter and the number of depths.
 
-        The stem has depth 0; temporal modules are as deep as the head. Names
-        of the backbone's parameters start with ``prefix``.
+        The stem has depth 0; temporal modules have the depth of the head.
+        The names of the backbone's parameters start with ``prefix``.
         """
         part = f'{prefix}image.'
         if param_name.startswith(part):
@@ -288,7 +288,7 @@ class ILABackbone(BaseModule):
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str,
                               local_metadata: dict, *args) -> None:
-        if not prefix:  # Loaded alone, not as a part of a recognizer.
+        if not prefix:  # Loaded on its own, not as part of a recognizer.
             weights = prepare_weights(
                 self.state_dict(),
                 state_dict,

@@ -9,7 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 @contextmanager
 def keep_statistics(module: nn.Module) -> Iterator[None]:
-    """Let normalisations leave their running statistics as they are."""
+    """Keep batch normalisations from updating their running statistics."""
     norms = [norm for norm in module.modules() if isinstance(norm, _BatchNorm)]
     before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
@@ -22,11 +22,11 @@ def keep_statistics(module: nn.Module) -> Iterator[None]:
 
 
 def recompute(layer: Callable, owner: nn.Module, *arguments) -> tuple:
-    """Run a layer that is computed again in the backward pass.
+    """Run a layer with activation checkpointing.
 
-    The running statistics of ``owner`` are updated in the first only.
+    The running statistics of ``owner`` are updated in the forward pass only.
     """
-    if torch.compiler.is_compiling():  # It sees to the statistics itself.
+    if torch.compiler.is_compiling():  # The compiler handles the statistics.
         return checkpoint(layer, *arguments, use_reentrant=False)
     return checkpoint(
         layer,

@@ -7,8 +7,8 @@ from torchvision import transforms
 
 from mmaction.registry import MODELS
 
-# Of the batches ``(N, views, C, ..., H, W)``, whose frames may have a
-# dimension of their own.
+# The channel dimension of batches ``(N, views, C, ..., H, W)``, in which the
+# frames may be another dimension.
 _CHANNELS = 2
 
 
@@ -16,11 +16,11 @@ _CHANNELS = 2
 class ClipTorchVision:
     """Apply a transform of torchvision to each clip of a batch.
 
-    It is drawn once per clip and the same for all of its frames.
+    Random parameters are drawn once per clip, the same for all its frames.
 
     Args:
         op (str): Name of a transform of tensors in ``torchvision.transforms``.
-        **kwargs: Its arguments.
+        **kwargs: Arguments of the transform.
     """
 
     def __init__(self, op: str, **kwargs) -> None:
@@ -44,13 +44,13 @@ class ClipTorchVision:
 class ClipColorJitter:
     """Torchvision's ``ColorJitter`` for a batch of clips.
 
-    Each clip gets factors and an order of its own. All clips that need the same
-    operation get it in one pass.
+    Each clip has its own factors and order of operations. Clips that need the
+    same operation next are processed together.
 
     Args:
         p (float): Probability that a clip is changed.
         brightness, contrast, saturation, hue (float | tuple[float, float]):
-            As torchvision takes them.
+            As in torchvision.
     """
 
     def __init__(self,
@@ -92,17 +92,17 @@ class ClipColorJitter:
 
 
 def _send(values: list, like: Tensor) -> Tensor:
-    # Otherwise the process would wait until the device is idle.
+    # A blocking copy would wait until the device is idle.
     return torch.tensor(values).to(like.device, non_blocking=like.is_cuda)
 
 
 def _blend(clips: Tensor, others: Tensor, factor: Tensor) -> Tensor:
-    """Move clips away from others, or towards them; rounded down."""
+    """Interpolate or extrapolate from others to clips, rounded down."""
     return torch.lerp(others, clips.float(), factor).clamp_(0, 255).byte()
 
 
 def _to_gray(clips: Tensor) -> Tensor:
-    """Weigh the channels, ``(N, views, 1, ..., H, W)``, rounded down."""
+    """Convert to grey, ``(N, views, 1, ..., H, W)``, rounded down."""
     red, green, blue = clips.split(1, _CHANNELS)
     return (0.2989 * red + 0.587 * green + 0.114 * blue).floor_()
 
@@ -124,7 +124,7 @@ def adjust_saturation(clips: Tensor, factor: Tensor) -> Tensor:
 
 
 def adjust_hue(clips: Tensor, factor: Tensor) -> Tensor:
-    """Shift the hue by a share of its circle."""
+    """Shift the hue by a fraction of the colour circle."""
     clips = clips.float()
     red, green, blue = clips.split(1, _CHANNELS)
     value = clips.amax(_CHANNELS, keepdim=True)
@@ -134,12 +134,12 @@ def adjust_hue(clips: Tensor, factor: Tensor) -> Tensor:
         value == red, (green - blue) / scale,
         torch.where(value == green, (blue - red) / scale + 2,
                     (red - green) / scale + 4))
-    # On its own circle of six a channel is full from 4 to 6 and empty from 1 to
-    # 3; these are the distances of that circle to the hue's.
+    # HSV to RGB: value - chroma * max(0, min(k, 4 - k, 1)), where k is
+    # (hue + n) mod 6 and n is 5 for red, 3 for green and 1 for blue.
     starts = 5 - 2 * torch.arange(3, device=clips.device)
     starts = starts.view(-1, *[1] * (clips.dim() - _CHANNELS - 1))
     place = (hue + 6 * factor + starts).remainder_(6)
     lack = torch.minimum(place, 4 - place).clamp_(0, 1)
-    # As torchvision returns from floats to 256 levels.
+    # As torchvision converts floats to 256 levels.
     return (torch.addcmul(value, chroma, lack, value=-1) *
             (255.999 / 255)).byte()

@@ -13,7 +13,7 @@ from mmaction.utils import SampleList
 class ILADataPreprocessor(ActionDataPreprocessor):
     """MMAction2's data preprocessor, which also augments training clips.
 
-    It does so on the device and on uint8, before clips are normalised.
+    Augmentation runs on the device and on uint8 clips, before normalisation.
 
     Args:
         augments (Sequence[dict]): Configs of ``ClipColorJitter`` and
@@ -24,7 +24,7 @@ class ILADataPreprocessor(ActionDataPreprocessor):
     def __init__(self, augments: Sequence[dict] = (), **kwargs) -> None:
         super().__init__(**kwargs)
         self.augments = [MODELS.build(augment) for augment in augments]
-        # Copies from pinned memory need not wait for the step before.
+        # Copies from pinned memory need not wait for the previous step.
         self._non_blocking = torch.cuda.is_available()
 
     def preprocess(self,
@@ -33,8 +33,8 @@ class ILADataPreprocessor(ActionDataPreprocessor):
                    training: bool = False) -> Tuple[Tensor, SampleList]:
         """Stack, augment, normalise and blend clips.
 
-        They are ``(views, 3, T, H, W)`` or ``(views, 3, H, W)`` each. A
-        ValueError says that they are not uint8 or RGB but are to be augmented.
+        Each clip is ``(views, 3, T, H, W)`` or ``(views, 3, H, W)``. A
+        ValueError is raised if clips to be augmented are not uint8 and RGB.
         """
         if training and self.augments:
             self._check(inputs)

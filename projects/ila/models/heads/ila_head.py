@@ -10,7 +10,7 @@ from mmaction.utils import SampleList
 
 
 class ILAHead(BaseHead):
-    """Base of ILA's heads, whose videos have one label or several.
+    """Base class of ILA's heads, for one or several labels per video.
 
     Args:
         in_channels (int): Channels of the video feature.
@@ -18,19 +18,19 @@ class ILAHead(BaseHead):
             ``BCELossWithLogits`` for several labels, else to
             ``CrossEntropyLoss``.
         multi_class (bool, optional): Whether videos may have several labels.
-            Scores are then each class's sigmoid instead of the softmax over
-            the classes. Defaults to whether the loss is one of sigmoids.
+            Scores are then a sigmoid per class instead of a softmax over the
+            classes. Defaults to whether the loss uses sigmoids.
         average_clips (str, optional): ``'prob'``, ``'score'`` or None, which
-            gives the scores of each view; accuracies need one of the others.
-        label_smooth_eps (float): Share of the labels that is spread over all
-            classes, from 0 to less than 1. Defaults to 0.
+            returns the scores of each view; accuracies need one of the first
+            two.
+        label_smooth_eps (float): Label smoothing, in [0, 1). Defaults to 0.
         topk (int | Sequence[int]): The top-k accuracies that are logged.
             Defaults to (1, 5).
         **kwargs: Arguments of MMAction2's ``BaseHead``.
 
     Raises:
-        ValueError: The loss is one of the softmax, with several labels, one
-            that needs more than labels, or its settings are out of range.
+        ValueError: The loss uses a softmax although videos have several
+            labels, it needs more than labels, or settings are out of range.
     """
 
     def __init__(self,
@@ -80,17 +80,17 @@ class ILAHead(BaseHead):
 
     @property
     def takes_several_labels(self) -> bool:
-        """bool: Whether the loss takes several labels per video."""
+        """bool: Whether the loss accepts several labels per video."""
         return self.multi_class and not isinstance(self.loss_cls, CBFocalLoss)
 
     def loss_by_feat(self, cls_scores: Tensor,
                      data_samples: SampleList) -> Dict[str, Tensor]:
-        """Compute the loss and, of single labels, top-k accuracies.
+        """Compute the loss and, for single labels, top-k accuracies.
 
         Args:
             cls_scores (Tensor): Logits, ``(B, num_classes)``.
-            data_samples (list[:obj:`ActionDataSample`]): As many, with labels
-                ``(1,)`` or ``(num_classes,)``.
+            data_samples (list[:obj:`ActionDataSample`]): ``B`` samples with
+                labels ``(1,)`` or ``(num_classes,)``.
 
         Returns:
             dict[str, Tensor]: ``loss_cls``, and accuracies.
@@ -98,8 +98,8 @@ class ILAHead(BaseHead):
         labels = torch.stack([sample.gt_label for sample in data_samples])
         if not self.takes_several_labels or labels.shape != cls_scores.shape:
             return super().loss_by_feat(cls_scores, data_samples)
-        # `BaseHead` squeezes the labels of a single class, and keeps integers,
-        # as which some blendings give them.
+        # `BaseHead` would squeeze the labels of a single class, and would
+        # keep the integer labels that some blendings return.
         labels = labels.to(cls_scores)
         labels = ((1 - self.label_smooth_eps) * labels +
                   self.label_smooth_eps / self.num_classes)
@@ -111,7 +111,7 @@ class ILAHead(BaseHead):
         return logits.sigmoid() if self.multi_class else logits.softmax(-1)
 
     def average_clip(self, cls_scores: Tensor, num_segs: int = 1) -> Tensor:
-        """Average logits ``(N * num_segs, num_classes)`` of views.
+        """Average views with logits ``(N * num_segs, num_classes)``.
 
         Returns:
             Tensor: ``(N, num_classes)``, or ``(N, num_segs, num_classes)`` if

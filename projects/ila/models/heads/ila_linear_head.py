@@ -40,6 +40,6 @@ class ILALinearHead(ILAHead):
         """Compute logits ``(B, num_classes)`` of video features ``(B, E)``,
         which come with patch features."""
         video, _ = feats
-        # The released weights expect the unit length: the norm's epsilon is
-        # not small beside a variance of 1 / E.
+        # The released weights expect features of unit length: the norm's
+        # epsilon is not small compared to a variance of 1 / E.
         return self.fc(self.dropout(self.ln(F.normalize(video, dim=-1))))

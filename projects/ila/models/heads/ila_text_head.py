@@ -17,29 +17,30 @@ from .video_specific_prompt import VideoSpecificPrompt
 class ILATextHead(ILAHead):
     """Compare videos with the texts of the class names.
 
-    The text tower is frozen, so its features are computed once, at the first
-    use, and saved in checkpoints. With them a head without a tower works.
-    Loaded features of other texts are computed again.
+    The text tower is frozen, so text features are computed once, at the first
+    use, and saved in checkpoints. A head without a text tower works with such
+    saved features. If loaded features belong to other texts, they are
+    computed again.
 
     Args:
         in_channels (int): Size of CLIP's joint embedding.
         patch_channels (int, optional): Channels of the backbone's patch
             features, from which prompts are made.
         class_names (str | Sequence[str]): See :func:`load_class_names`.
-        templates (str | Sequence[str]): See :func:`load_templates`. The
-            features of several are averaged. Defaults to the bare name.
+        templates (str | Sequence[str]): See :func:`load_templates`. Features
+            of several templates are averaged. Defaults to the name only.
         text_encoder (dict, optional): Arguments of :class:`CLIPTextEncoder`;
             its width defaults to ``in_channels``. None for no text tower.
         prompt (dict, optional): Arguments of :class:`VideoSpecificPrompt`.
-            None for no such prompts: logits are then those of CLIP.
-        freeze_prompt (bool): Whether the prompts and the temperature stay as
-            they are, as in the authors' training.
+            None for no such prompts: logits are then computed as in CLIP.
+        freeze_prompt (bool): Whether to freeze the prompts and the
+            temperature, as in the authors' training.
         **kwargs: Other arguments of :class:`ILAHead`.
 
     Raises:
-        ValueError: The class names are not ``num_classes``, two of them are
-            the same to CLIP, or loaded features are of other texts and there
-            is no text tower.
+        ValueError: The number of class names is not ``num_classes``, two of
+            them are the same to CLIP, or loaded features belong to other
+            texts and there is no text tower.
     """
 
     def __init__(self,
@@ -83,13 +84,13 @@ class ILATextHead(ILAHead):
             if self.prompt is not None:
                 self.prompt.requires_grad_(False)
             self.logit_scale.requires_grad = False
-        # No buffer: those of a model and its average must be as many.
+        # Not a buffer: a model and its EMA must have equally many buffers.
         self._text_features = None
         self._register_state_dict_hook(self._save_text_features)
         self._register_load_state_dict_pre_hook(self._load_text_features)
 
     def set_class_names(self, names: Sequence[str]) -> None:
-        """Classify with other names.
+        """Classify with other class names.
 
         Raises:
             ValueError: There is no text tower, a name is empty or too long,
@@ -103,10 +104,10 @@ class ILATextHead(ILAHead):
         self._text_features = None
 
     def _check_distinct(self, names: Sequence[str]) -> None:
-        """Refuse names of the same tokens, the second of which would never be
+        """Reject names with the same tokens: the second would never be
         predicted."""
         found = dict()
-        with torch.device('cpu'):  # Models are built without memory, too.
+        with torch.device('cpu'):  # The model may be on the meta device.
             tokens = self.text_encoder.tokenize(names).tolist()
         for name, row in zip(names, tokens):
             other = found.setdefault(tuple(row), name)
@@ -138,14 +139,14 @@ class ILATextHead(ILAHead):
         """Tensor: The classes' features before normalisation,
         ``(num_classes, in_channels)``."""
         if self._text_features is None:
-            # Kept for training too, which takes no tensors of inference mode.
+            # They are kept for training, which rejects inference tensors.
             with torch.inference_mode(False), torch.no_grad():
                 self._text_features = self.encode_names(self.class_names)
         return self._text_features.to(self.logit_scale)
 
     def encode_names(self, names: Sequence[str]) -> Tensor:
         """Encode ``K`` names in all templates to ``(K, in_channels)``, before
-        normalisation; a ValueError without a text tower."""
+        normalisation. Raises a ValueError without a text tower."""
         if self.text_encoder is None:
             raise ValueError(
                 'the head has neither a text tower nor features of these '
@@ -155,8 +156,8 @@ class ILATextHead(ILAHead):
         parts = tokens.to(self.logit_scale.device).split(1024)
         features = torch.cat([self.text_encoder(part) for part in parts])
         features = features.unflatten(0, (len(names), -1))
-        # Directions are averaged, as for CLIP's ensembles of prompts; the
-        # length, which weighs the text against its prompt, stays theirs.
+        # Directions are averaged, as in CLIP's prompt ensembles. The length
+        # is averaged too, as it weights the text against its prompt.
         direction = F.normalize(F.normalize(features, dim=-1).mean(1), dim=-1)
         return direction * features.norm(dim=-1).mean(1, keepdim=True)
 
@@ -210,12 +211,12 @@ class ILATextHead(ILAHead):
 
 
 def has_text_tower(head: nn.Module) -> bool:
-    """Whether a head, of this project or not, takes any class names."""
+    """Whether a head, of this project or not, accepts any class names."""
     return isinstance(head, ILATextHead) and head.text_encoder is not None
 
 
 def check_text_tower(head: nn.Module) -> None:
-    """Refuse a head whose classes are fixed with a ValueError."""
+    """Raise a ValueError if the classes of a head are fixed."""
     if not has_text_tower(head):
         raise ValueError('the head has no text tower: its classes are fixed, '
                          'and texts have no features; take a model with '

@@ -28,7 +28,7 @@ class PromptDecoderLayer(BaseModule):
 
 
 class VideoSpecificPrompt(BaseModule):
-    """Prompts that fit the class texts to each video, as in X-CLIP.
+    """Prompts that adapt the class texts to each video, as in X-CLIP.
 
     Args:
         embed_dims (int): Channels of the texts.
@@ -55,7 +55,7 @@ class VideoSpecificPrompt(BaseModule):
         """Make prompts ``(B, K, E)``, which are added to texts ``(K, E)``, from
         patches ``(B, T, L, C)``."""
         # The projection is linear: averaging over the frames first gives the
-        # same at a T-th of the cost.
+        # same result at 1 / T of the cost.
         visual = self.ln(self.patch_proj(self.patch_ln(patches).mean(1)))
         prompt = text.expand(len(patches), -1, -1)
         for layer in self.layers:

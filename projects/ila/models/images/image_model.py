@@ -6,18 +6,18 @@ from torch import Tensor, nn
 
 
 class ImageModel(BaseModule):
-    """An image ViT, split into what comes before, in and after its blocks.
+    """An image ViT, split into a stem, blocks and the layers after them.
 
-    Each family of models is a subclass that holds one as ``model``. Class
-    token and registers come before the patches.
+    Each family of models has a subclass, which holds the library's model as
+    ``model``. Class token and registers come before the patches.
 
     Attributes:
-        img_size (int): Pixels per side of the input it is made for.
+        img_size (int): Pixels per side of the input that it was made for.
         patch_size (int): Pixels per side of a patch.
         out_channels (int): Channels of the features.
-        num_prefix (int): Tokens before the patches; the class token is the
-            first of them.
-        arch_settings (dict): The sizes, for people to read.
+        num_prefix (int): Number of tokens before the patches; a class token
+            comes first.
+        arch_settings (dict): Sizes of the model, for reports.
     """
     model: nn.Module
     embed_dims: int
@@ -28,8 +28,8 @@ class ImageModel(BaseModule):
     num_prefix: int = 1
     has_class_token: bool = True
     arch_settings: dict
-    # Starts of the names of what comes before the blocks, and of what makes
-    # one feature of an image's tokens.
+    # Name prefixes of the parameters before the blocks, and of those that
+    # pool an image's tokens into one feature.
     stem: Tuple[str, ...] = ()
     pooling: Tuple[str, ...] = ()
 
@@ -41,15 +41,15 @@ class ImageModel(BaseModule):
         """Turn images ``(N, 3, H, W)`` into tokens.
 
         Returns:
-            tuple: ``(N, num_prefix + patches, C)``, and positions for
+            tuple: Tokens ``(N, num_prefix + patches, C)``, and positions for
             :meth:`run`.
         """
         raise NotImplementedError
 
     def split(self, tokens: Tensor,
               grid: Tuple[int, int, int]) -> Tuple[Tensor, Optional[Tensor]]:
-        """Take patches ``(B, T, H, W, C)`` and class tokens ``(B, T, C)``, if
-        there are any, out of tokens ``(B * T, L, C)`` of a grid T, H, W."""
+        """Split tokens ``(B * T, L, C)`` of a grid T, H, W into patches
+        ``(B, T, H, W, C)`` and class tokens ``(B, T, C)``, or None."""
         frames = tokens.unflatten(0, (-1, grid[0]))
         sizes = self.num_prefix, frames.shape[2] - self.num_prefix
         prefix, patches = frames.split(sizes, dim=2)
@@ -60,7 +60,7 @@ class ImageModel(BaseModule):
         return patches, prefix[:, :, 0].contiguous()
 
     def run(self, number: int, tokens: Tensor, positions: Any) -> Tensor:
-        """Run a block; a token after the patches has no position."""
+        """Run block ``number``; a token after the patches has no position."""
         raise NotImplementedError
 
     def normalize(self, tokens: Tensor) -> Tensor:
@@ -72,14 +72,15 @@ class ImageModel(BaseModule):
         raise NotImplementedError
 
     def switch_to_deploy(self) -> None:
-        """Fold what can be folded, in place and for inference only."""
+        """Fold layers where possible, in place and for inference only."""
 
     def freeze(self, depth: int) -> None:
-        """Freeze the stem and as many blocks as ``depth`` says.
+        """Freeze the stem and the first ``depth`` blocks.
+
+        The number of blocks plus 1 also freezes the layers after them.
 
         Raises:
-            ValueError: There are not as many, but for one more, which
-                stands for what comes after them.
+            ValueError: ``depth`` is out of range.
         """
         if type(depth) is not int or not 0 <= depth < len(self.blocks) + 2:
             raise ValueError(
@@ -91,7 +92,7 @@ class ImageModel(BaseModule):
                 parameter.requires_grad_(False)
 
     def freeze_pooling(self) -> None:
-        """Freeze what only :meth:`finish` uses."""
+        """Freeze the parameters that only :meth:`finish` uses."""
         for name, parameter in self.named_parameters():
             if name.startswith(self.pooling):
                 parameter.requires_grad_(False)
@@ -99,7 +100,7 @@ class ImageModel(BaseModule):
     def get_layer_depth(self, name: str) -> Tuple[int, int]:
         """Get the depth of a parameter, and the number of depths.
 
-        The stem has depth 0, what comes after the blocks the greatest.
+        The stem has depth 0; layers after the blocks have the greatest depth.
         """
         depths = len(self.blocks) + 2
         block = re.match(r'model\.(?:layers|blocks)\.(\d+)\.', name)

@@ -8,11 +8,11 @@ from .image_model import ImageModel
 
 
 class LoRALinear(nn.Linear):
-    """Linear layer whose weight gets a product of low rank added.
+    """Linear layer with a low-rank update of its weight.
 
-    An ``nn.Linear`` becomes one by :func:`adapt`, and keeps the name of its
-    weight, so that plain weights fit. ``weight`` is the sum: EVA's attention
-    reads it instead of calling the layer.
+    :func:`adapt` turns an ``nn.Linear`` into one. The weight keeps its name,
+    so that weights without LoRA can be loaded. ``weight`` includes the
+    update, since EVA's attention reads it instead of calling the layer.
     """
     lora_scale: float
 
@@ -28,7 +28,7 @@ class LoRALinear(nn.Linear):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def merge(self) -> None:
-        """Become an ``nn.Linear`` with the same results, in place."""
+        """Turn back into an ``nn.Linear`` with the same results, in place."""
         merged = self.weight.detach()
         del self.lora_up, self.lora_down
         self.__class__ = nn.Linear
@@ -42,12 +42,12 @@ def adapt(image: ImageModel,
 
     Args:
         image (ImageModel): Changed in place.
-        rank (int): Rank of what is added to each weight.
-        alpha (float, optional): What is added is scaled by ``alpha / rank``.
+        rank (int): Rank of the update of each weight.
+        alpha (float, optional): The update is scaled by ``alpha / rank``.
             Defaults to twice the rank.
 
     Raises:
-        ValueError: The rank is not a positive number.
+        ValueError: ``rank`` is not a positive integer.
     """
     if type(rank) is not int or rank < 1:
         raise ValueError(f'rank must be a number from 1 on, got {rank}; fix '

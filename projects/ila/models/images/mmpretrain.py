@@ -17,15 +17,16 @@ from .image_model import ImageModel
 
 
 class PatchRotaryEmbedding(RotaryEmbeddingFast):
-    """EVA-02's rotary positions among tokens that have none.
+    """EVA-02's rotary positions, applied to patches only.
 
-    Unlike its parent it takes one input size only: the angles are a part of
-    EVA-02's weights, and those that the parent computes for another size do
-    not fit them.
+    Unlike its parent, it supports a single input size: the angles are part of
+    EVA-02's weights, and the angles that the parent computes for another size
+    do not match them.
 
     Args:
-        rope (RotaryEmbeddingFast): What it replaces.
-        num_before (int): Registers. The class token is left out by EVA-02.
+        rope (RotaryEmbeddingFast): The embedding that it replaces.
+        num_before (int): Number of registers before the patches. EVA-02
+            itself leaves out the class token.
     """
 
     def __init__(self, rope: RotaryEmbeddingFast, num_before: int) -> None:
@@ -54,9 +55,9 @@ class PatchRotaryEmbedding(RotaryEmbeddingFast):
 
 
 class FusedRotaryAttention(AttentionWithRoPE):
-    """EVA-02's attention by PyTorch's fused kernels.
+    """EVA-02's attention with PyTorch's fused kernels.
 
-    Its parent keeps the attention of all tokens to all others in memory.
+    Its parent keeps the whole attention matrix in memory.
     """
 
     def forward(self, x: Tensor, patch_resolution: Tuple[int, int]) -> Tensor:
@@ -78,18 +79,19 @@ class FusedRotaryAttention(AttentionWithRoPE):
 
 @MODELS.register_module()
 class MMPretrainImage(ImageModel):
-    """A ViT or EVA-02 of mmpretrain.
+    """A ViT or EVA-02 from mmpretrain.
 
-    It takes its weights by ``model.init_cfg``. Any input size is accepted
-    except by EVA-02.
+    ``model.init_cfg`` names the weights. A ViT accepts any input size, EVA-02
+    only ``img_size``.
 
     Args:
         model (dict): Config of mmpretrain's ``VisionTransformer`` or
             ``ViTEVA02``, with a class token and without ``img_size``. Its
             ``out_type`` and ``out_indices`` have no effect.
         img_size (int): Input size of the position embeddings.
-        num_registers (int): Register tokens (arXiv:2309.16588), which
-            mmpretrain lacks. Weights may hold them as ``register_tokens``.
+        num_registers (int): Number of register tokens (arXiv:2309.16588),
+            which mmpretrain does not have. Weights may contain them as
+            ``register_tokens``.
     """
     stem = ('cls_token', 'pos_embed', 'patch_embed', 'pre_norm',
             'register_tokens')
@@ -110,7 +112,7 @@ class MMPretrainImage(ImageModel):
         if 'img_size' in model:
             raise ValueError('move `model.backbone.image.model.img_size` to '
                              '`model.backbone.image.img_size`')
-        # Other types would leave parameters without a gradient.
+        # With another `out_type`, some parameters would get no gradient.
         self.model = model = MODELS.build(
             dict(model, img_size=img_size, out_type='cls_token'))
         self.rotary = isinstance(model, ViTEVA02)
@@ -121,7 +123,7 @@ class MMPretrainImage(ImageModel):
                 block.attn.rope = model.rope
         for module in model.modules():
             if isinstance(module, DropPath):
-                # NumPy's numbers could not be compiled.
+                # `torch.compile` does not support NumPy's numbers.
                 module.drop_prob = float(module.drop_prob)
         if num_registers:
             model.register_tokens = nn.Parameter(
@@ -179,9 +181,9 @@ class MMPretrainImage(ImageModel):
         return self.normalize(tokens[:, 0])
 
     def _check_weights(self, state_dict: dict, prefix: str, *args) -> None:
-        """Refuse weights of another model, which MMEngine only logs."""
+        """Reject weights of another model; MMEngine would only log them."""
         if prefix:
-            return  # Loaded as a part of a model, which checks its weights.
+            return  # Part of a larger model, which checks its own weights.
         own = {
             name: value
             for name, value in self.model.state_dict().items()
@@ -212,11 +214,11 @@ class MMPretrainImage(ImageModel):
                     'or take the weights of that size')
 
     def init_weights(self) -> None:
-        """Initialise, or take the file of ``model.init_cfg``.
+        """Initialise the weights, or load the file of ``model.init_cfg``.
 
         Raises:
-            ValueError: It holds another image model's weights, or none with
-                its prefix.
+            ValueError: The file holds weights of another image model, or none
+                with its ``prefix``.
         """
         init_cfg = self.model.init_cfg
         if not isinstance(init_cfg, dict) or 'checkpoint' not in init_cfg:
@@ -225,7 +227,7 @@ class MMPretrainImage(ImageModel):
         with naming_source(init_cfg['checkpoint']):
             try:
                 super().init_weights()
-            except AssertionError as error:  # MMEngine's, on the prefix.
+            except AssertionError as error:  # From MMEngine, about `prefix`.
                 raise ValueError(
                     f'{error}; fix the `prefix` of '
                     '`model.backbone.image.model.init_cfg`') from None

@@ -8,12 +8,12 @@ QUICK_GELU_SCALE = 1.702
 
 
 class ScaledLinear(nn.Linear):
-    """Linear layer that multiplies its parameters whenever it is used.
+    """Linear layer that scales its parameters in each forward pass.
 
-    That is cheaper than to multiply what comes in or out.
+    This is cheaper than scaling its input or output.
 
     Args:
-        linear (nn.Linear): What it replaces.
+        linear (nn.Linear): The layer that it replaces.
         weight_scale (float): Factor of the weight.
         bias_scale (float): Factor of the bias.
     """
@@ -36,17 +36,17 @@ class ScaledLinear(nn.Linear):
 
     @torch.no_grad()
     def fold(self) -> None:
-        """Multiply the parameters once, for inference."""
+        """Scale the parameters once and for all, for inference."""
         self.weight.mul_(self.weight_scale)
         self.bias.mul_(self.bias_scale)
         self.weight_scale = self.bias_scale = 1.
 
 
 def use_quick_gelu(ffn: FFN) -> None:
-    """Let a feed-forward network use QuickGELU, as SiLU between its layers.
+    """Make a feed-forward network use QuickGELU, as SiLU and scaled layers.
 
-    SiLU is one kernel and keeps one tensor for the gradient, where QuickGELU
-    takes three kernels and keeps two.
+    SiLU needs one kernel and saves one tensor for the backward pass;
+    QuickGELU needs three kernels and saves two tensors.
     """
     scale = QUICK_GELU_SCALE
     first = ffn.layers[0]

@@ -19,21 +19,21 @@ from .image_model import ImageModel
 class TimmImage(ImageModel):
     """A ``VisionTransformer`` or ``Eva`` model of timm, by its name.
 
-    These are DINOv2 and v3, SigLIP 2, Perception Encoder, EVA-02, CLIP's
-    other trainings and more. Any input size that the patches divide is
-    accepted.
+    These include DINOv2 and v3, SigLIP 2, Perception Encoder, EVA-02 and
+    CLIP models from other training runs. The input size may be any multiple
+    of the patch size.
 
     Args:
-        model (str): Its name in timm, such as
+        model (str): Name of the model in timm, such as
             ``'vit_base_patch14_reg4_dinov2'``.
-        pretrained (bool): Whether :meth:`init_weights` takes timm's weights.
+        pretrained (bool): Whether :meth:`init_weights` loads timm's weights.
             Defaults to False.
         **kwargs: Other arguments of ``timm.create_model``, such as
-            ``img_size``, the input size of the position embeddings, ``depth``,
-            how many of its blocks it has, also of those in a file, or
-            ``pretrained_cfg_overlay=dict(file=...)``, where the weights are.
-            ``num_classes`` is the channels of a projection of the features,
-            by default 0 for none.
+            ``img_size``, the input size of the position embeddings;
+            ``depth``, the number of blocks to keep, also from a weight file;
+            or ``pretrained_cfg_overlay=dict(file=...)``, the weight file.
+            ``num_classes`` is the number of channels of a projection of the
+            features; the default, 0, means no projection.
 
     Raises:
         ValueError: timm has no such model, it is of another family, or the
@@ -54,7 +54,7 @@ class TimmImage(ImageModel):
     pooling = ('model.attn_pool.', 'model.head.')
 
     def __init__(self, model: str, pretrained: bool = False, **kwargs) -> None:
-        # They take a second to import, which most configs need not.
+        # Importing them takes a second, and most configs do not need them.
         import timm
         from timm.models.eva import Eva
         from timm.models.vision_transformer import VisionTransformer
@@ -74,12 +74,12 @@ class TimmImage(ImageModel):
                 'into `pretrained_cfg_overlay=dict(file=...)`')
         try:
             self.model = timm.create_model(**self.settings)
-        except Exception as error:  # Of timm, its hub or the network.
+        except Exception as error:  # From timm, its hub or the network.
             raise ValueError(
                 f"timm cannot build '{model}' ({type(error).__name__}: "
                 f'{error}); give `model.backbone.image` the name and settings '
                 'of a `VisionTransformer` or an `Eva` model of timm') from None
-        # There are blocks in parallel, too.
+        # Some of timm's models have parallel blocks, which lack `attn`.
         if type(self.model) not in (VisionTransformer, Eva) or not all(
                 hasattr(block, 'attn') for block in self.blocks):
             raise ValueError(
@@ -90,7 +90,7 @@ class TimmImage(ImageModel):
             raise ValueError(
                 'blocks and one feature of each frame are needed; remove '
                 '`depth` and `global_pool` from `model.backbone.image`')
-        # A convolutional stem has larger patches than its last layer.
+        # With a convolutional stem, a patch spans more than `patch_size`.
         height, width = self.model.patch_embed.feat_ratio(as_scalar=False)
         if height != width:
             raise ValueError(f'patches must be square, got {height} x {width};'
@@ -118,10 +118,10 @@ class TimmImage(ImageModel):
     def embed(self, images: Tensor) -> Tuple[Tensor, Optional[Tensor]]:
         model, rope = self.model, None
         x = model._pos_embed(model.patch_embed(images))
-        if isinstance(x, tuple):  # An Eva's
+        if isinstance(x, tuple):  # From an `Eva` model.
             x, rope = x
         if rope is not None:
-            # Sines and cosines of one more token, which is not rotated.
+            # Sines and cosines for one more token, which is not rotated.
             sin, cos = rope.chunk(2, dim=-1)
             still = [torch.zeros_like(sin), torch.ones_like(cos)]
             still = torch.cat(still, dim=-1)[..., :1, :]
@@ -133,13 +133,13 @@ class TimmImage(ImageModel):
         block = self.blocks[number]
         if positions is None:
             return block(tokens)
-        if getattr(self.model, 'rope_mixed', False):  # Those of each block.
+        if getattr(self.model, 'rope_mixed', False):  # One for each block.
             positions = positions[number]
         rotated = tokens.shape[1] - self.num_prefix
         return block(tokens, rope=positions[..., :rotated, :])
 
     def normalize(self, tokens: Tensor) -> Tensor:
-        # One of them is no operation. The second comes after the pooling.
+        # One of the two is an identity; timm applies `fc_norm` after pooling.
         return self.model.fc_norm(self.model.norm(tokens))
 
     def finish(self, tokens: Tensor) -> Tensor:
@@ -149,7 +149,7 @@ class TimmImage(ImageModel):
         """Interpolate loaded positions as timm does for other input sizes.
 
         Raises:
-            ValueError: They are of an input that is not square.
+            ValueError: The positions are for an input that is not square.
         """
         from timm.layers import resample_abs_pos_embed
         name, own = f'{prefix}model.pos_embed', self.model.pos_embed
@@ -167,15 +167,16 @@ class TimmImage(ImageModel):
             num_prefix_tokens=num_prefix)
 
     def _is_surplus(self, name: str) -> bool:
-        """Whether a weight is of a block that ``depth`` leaves out."""
+        """Whether a weight belongs to a block that ``depth`` leaves out."""
         block = re.match(r'blocks\.(\d+)\.', name)
         return block is not None and int(block[1]) >= len(self.blocks)
 
     def _read_overlay(self) -> dict:
-        """Read the file that the settings name as any other file of weights.
+        """Read the weight file of the settings like any other weight file.
 
-        What timm reads depends on its release, and it does not notice damage.
-        Its ``.npz`` files, which it has names of its own for, are left to it.
+        Which files timm can read depends on its release, and it does not
+        detect damaged ones. Its ``.npz`` files have other names of weights
+        and are left to timm.
         """
         overlay = dict(self.settings.get('pretrained_cfg_overlay') or {})
         path = overlay.get('file') or overlay.get('url')
@@ -183,17 +184,18 @@ class TimmImage(ImageModel):
             return self.settings
         checkpoint = CheckpointLoader.load_checkpoint(path, 'cpu')
         overlay['state_dict'] = find_weights(checkpoint, path)
-        # Another source would be preferred.
+        # Any other source would take precedence.
         overlay['source'] = ''
         return dict(self.settings, pretrained_cfg_overlay=overlay)
 
     def init_weights(self) -> None:
-        """Take timm's weights if asked to; timm has initialised the model.
+        """Load timm's weights if ``pretrained``, else keep the initial ones.
 
         Raises:
-            FileNotFoundError: Their file does not exist.
-            ValueError: The weights cannot be fetched or read, hold more than
-                data, or NaN or infinite values.
+            FileNotFoundError: The weight file does not exist.
+            ValueError: The weights cannot be fetched or read, contain more
+                than data, contain NaN or infinite values, or are of another
+                model.
         """
         if not self.pretrained:
             return
@@ -215,10 +217,10 @@ class TimmImage(ImageModel):
             return result
 
         try:
-            # timm only logs what is not in a file.
+            # timm only logs weights that are missing from a file.
             with mock.patch.object(type(self.model), 'load_state_dict', load):
                 source = timm.create_model(pretrained=True, **settings)
-        except Exception as error:  # Of timm, its hub or the network.
+        except Exception as error:  # From timm, its hub or the network.
             raise ValueError(
                 f"timm cannot fetch the weights of '{name}' "
                 f"({type(error).__name__}: {' '.join(str(error).split())}); "
@@ -226,8 +228,8 @@ class TimmImage(ImageModel):
                 'set `model.backbone.image.pretrained` to False') from error
         with naming_source(f"timm's weights of '{name}'"):
             check_finite(source.state_dict())
-            # A projection of the features may be the user's own, and a file's
-            # pooling is another matter.
+            # A file may lack a projection that the user added, and may have a
+            # pooling that this model does not use.
             missing = [
                 name for name in missing if name.split('.')[0] != 'head'
             ]

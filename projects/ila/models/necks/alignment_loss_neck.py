@@ -9,10 +9,10 @@ from ..backbones import ILAFeatures
 
 @MODELS.register_module()
 class AlignmentLossNeck(BaseModule):
-    """Pass the alignment loss of an ``ILABackbone`` on.
+    """Pass on the alignment loss of an ``ILABackbone``.
 
-    It is for the recognizers of MMAction2, which add up what necks give as
-    ``loss_aux``. ``ILARecognizer`` needs no such neck.
+    It is for MMAction2's own recognizers, which add the losses that a neck
+    returns, as ``loss_aux``. ``ILARecognizer`` does not need it.
 
     Args:
         align_loss_weight (float): Weight of the sum of alignment losses.
@@ -25,11 +25,11 @@ class AlignmentLossNeck(BaseModule):
     def forward(self,
                 x: Union[Tensor, ILAFeatures],
                 data_samples: Any = None) -> Tuple[Tensor, dict]:
-        """Split what the backbone gives into the head's input and losses.
+        """Split the backbone's output into the head's input and losses.
 
         Returns:
-            tuple: The tensor of the backbone's ``out_type`` and, in training,
-            ``loss_align``.
+            tuple: The tensor of the backbone's ``out_type``, and a dict with
+            ``loss_align`` in training.
         """
         if isinstance(x, Tensor):
             return x, dict()

@@ -1,4 +1,4 @@
-"""Position embeddings of frames, for other numbers of frames."""
+"""Interpolation of the position embeddings of frames."""
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -14,8 +14,8 @@ def resize_positions(pos_embed: Tensor, num_frames: int) -> Tensor:
 
 def resize_loaded_positions(module: nn.Module, state_dict: dict, prefix: str,
                             *args) -> None:
-    """Interpolate ``pos_embed`` to the module's number of frames; a hook of
-    loading."""
+    """Interpolate ``pos_embed`` to the module's number of frames, as a hook
+    before weights are loaded."""
     name = f'{prefix}pos_embed'
     if name in state_dict:
         state_dict[name] = resize_positions(state_dict[name],

@@ -18,8 +18,8 @@ class MultiframeIntegrationTransformer(BaseModule):
 
     Args:
         embed_dims (int): Channels of the frame features.
-        num_frames (int): Frames of the position embedding; another number of
-            frames interpolates it.
+        num_frames (int): Number of frames of the position embedding, which is
+            interpolated for other numbers.
     """
 
     def __init__(self,

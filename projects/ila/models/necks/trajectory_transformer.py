@@ -14,19 +14,18 @@ from .frame_positions import resize_loaded_positions, resize_positions
 
 @MODELS.register_module()
 class TrajectoryTransformer(BaseModule):
-    """Light transformer over where the interactive points of frames are.
+    """Light transformer over the positions of interactive points.
 
-    Without ``in_channels`` it sees nothing else of a video, so that the looks
-    of people and rooms cannot be learnt by heart. It is an addition of this
-    project.
+    Without ``in_channels`` it sees nothing else of a video, so it cannot
+    memorise the appearance of people and rooms. An addition of this project.
 
     Args:
         embed_dims (int): Channels of the video features.
-        in_channels (int, optional): Channels of frame features that it sees
-            as well.
+        in_channels (int, optional): Channels of the frame features, if these
+            are used as well.
         num_points (int): Points in each frame, of all temporal layers.
-        num_frames (int): Frames of the position embedding; another number of
-            frames interpolates it.
+        num_frames (int): Number of frames of the position embedding, which is
+            interpolated for other numbers.
         jitter (float): Standard deviation of a random shift of a video's
             points in training, in grid units, and of the logarithm of a
             random scale.
@@ -70,7 +69,7 @@ class TrajectoryTransformer(BaseModule):
         trunc_normal_(self.pos_embed, std=0.02)
 
     def _disturb(self, places: Tensor) -> Tensor:
-        """Shift and scale the points ``(B, T, K, 2)`` of each video alike."""
+        """Shift and scale all points ``(B, T, K, 2)`` of a video at random."""
         scale, shift = (
             self.jitter *
             torch.randn(len(places), 1, 1, 2, device=places.device)

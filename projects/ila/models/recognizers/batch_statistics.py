@@ -7,7 +7,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 @contextmanager
 def use_batch_statistics(model: nn.Module) -> Iterator[None]:
-    """Let batch normalisations compute as in training, nothing else."""
+    """Switch only the batch normalisations to training mode."""
     norms = [norm for norm in model.modules() if isinstance(norm, _BatchNorm)]
     if not norms:
         raise ValueError(

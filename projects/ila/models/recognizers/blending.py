@@ -5,11 +5,10 @@ from mmaction.registry import MODELS
 
 
 def build_blending(cfg: dict, num_classes: int) -> Any:
-    """Build one of MMAction2's blendings of batches.
+    """Build one of MMAction2's batch blendings, such as ``MixupBlending``.
 
     Args:
-        cfg (dict): Its config. ``num_classes``, which each blending takes, is
-            that of the head whatever the config says.
+        cfg (dict): Config of the blending, whose ``num_classes`` is replaced.
         num_classes (int): Number of classes of the head.
     """
     cfg = deepcopy(cfg)

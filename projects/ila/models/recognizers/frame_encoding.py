@@ -1,4 +1,4 @@
-"""What a recognizer computes of single frames, apart from the rest."""
+"""The part of a recognizer that handles single frames, run separately."""
 from typing import List
 
 import torch
@@ -10,7 +10,7 @@ from .head_inputs import as_input
 
 
 def can_encode_frames(model: nn.Module) -> bool:
-    """Whether a recognizer's settings allow for :func:`encode_frames`."""
+    """Whether a recognizer's settings allow :func:`encode_frames`."""
     return not (model.compiled or model.batch_statistics)
 
 
@@ -33,13 +33,14 @@ def encode_frames(model: nn.Module, images: Tensor) -> EncodedFrames:
 def predict_encoded(
         model: nn.Module, views: Tensor, encoded: EncodedFrames,
         data_samples: List[ActionDataSample]) -> List[ActionDataSample]:
-    """Predict from the tokens of frames.
+    """Predict from encoded frames.
 
     Args:
         model (nn.Module): An ``ILARecognizer``.
         views (Tensor): Normalised videos, ``(N * M, 3, T, H, W)``.
-        encoded (EncodedFrames): Their frames, by :func:`encode_frames`.
-        data_samples (list[ActionDataSample]): Of ``N`` videos.
+        encoded (EncodedFrames): Frames of the views, from
+            :func:`encode_frames`.
+        data_samples (list[ActionDataSample]): Samples of the ``N`` videos.
     """
     _, feats = model._network(views, with_loss=False, encoded=encoded)
     return model.cls_head.predict(as_input(feats), data_samples)

@@ -36,10 +36,10 @@ class HubMixin(
         library_name='mmaction2',
         pipeline_tag='video-classification',
         tags=['ila', 'action-recognition']):
-    """Folders and repositories of Hugging Face's hub for a recognizer.
+    """Save and load a recognizer in a folder or on Hugging Face's hub.
 
-    They hold ``config.json`` with the model and the pipelines that read
-    videos, ``model.safetensors`` and a model card, ``README.md``.
+    Its files are ``config.json`` with the model and the pipelines that read
+    videos, ``model.safetensors``, and ``README.md``, the model card.
     """
 
     def save_pretrained(self,
@@ -48,25 +48,25 @@ class HubMixin(
                         config: Optional[Union[Config, dict]] = None,
                         model_card_kwargs: Optional[dict] = None,
                         **kwargs) -> Optional[str]:
-        """Save the model in a folder; an earlier model card stays.
+        """Save the model in a folder; an existing model card is kept.
 
         Args:
-            save_directory (str | Path): The folder, which is made.
+            save_directory (str | Path): The folder; created if needed.
             config (Config | dict, optional): Config with ``val_dataloader``
                 and ``test_dataloader``. Defaults to ``cfg`` of the model,
                 which MMAction2's ``init_recognizer`` sets. Without one the
                 model cannot be used with ``ILAInferencer``.
-            model_card_kwargs (dict, optional): What the card says, see
+            model_card_kwargs (dict, optional): Contents of the card, see
                 :func:`describe_run`.
             **kwargs: ``push_to_hub=True`` with ``repo_id`` and arguments of
                 :meth:`push_to_hub`.
 
         Returns:
-            str, optional: Address of the commit if it is pushed.
+            str, optional: URL of the commit if the model is pushed.
 
         Raises:
-            ValueError: The model is one for inference only, whose layers are
-                folded, or its config cannot be read again.
+            ValueError: The layers of the model are folded for inference, or
+                its config could not be read again.
         """
         if self.backbone.deployed:
             raise ValueError(
@@ -82,16 +82,16 @@ class HubMixin(
             save_directory, config=shared, model_card_kwargs=card, **kwargs)
 
     def _find_model_config(self) -> dict:
-        """Find the arguments of the model, with its class names as they are.
+        """Find the arguments of the model, with its current class names.
 
-        The mixin notes the arguments, but for those that JSON cannot hold.
+        The mixin records all arguments except those that JSON cannot hold.
         """
         model = dict(type=type(self).__name__, **self._hub_mixin_config)
         for part in ('backbone', 'cls_head'):
             if not isinstance(model.get(part), dict):
                 raise ValueError(f'`model.{part}` holds more than JSON can; '
                                  'write classes by their names')
-        model.pop('compile', None)  # It is for the machine of the training.
+        model.pop('compile', None)  # It depends on the training machine.
         if isinstance(self.cls_head, ILATextHead):
             model['cls_head'] = dict(
                 model['cls_head'],
@@ -102,7 +102,7 @@ class HubMixin(
 
     def _save_pretrained(self, save_directory: Path) -> None:
         if isinstance(self.cls_head, ILATextHead):
-            self.cls_head.text_features  # Computed here, they are saved too.
+            self.cls_head.text_features  # Compute them, so they are saved.
         weights = self.state_dict()
         meta = dict(ila=dict(weights_sha256=hash_weights(weights)))
         write_checkpoint(
@@ -119,7 +119,7 @@ class HubMixin(
                         local_files_only: bool = False,
                         revision: Optional[str] = None,
                         **model_kwargs) -> nn.Module:
-        """Load a model that was saved or pushed; no code of it is run.
+        """Load a saved or pushed model; no code is run from it.
 
         Args:
             pretrained_model_name_or_path (str | Path): A folder, or
@@ -127,15 +127,15 @@ class HubMixin(
             force_download (bool): Whether to download it again.
             token (str | bool, optional): See ``huggingface_hub``.
             cache_dir (str | Path, optional): Where downloads are kept.
-            local_files_only (bool): Whether to look there only.
+            local_files_only (bool): Whether to use only earlier downloads.
             revision (str, optional): Branch, tag or commit.
-            **model_kwargs: Change the config, such as ``bf16=True``.
+            **model_kwargs: Changes to the config, such as ``bf16=True``.
 
         Returns:
             nn.Module: The recognizer, in evaluation mode and on the CPU.
 
         Raises:
-            ValueError: It cannot be fetched, or is no such model.
+            ValueError: The model cannot be fetched, or is of another class.
         """
         cfg = read_model_config(
             str(pretrained_model_name_or_path),
@@ -162,14 +162,15 @@ class HubMixin(
         """Save the model in a repository of the hub.
 
         Args:
-            repo_id (str): ``owner/name``; it is made if there is none.
-            token (str, optional): Defaults to that of ``hf auth login`` or
-                ``HF_TOKEN``.
+            repo_id (str): ``owner/name``; created if needed.
+            token (str, optional): Defaults to the token of ``hf auth login``
+                or ``HF_TOKEN``.
             model_card_kwargs (dict, optional): See :meth:`save_pretrained`.
-            **kwargs: Of ``ModelHubMixin.push_to_hub``, such as ``private``.
+            **kwargs: Other arguments of ``ModelHubMixin.push_to_hub``, such
+                as ``private``.
 
         Returns:
-            str: Address of the commit.
+            str: URL of the commit.
 
         Raises:
             ValueError: There is no token, or the hub cannot be reached or
@@ -190,7 +191,7 @@ class HubMixin(
 
 
 def check_token(token: Optional[str] = None) -> None:
-    """Refuse to push without a token.
+    """Check that there is a token to push with.
 
     Raises:
         ValueError: There is none.

@@ -26,30 +26,30 @@ class ILARecognizer(Recognizer3D, HubMixin):
 
     Args:
         backbone (dict): Config of an ``ILABackbone``.
-        cls_head (dict): Config of ``ILATextHead`` or ``ILALinearHead``, or of a
-            head of MMAction2 for the tensor of the backbone's ``out_type``,
-            such as ``TimeSformerHead`` and ``I3DHead``.
+        cls_head (dict): Config of ``ILATextHead`` or ``ILALinearHead``, or of
+            a head of MMAction2 that accepts the backbone's ``out_type``, such
+            as ``TimeSformerHead`` or ``I3DHead``.
         neck (dict, optional): Config of ``MultiframeIntegrationTransformer``
             or ``TrajectoryTransformer``. None averages the frames.
         align_loss_weight (float): Weight of the sum of alignment losses.
-        bf16 (bool): Whether backbone and neck compute in bfloat16 where
-            ``torch.autocast`` finds that safe; weights and head stay as they
-            are, and no loss scaling is needed.
-        compile (bool | str | dict): Whether the backbone is compiled, or
-            arguments of ``torch.compile``. It becomes one graph for training
-            and one for inference, whatever the batch size. ``'temporal'``
-            compiles the temporal modules alone, which takes less time.
-        test_cfg (dict, optional): ``max_testing_views`` (int) limits how many
-            views pass through the network at once. Compiled, these are always
-            as many; those of the first batch unless given.
-            ``batch_statistics=True`` predicts as the released code validates
-            on Kinetics-400: batch normalisations use the statistics of the
-            batch, one view of each video, and update their running ones.
+        bf16 (bool): Whether backbone and neck run in bfloat16 where
+            ``torch.autocast`` considers it safe. Weights and head stay in
+            float32, and no loss scaling is needed.
+        compile (bool | str | dict): Whether to compile the backbone, or
+            arguments of ``torch.compile``. There is one graph for training
+            and one for inference, for any batch size. ``'temporal'`` compiles
+            only the temporal modules, which takes less time.
+        test_cfg (dict, optional): ``max_testing_views`` (int) limits the
+            number of views in a forward pass. A compiled model always uses
+            this number, by default that of the first batch.
+            ``batch_statistics=True`` predicts like the released code when it
+            validates on Kinetics-400: batch norms use the statistics of the
+            batch, one view per video, and update their running statistics.
         data_preprocessor (dict, optional): Config of
             ``ILADataPreprocessor`` or ``ActionDataPreprocessor``. Its blending
             needs no ``num_classes``.
         init_cfg (dict, optional): Initialization config;
-            ``dict(type='Pretrained', checkpoint=...)`` takes a CLIP file.
+            ``dict(type='Pretrained', checkpoint=...)`` loads a CLIP file.
         **kwargs: Arguments of MMAction2's ``Recognizer3D``.
     """
 
@@ -85,7 +85,7 @@ class ILARecognizer(Recognizer3D, HubMixin):
         self.align_loss_weight = align_loss_weight
         self.bf16 = bf16
         self.compiled = compile is True or isinstance(compile, dict)
-        self.compiled_views: Optional[int] = None  # Those of the first batch.
+        self.compiled_views: Optional[int] = None  # Set by the first batch.
         if self.batch_statistics and 'max_testing_views' in self.test_cfg:
             raise ValueError(
                 '`model.test_cfg.batch_statistics` takes one view at a time; '
@@ -105,7 +105,7 @@ class ILARecognizer(Recognizer3D, HubMixin):
 
     def _prepare_loaded_weights(self, state_dict: dict, prefix: str,
                                 local_metadata: dict, *args) -> None:
-        # With a prefix it is a part of another model, as its average is.
+        # With a prefix, it is a part of another model, such as its EMA.
         weights = {
             name[len(prefix):]: value
             for name, value in state_dict.items() if name.startswith(prefix)
@@ -121,7 +121,7 @@ class ILARecognizer(Recognizer3D, HubMixin):
     def get_layer_depth(self, param_name: str) -> Tuple[int, int]:
         """Get the depth of a parameter and the number of depths.
 
-        Neck and head have the greatest.
+        Neck and head have the greatest depth.
         """
         return self.backbone.get_layer_depth(param_name, 'backbone.')
 
@@ -131,19 +131,19 @@ class ILARecognizer(Recognizer3D, HubMixin):
 
     @property
     def _is_watched(self) -> bool:
-        """bool: Whether hooks, as Grad-CAM's, want all views of one pass."""
+        """bool: Whether hooks such as Grad-CAM's need all views at once."""
         return bool(self.backbone.last_patches._forward_hooks)
 
     def switch_to_deploy(self) -> None:
         """Make inference faster, see :class:`ILABackbone`."""
-        if not self.batch_statistics:  # They cannot be folded.
+        if not self.batch_statistics:  # Such batch norms cannot be folded.
             self.backbone.switch_to_deploy()
 
     def extract_feat(self,
                      inputs: Tensor,
                      data_samples: OptSampleList = None,
                      test_mode: bool = False) -> tuple:
-        """Extract the features that the head takes.
+        """Extract the features for the head.
 
         Args:
             inputs (Tensor): N videos in M views, ``(N, M, 3, T, H, W)``.
@@ -194,7 +194,7 @@ class ILARecognizer(Recognizer3D, HubMixin):
     def _predict_feat(self, views: Tensor, size: int) -> Tuple[Tensor, ...]:
         batch = len(views)
         if self.compiled:
-            # Another size, or a part of a larger tensor, is another graph.
+            # Another size, or a slice of a larger tensor, adds a graph.
             missing = views[-1:].expand(size - batch, *views.shape[1:])
             views = torch.cat([views, missing])
         _, feats = self._network(views, with_loss=False)
@@ -202,7 +202,7 @@ class ILARecognizer(Recognizer3D, HubMixin):
 
     def _network(self, views: Tensor,
                  **kwargs) -> Tuple[ILAFeatures, Tuple[Tensor, ...]]:
-        """Get the backbone's features, and what the head takes of them."""
+        """Get the backbone's features, and the head's inputs from them."""
         precision = statistics = nullcontext()
         if self.bf16:
             precision = torch.autocast(views.device.type, torch.bfloat16)
@@ -216,16 +216,16 @@ class ILARecognizer(Recognizer3D, HubMixin):
             feats = head_inputs(features, getattr(self, 'neck', None),
                                 self.backbone.out_type)
         if self.bf16:
-            # A hundredth of a cosine is much for the head's temperature.
+            # The head's temperature would amplify rounding of the cosines.
             feats = tuple(part.float() for part in feats)
         if self.compiled and not self.training:
-            # The next run of a CUDA graph overwrites what this one gives.
+            # The next run of a CUDA graph overwrites the outputs of this one.
             feats = tuple(part.clone() for part in feats)
         return features, feats
 
     @staticmethod
     def _as_views(inputs: Tensor) -> Tensor:
-        """Give videos ``(B, T, 3, H, W)`` one view; views stay."""
+        """Turn videos ``(B, T, 3, H, W)`` into single views; keep views."""
         if inputs.dim() == 5 and inputs.shape[2] == 3:
             return inputs.transpose(1, 2)[:, None]
         if inputs.dim() != 6:
@@ -253,7 +253,7 @@ class ILARecognizer(Recognizer3D, HubMixin):
     def encode_text(self, names: Union[str, Sequence[str]]) -> Tensor:
         """Embed one or several names in the head's templates.
 
-        Without video-specific prompts their products with those of
+        Without video-specific prompts, dot products with the embeddings of
         :meth:`encode_video` are the cosines that the head scales.
 
         Returns:
@@ -268,7 +268,7 @@ class ILARecognizer(Recognizer3D, HubMixin):
         return F.normalize(self.cls_head.encode_names(names), dim=-1)
 
     def _forward(self, inputs: Tensor, disturb: Optional[bool] = None) -> dict:
-        """Get what the parts of the network compute.
+        """Get the outputs of all parts of the network.
 
         Args:
             inputs (Tensor): Normalised videos, ``(B, T, 3, H, W)``, or views,
@@ -279,10 +279,10 @@ class ILARecognizer(Recognizer3D, HubMixin):
         Returns:
             dict[str, Tensor]: ``logits`` (B, num_classes); ``video`` (B, E);
             with an alignment ``points`` (layers, B, T - 1, 4), x and y in the
-            earlier and in the later frame of each pair, of several points one
-            after the other, and ``cos_loss`` (layers,), not weighted; with a
-            text head ``text`` (num_classes, E) and, if it has a text tower,
-            ``tokens`` (num_classes * templates, 77).
+            earlier and in the later frame of each pair, or ``4 * K`` numbers
+            for ``K`` points per frame, and ``cos_loss`` (layers,), not
+            weighted; with a text head ``text`` (num_classes, E) and, if it
+            has a text tower, ``tokens`` (num_classes * templates, 77).
         """
         views = self._as_views(inputs).flatten(0, 1)
         features, feats = self._network(views, disturb=disturb)

@@ -9,7 +9,7 @@ from ...weights.names import StateDict
 
 
 def read_weights(path: str) -> StateDict:
-    """Read the weights of a checkpoint; see :func:`local_copy` for names."""
+    """Read the weights of a checkpoint; see :func:`local_copy` for paths."""
     checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
     return find_weights(checkpoint, path)
 
@@ -19,8 +19,8 @@ def build_with_weights(model_cfg: ConfigDict, path: str) -> nn.Module:
 
     Args:
         model_cfg (ConfigDict): Config of an ``ILARecognizer``.
-        path (str): The checkpoint. Weights of CLIP leave the other parts
-            untrained, with a warning.
+        path (str): The checkpoint. With weights of CLIP, the other parts stay
+            untrained, and a warning says so.
 
     Raises:
         FileNotFoundError: There is no such file.

@@ -1,11 +1,11 @@
-"""What a model card says, and how it is written."""
+"""Contents and template of model cards."""
 from typing import Dict
 
 from torch import nn
 
 from ..heads import ILATextHead, has_text_tower
 
-# A template of Jinja. What is not known is left to the reader of the draft.
+# A Jinja template. Unknown parts are left for the author to fill in.
 TEMPLATE = '''---
 {{ card_data }}
 ---
@@ -78,7 +78,7 @@ def describe_model(model: nn.Module, cfg: dict) -> Dict[str, dict]:
         cfg (dict): The config that is shared, see :func:`select_shared`.
 
     Returns:
-        dict: ``model``, texts by what they are about.
+        dict: ``model``, a dict of texts by topic.
     """
     backbone, head = model.backbone, model.cls_head
     image = backbone.image

@@ -8,7 +8,7 @@ TEST_SETTINGS = {'batch_statistics', 'max_testing_views'}
 
 
 def check_parts(model: nn.Module) -> None:
-    """Refuse an ``ILARecognizer`` whose parts do not fit each other.
+    """Check that the parts of an ``ILARecognizer`` fit each other.
 
     Raises:
         ValueError: A part is of the wrong type or size.

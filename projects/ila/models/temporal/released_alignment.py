@@ -13,10 +13,11 @@ from .temporal_module import TemporalChange, TemporalModule
 class ReleasedAlignment(TemporalModule):
     """The alignment of the authors' released code.
 
-    A linear layer and a norm come before the alignment. The aligned patches
-    and the predictor's interaction features, after a temporal convolution,
-    are each added to the patches through a linear layer, zero at first. The
-    class token passes by the alignment, but not by these layers.
+    A linear layer and a norm come before the alignment. Two results are then
+    added to the patches, each through a linear layer that is zero at first:
+    the aligned patches, and the predictor's interaction features after a
+    temporal convolution. The class token passes through the norm and the
+    linear layers, but skips the alignment.
 
     Args:
         predictor (dict): Arguments of :class:`InteractivePointPredictor`,
@@ -52,7 +53,7 @@ class ReleasedAlignment(TemporalModule):
         self.alignment = ImplicitAlignment(
             embed_dims, predictor=predictor, **alignment)
         channels = predictor['channels'] // 2
-        # Over frames and patches, of which it mixes the frames only.
+        # Over (frames, patches), with a kernel along the frames only.
         self.temporal_conv = nn.Conv2d(
             channels, channels, (3, 1), padding=(1, 0))
         self.temporal_conv.to(memory_format=torch.channels_last)
@@ -70,8 +71,8 @@ class ReleasedAlignment(TemporalModule):
     @torch.no_grad()
     def switch_to_deploy(self) -> None:
         self.alignment.switch_to_deploy()
-        # The patches' temporal features pass two linear layers in a row, the
-        # class token two beside each other.
+        # Temporal features of patches pass through two linear layers in
+        # sequence, the class token through two in parallel.
         first, second = self.temporal_fc, self.skip_fc
         beside = self.skip_align_fc
         self.class_skip_fc = nn.Linear(self.embed_dims,
@@ -83,7 +84,8 @@ class ReleasedAlignment(TemporalModule):
         self.skip_fc = nn.Identity()
 
     def _temporal_features(self, interaction: Tensor, frames: int) -> Tensor:
-        """Turn features of pairs into those of frames, ``(B, T, H, W, C)``."""
+        """Turn features of pairs into features ``(B, T, H, W, C)`` of frames.
+        """
         height, width = interaction.shape[2:]
         # Half of the channels belongs to each frame of the pair.
         pairs = interaction.permute(0, 2, 3, 1).unflatten(-1, (2, -1))

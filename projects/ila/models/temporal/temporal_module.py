@@ -8,7 +8,7 @@ from ..alignment import ImplicitAlignment
 
 
 def _may_overwrite() -> bool:
-    """Whether tokens need not be copied; a graph is best without it."""
+    """Whether tokens may be changed in place; not in gradients or graphs."""
     return not (torch.is_grad_enabled() or torch.compiler.is_compiling()
                 or torch.jit.is_tracing())
 
@@ -17,12 +17,12 @@ class TemporalChange(NamedTuple):
     """What a temporal module changes before a block; None changes nothing.
 
     Attributes:
-        token (Tensor, optional): One more token of each frame, ``(B, T, C)``.
+        token (Tensor, optional): A new token for each frame, ``(B, T, C)``.
         class_token (Tensor, optional): Added to class tokens, ``(B, T, C)``.
         patches (Tensor, optional): Added to patches, ``(B, T, H, W, C)``.
         points (Tensor, optional): Interactive points of the pairs,
-            ``(B, T - 1, 2, 2)`` or, of ``K`` per frame,
-            ``(B, T - 1, 2, K, 2)``.
+            ``(B, T - 1, 2, 2)``, or ``(B, T - 1, 2, K, 2)`` for ``K`` points
+            per frame.
         loss (Tensor, optional): Alignment loss, a scalar.
     """
     token: Optional[Tensor] = None
@@ -32,12 +32,13 @@ class TemporalChange(NamedTuple):
     loss: Optional[Tensor] = None
 
     def apply(self, tokens: Tensor, num_prefix: int, length: int) -> Tensor:
-        """Change tokens of ``length``, and add one.
+        """Change the tokens of all frames, and add one to each frame.
 
         Args:
-            tokens (Tensor): ``(B * T, length, C)``, or one more: a token of
-                the block before, which the new one takes the place of.
-            num_prefix (int): Tokens before the patches.
+            tokens (Tensor): ``(B * T, length, C)``, or ``length + 1`` tokens
+                if one was added before the previous block, which is dropped.
+            num_prefix (int): Number of tokens before the patches.
+            length (int): Number of tokens without an added one.
         """
         alone = self.class_token is None and self.patches is None
         if alone and self.token is None:
@@ -62,15 +63,15 @@ class TemporalChange(NamedTuple):
 
 
 class TemporalModule(BaseModule):
-    """Base of the modules that relate frames before a block of an image ViT.
+    """Base class of modules that relate frames before a block of a ViT.
 
     Attributes:
-        alignment (ImplicitAlignment, optional): What finds interactive points.
+        alignment (ImplicitAlignment, optional): Finds interactive points.
         released (bool): Whether the authors' released weights fit it.
-        needs_class_token (bool): Whether it cannot do without a class token.
+        needs_class_token (bool): Whether it requires a class token.
         adds_token (bool): Whether it adds a token to each frame.
-        hands_on (tuple): Classes that take its other keyword arguments, whose
-            names are checked with theirs.
+        hands_on (tuple): Classes to which other keyword arguments are passed.
+            The names of these arguments are checked against the classes.
     """
     needs_class_token = False
     adds_token = False
@@ -84,10 +85,10 @@ class TemporalModule(BaseModule):
         self.alignment: Optional[ImplicitAlignment] = None
 
     def attach(self, block: nn.Module) -> None:
-        """Prepare the block that follows, for modules that act within it."""
+        """Prepare the next block, for modules that act inside it."""
 
     def switch_to_deploy(self) -> None:
-        """Fold what can be folded, in place and for inference only."""
+        """Fold layers where possible, in place and for inference only."""
 
     def forward(self,
                 patches: Tensor,
@@ -97,7 +98,8 @@ class TemporalModule(BaseModule):
         """Relate frames of patches ``(B, T, H, W, C)``.
 
         Args:
-            class_token (Tensor, optional): ``(B, T, C)``, if images have any.
+            class_token (Tensor, optional): ``(B, T, C)``, if the image model
+                has one.
             disturb (bool, optional): Whether to disturb the masks. None means
                 in training only.
             with_loss (bool): Whether to compute the alignment loss.

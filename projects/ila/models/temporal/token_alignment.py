@@ -16,11 +16,11 @@ class TokenAlignment(TemporalModule):
     The aligned features of a frame are averaged over its patches and pairs.
 
     Args:
-        difference (bool): Whether class tokens get the difference of a pair's
-            aligned features as well, through a linear layer that is zero at
-            first. Their mean, which is all that the paper takes of them, is
-            the same in either order of frames; the difference changes its
-            sign. It is an addition of this project.
+        difference (bool): Whether to also add the difference of a pair's
+            aligned features to class tokens, through a linear layer that is
+            zero at first. The paper uses only the mean of these features,
+            which does not depend on the order of the frames; the difference
+            changes sign with it. An addition of this project.
         **alignment: Arguments of :class:`ImplicitAlignment`.
     """
     adds_token = True
@@ -62,7 +62,7 @@ class TokenAlignment(TemporalModule):
         pooled = alignment.pool(patches, masks)
         difference = None
         if self.difference_fc is not None:
-            # Later minus earlier frame, the mean over the pairs of a frame.
+            # Later minus earlier frame, averaged over the pairs of a frame.
             pairs = (pooled[:, :, 1] - pooled[:, :, 0])[:, :, None]
             difference = self.difference_fc(
                 alignment.pairs.merge(pairs.expand_as(pooled)))

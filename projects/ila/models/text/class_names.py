@@ -12,8 +12,8 @@ def load_class_names(source: Union[str, Sequence[str]]) -> List[str]:
             name per line, or the names themselves.
 
     Raises:
-        ValueError: ``source`` is neither, the file is not UTF-8, or names are
-            empty or repeated.
+        ValueError: ``source`` is none of these, the file is not UTF-8, or
+            names are empty or repeated.
     """
     if source == 'kinetics400':
         from torchvision.models.video import R3D_18_Weights
@@ -47,7 +47,7 @@ def load_class_names(source: Union[str, Sequence[str]]) -> List[str]:
 
 
 def parse_class_names(source: Union[str, Sequence[str]]) -> List[str]:
-    """Get class names as :func:`load_class_names`, or of ``'one, another'``."""
+    """Like :func:`load_class_names`, but also accept ``'one, another'``."""
     if isinstance(source,
                   str) and ',' in source and not os.path.isfile(source):
         source = source.split(',')

@@ -7,11 +7,11 @@ from torch import Tensor
 
 
 class CLIPTextEncoder(BaseModule):
-    """CLIP's text tower, frozen, through open_clip.
+    """CLIP's frozen text tower, from open_clip.
 
     Args:
         out_channels (int): Size of CLIP's joint embedding.
-        context_length (int): Tokens of the longest text.
+        context_length (int): Largest number of tokens of a text.
     """
 
     def __init__(self,
@@ -20,7 +20,7 @@ class CLIPTextEncoder(BaseModule):
                  layers: int = 12,
                  context_length: int = 77,
                  vocab_size: int = 49408) -> None:
-        # It takes a second to import, which image features need not.
+        # The import takes a second, and image features do not need it.
         from open_clip.transformer import TextTransformer
         super().__init__()
         self.tower = TextTransformer(
@@ -34,14 +34,14 @@ class CLIPTextEncoder(BaseModule):
         self.requires_grad_(False)
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
-        """Turn ``K`` texts into int64 ``(K, context_length)``.
+        """Turn ``K`` texts into int64 tokens ``(K, context_length)``.
 
         Raises:
             ValueError: A text is too long.
         """
         from open_clip.tokenizer import tokenize
 
-        # The tokenizer cuts silently, so it is given one token more.
+        # The tokenizer truncates silently, so it gets room for one more.
         tokens = tokenize(list(texts), self.tower.context_length + 1)
         for text, end in zip(texts, tokens[:, -1]):
             if end:
@@ -56,8 +56,8 @@ class CLIPTextEncoder(BaseModule):
     def forward(self, tokens: Tensor) -> Tensor:
         """Encode tokens to float32 ``(K, out_channels)``, not normalised."""
         tower = self.tower
-        # The end-of-text token has the largest number. The mask is causal:
-        # what follows the longest text changes nothing, so it is left out.
+        # The end-of-text token has the largest number. The mask is causal, so
+        # padding after the longest text has no effect and is left out.
         end = tokens.argmax(dim=-1)
         length = int(end.max()) + 1
         with torch.autocast(tokens.device.type, enabled=False):

@@ -9,10 +9,12 @@ def load_templates(source: Union[str, Sequence[str]]) -> List[str]:
 
     Args:
         source (str | Sequence[str]): A template, in which ``{}`` stands for
-            the class name, a text file with one per line, or several.
+            the class name, several templates, or a text file with one per
+            line.
 
     Raises:
-        ValueError: There is none, or one does not hold ``{}`` exactly once.
+        ValueError: There is no template, or one does not contain ``{}``
+            exactly once.
     """
     if not isinstance(source, str):
         templates = source

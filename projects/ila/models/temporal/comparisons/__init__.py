@@ -1,6 +1,6 @@
-"""Other ways to model time, which ILA is compared with.
+"""Other temporal modules, which ILA is compared with.
 
-Nothing else imports them. Configs name them by their full path, such as
+They are not registered. Configs give their full path, such as
 ``type='projects.ila.models.temporal.comparisons.TemporalShift'``.
 """
 from .divided_attention import DividedAttention

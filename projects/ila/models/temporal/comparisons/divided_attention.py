@@ -11,10 +11,10 @@ from ..temporal_module import TemporalChange, TemporalModule
 class DividedAttention(TemporalModule):
     """The divided attention of TimeSformer (arXiv:2102.05095).
 
-    Each token first attends to those of the same place in all frames; those
-    of its own frame follow in the block. Unlike there every frame has its own
-    class token, and positions in time are a sinusoid, so that any number of
-    frames can be taken. The last layer is zero at first.
+    Each token first attends to the tokens at its position in all frames; the
+    block then attends within each frame. Unlike in TimeSformer, every frame
+    has its own class token, and temporal position embeddings are sinusoidal,
+    so that any number of frames is accepted. The last layer is zero at first.
     """
 
     def __init__(self, embed_dims: int, num_heads: int) -> None:

@@ -7,9 +7,9 @@ from ..temporal_module import TemporalChange, TemporalModule
 class MessageToken(TemporalModule):
     """The message token of X-CLIP (arXiv:2208.02816).
 
-    A linear layer makes a message of each frame's class token. The messages
-    of all frames attend to each other, without positions in time; then each
-    joins its frame.
+    A linear layer turns each frame's class token into a message. The messages
+    of all frames attend to each other, without temporal positions. Each
+    message then becomes one more token of its frame.
     """
     needs_class_token = True
     adds_token = True

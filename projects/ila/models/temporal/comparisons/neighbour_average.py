@@ -10,8 +10,8 @@ from ..temporal_module import TemporalChange, TemporalModule
 class NeighbourAverage(TemporalModule):
     """The paper's token with an average in place of the alignment.
 
-    The patches of both frames of a pair are averaged to one token, and a
-    frame takes the mean of its pairs' tokens. There are no parameters.
+    The patches of both frames of a pair are averaged into one token, and each
+    frame gets the mean of its pairs' tokens. It has no parameters.
     """
     adds_token = True
 

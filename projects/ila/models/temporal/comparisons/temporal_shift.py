@@ -9,17 +9,17 @@ from ..temporal_module import TemporalChange, TemporalModule
 class TemporalShift(TemporalModule):
     """The temporal shift of TSM (arXiv:1811.08383).
 
-    In the self-attention each token takes an eighth of its channels from the
-    same place of the next frame and another eighth from the frame before,
-    zeros where there is none. The residual path is not shifted, so this module
-    alone acts within the block, on the result of its first normalisation.
+    In self-attention, each token takes one eighth of its channels from the
+    same position in the next frame and one eighth from the previous frame, or
+    zeros if there is no such frame. The residual path is not shifted. This
+    module therefore acts inside the block, on the output of the first norm.
     """
 
     def attach(self, block: nn.Module) -> None:
         block.norm1.register_forward_hook(self._shift)
 
     def _shift(self, norm: nn.Module, inputs: tuple, tokens: Tensor) -> Tensor:
-        # As MMAction2 wants it, (B * T, C, L, 1).
+        # MMAction2 expects (B * T, C, L, 1).
         maps = tokens.transpose(1, 2)[..., None]
         shifted = resnet_tsm.TemporalShift.shift(
             maps, self.frames, shift_div=8)
