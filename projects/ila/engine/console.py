@@ -1,4 +1,4 @@
-"""What a run prints: the lines one watches; its log file has all details."""
+"""Console output of a run: the main lines; the log file has all details."""
 import logging
 import platform
 import warnings
@@ -15,7 +15,7 @@ from torch import nn
 import mmaction
 from ..utils import unwrap_model
 
-# How the messages of MMEngine and MMAction2 begin that go to the file alone.
+# Starts of messages of MMEngine and MMAction2 that only go to the log file.
 _DETAILS = (
     '------',
     'Config:',
@@ -30,9 +30,9 @@ _DETAILS = (
     'The prefix is not set in metric class',
     '"FileClient" will be deprecated',
     '"HardDiskBackend" is the alias',
-    # ReproducibleResumeHook has kept them.
+    # ReproducibleResumeHook restores the accumulated gradients.
     'Resumed iteration number is not divisible',
-    # True of every ILA model, whose point predictors have them.
+    # True for every ILA model, whose point predictors have batch norms.
     'Gradient accumulative may slightly decrease')
 
 
@@ -56,14 +56,14 @@ def hide_details(logger: Optional[MMLogger] = None) -> MMLogger:
 
 
 class QuietRunner(Runner):
-    """A runner that keeps the details off the console from its start on."""
+    """A runner that keeps the details off the console from the start."""
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
         return hide_details(super().build_logger(*args, **kwargs))
 
 
 class SummaryHook(Hook):
-    """Logs a line each on the environment, the model and the data."""
+    """Log one line each about the environment, the model and the data."""
     priority = 'VERY_HIGH'
 
     def before_run(self, runner: Runner) -> None:
@@ -72,7 +72,7 @@ class SummaryHook(Hook):
             devices = torch.cuda.get_device_name()
         if get_world_size() > 1:
             devices = f'{get_world_size()} x {devices}'
-        # A resumed run has the seed of its start, which is not known yet.
+        # A resumed run keeps its original seed, which is not known yet.
         seed = '' if runner._resume else f', seed {runner.seed}'
         runner.logger.info(
             f'environment: {devices}, Python {platform.python_version()}, '
@@ -86,7 +86,7 @@ class SummaryHook(Hook):
         counts = []
         for split in ('train', 'val', 'test'):
             loop = getattr(runner, f'_{split}_loop', None)
-            if hasattr(loop, 'dataloader'):  # It is built.
+            if hasattr(loop, 'dataloader'):  # It was built.
                 counts.append(f'{len(loop.dataloader.dataset)} ({split})')
                 if split == 'train':
                     line += f', {trained / 1e6:.1f} M of them trained'
@@ -96,15 +96,15 @@ class SummaryHook(Hook):
             runner.logger.info(f'details: {runner.logger.log_file}')
 
     def before_train(self, runner: Runner) -> None:
-        """Log the seed of a resumed run, which is that of its start."""
+        """Log the seed of a resumed run, which is its original seed."""
         if runner._resume:
             runner.logger.info(f'seed: {runner.seed}')
 
 
 def report_loading(model: nn.Module, logger: MMLogger) -> None:
-    """Log how many weights a checkpoint has of a model whenever one is loaded.
+    """Log how many of a model's weights each loaded checkpoint contains.
 
-    MMEngine lists all their names instead.
+    MMEngine would list the names of all others instead.
     """
 
     def report(module: nn.Module, keys: object) -> None:
@@ -129,12 +129,12 @@ def _examples(names: list) -> str:
 
 
 def summarize(runner: Runner) -> None:
-    """Let a runner log in a few lines what it works with."""
+    """Let a runner log its environment, model and data in a few lines."""
     runner.register_hook(SummaryHook())
     model = unwrap_model(runner.model)
-    if isinstance(model, nn.Module):  # Sharded ones are not built yet.
+    if isinstance(model, nn.Module):  # A sharded one is not built yet.
         report_loading(model, runner.logger)
-    # With accumulated gradients the schedule rightly steps first.
+    # With accumulated gradients, it is correct that schedules step first.
     if (runner.cfg.get('optim_wrapper') or {}).get('accumulative_counts',
                                                    1) > 1:
         warnings.filterwarnings(

@@ -10,13 +10,13 @@ from ..models.heads import ILAHead
 from ..utils import unwrap_model
 from ..utils.config_arguments import find_class
 
-# Metrics of `AccMetric` for one label per video; it computes these by default.
+# Metrics of `AccMetric` for one label per video, which are its default.
 SINGLE_LABEL = 'top_k_accuracy', 'mean_class_accuracy'
 
 
 def find_datasets(cfg: Any) -> Iterator[dict]:
-    """Find the configs of data sets in that of a data loader, those that wrap
-    others too."""
+    """Find the configs of data sets in the config of a data loader, including
+    those that wrap others."""
     if not isinstance(cfg, dict):
         return
     for part in (cfg.get('dataset'), *(cfg.get('datasets') or ())):
@@ -26,9 +26,9 @@ def find_datasets(cfg: Any) -> Iterator[dict]:
 
 
 def set_num_classes(cfg: Any, num_classes: int) -> None:
-    """Give data sets without a number of classes the model's, to check labels.
+    """Set the number of classes of data sets without one, to check labels.
 
-    ``cfg`` is that of a data loader. It is changed.
+    ``cfg`` is the config of a data loader, which is changed.
     """
     for dataset in find_datasets(cfg):
         if get_str_type(dataset.get('type', '')).endswith('ILAVideoDataset'):
@@ -37,8 +37,8 @@ def set_num_classes(cfg: Any, num_classes: int) -> None:
 
 
 def check_num_classes(cfg: Config, runner: Runner, *splits: str) -> None:
-    """Let data sets check labels; exit if they have other classes, or labels
-    that the head or a metric does not take."""
+    """Let data sets check labels; exit if their number of classes is not the
+    head's, or if the head or a metric does not accept their labels."""
     head = getattr(unwrap_model(runner.model), 'cls_head', None)
     num_classes = getattr(head, 'num_classes', None)
     for split in splits:
@@ -56,14 +56,14 @@ def check_num_classes(cfg: Config, runner: Runner, *splits: str) -> None:
 
 def _check_labels(cfg: Config, split: str, dataset: dict,
                   head: ILAHead) -> None:
-    """Exit if a head is not for as many labels per video as a data set."""
+    """Exit if only one of head and data set has several labels per video."""
     if dataset.get('multi_class') and not head.takes_several_labels:
         loss = type(head.loss_cls).__name__
         sys.exit(f'`{split}_dataloader.dataset.multi_class` is True, but '
                  f'`model.cls_head` with {loss} is for one label per video; '
                  'give it `multi_class=True` and BCELossWithLogits, which is '
                  'then the default')
-    # Blending makes a label into one number for each class.
+    # Blending turns a label into one number for each class.
     blends = (cfg.model.get('data_preprocessor') or {}).get('blending')
     if (head.takes_several_labels
             and split == 'train' and not blends and get_str_type(
@@ -85,8 +85,8 @@ def _list_metrics(evaluator: Any) -> Iterator[dict]:
 
 def _check_metrics(cfg: Config, split: str, dataset: dict,
                    head: ILAHead) -> None:
-    """Exit if accuracies cannot be computed of a data set's labels, or of each
-    view's scores."""
+    """Exit if accuracies cannot be computed from a data set's labels, or from
+    scores that are not averaged over the views."""
     for evaluator in _list_metrics(cfg.get(f'{split}_evaluator')):
         if find_class(evaluator['type']) is not AccMetric:
             continue

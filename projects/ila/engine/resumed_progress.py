@@ -1,4 +1,4 @@
-"""Progress of a resumed run whose epochs have another length."""
+"""Progress of a resumed run whose epochs have a new length."""
 import copy
 import warnings
 from typing import List, Optional
@@ -8,8 +8,8 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 
 
 def describe_epoch(runner: Runner) -> dict:
-    """Say how long an epoch is, for a checkpoint's ``meta``; nothing for a
-    loop by iterations."""
+    """Get the length of an epoch for a checkpoint's ``meta``; nothing for an
+    iteration-based loop."""
     if not isinstance(runner.train_loop, EpochBasedTrainLoop):
         return dict()
     loader = runner.train_dataloader
@@ -28,14 +28,14 @@ def has_other_epochs(runner: Runner, checkpoint: dict) -> bool:
 
 
 def _train_schedules(runner: Runner, epochs: int, batches: int) -> List[dict]:
-    """Take schedules that were just built to a place in the training.
+    """Step newly built schedules to a point in the training.
 
     Returns:
-        list[dict]: Settings of the optimizer's groups there.
+        list[dict]: Settings of the optimizer's groups at that point.
     """
     length = len(runner.train_dataloader)
     with warnings.catch_warnings():
-        # No step of the optimizer comes before.
+        # PyTorch warns because the optimizer has not stepped yet.
         warnings.filterwarnings('ignore', message='Detected call of')
         for epoch in range(epochs + 1):
             for _ in range(length if epoch < epochs else batches):
@@ -53,17 +53,18 @@ def _train_schedules(runner: Runner, epochs: int, batches: int) -> List[dict]:
 
 
 class ResumedProgress:
-    """Takes a resumed run to the same part of its training where its epochs
-    have another number of iterations, as with another batch size, other
+    """Move a resumed run to the same point of its training although an epoch
+    has another number of iterations, because of another batch size, other
     machines or more videos.
 
-    MMEngine counts iterations, and its schedules are made for those of the
-    run that wrote the checkpoint. Here they are the config's, at the same
-    epoch and after as many of its videos.
+    MMEngine counts iterations and restores schedules that were made for the
+    former epochs. This class sets schedules of the current config, at the same
+    epoch and after the same number of its videos.
 
     Args:
-        runner (Runner): It has not read the checkpoint's states yet.
-        checkpoint (dict): The place in its ``meta`` is corrected.
+        runner (Runner): The runner, before it reads the checkpoint's states.
+        checkpoint (dict): The epoch and iteration in its ``meta`` are
+            corrected.
     """
 
     def __init__(self, runner: Runner, checkpoint: dict) -> None:
@@ -74,7 +75,7 @@ class ResumedProgress:
                       length - 1)
         meta.update(
             iter=meta['epoch'] * length + batches, batches_of_epoch=batches)
-        # They count the iterations of the former epochs.
+        # They were accumulated at an iteration of the former epochs.
         checkpoint.pop('gradients', None)
         self._groups: Optional[List[dict]] = None
         if isinstance(runner.param_schedulers, list):
@@ -88,7 +89,7 @@ class ResumedProgress:
             "rate and schedule are this config's.")
 
     def apply(self, runner: Runner) -> None:
-        """Set the schedules, after the checkpoint's have been read."""
+        """Set the schedules, after those of the checkpoint were read."""
         if self._groups is None:
             return
         for schedule, state in zip(runner.param_schedulers, self._schedules):

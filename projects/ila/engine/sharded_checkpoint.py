@@ -1,8 +1,8 @@
 """Checkpoints of sharded trainings, which are folders.
 
-``torch.distributed.checkpoint`` reads and writes the tensors, each process its
-own shards. What any training saves beside them is in ``training.pth``, the
-weights alone are in ``weights.pth`` as well.
+``torch.distributed.checkpoint`` reads and writes the tensors; each process
+handles its own shards. Everything else that a training saves is in
+``training.pth``. The full weights are also in ``weights.pth``.
 """
 import os
 import os.path as osp
@@ -21,17 +21,17 @@ from ..weights import read_checkpoint
 from ..weights.names import StateDict
 from ..weights.torch_file import restricted_pickle
 
-# The parts that hold tensors of sharded sizes.
+# The parts of a checkpoint that hold sharded tensors.
 _PARTS = 'state_dict', 'ema_state_dict', 'gradients'
 _TRAINING, _WEIGHTS = 'training.pth', 'weights.pth'
-# What the description of the tensors consists of.
+# Classes that may occur in the description of the tensors.
 _NAMES = {
     f'{kind.__module__}.{kind.__qualname__}': kind
     for module in (metadata, filesystem)
     for kind in vars(module).values()
     if isinstance(kind, type) and kind.__module__ == module.__name__
 }
-# It says where it was saved.
+# The description contains the path where it was saved.
 _NAMES.update((f'{module}.{kind}', PurePath)
               for module in ('pathlib', 'pathlib._local')
               for kind in ('PosixPath', 'WindowsPath'))
@@ -52,14 +52,14 @@ def _full(value: Tensor) -> Tensor:
 
 
 def save_sharded(folder: str, state: dict, scalars: Sequence[str]) -> None:
-    """Save a checkpoint, by all processes together.
+    """Save a checkpoint, in all processes together.
 
     Args:
-        folder (str): Where.
-        state (dict): What MMEngine would save, with sharded tensors, and the
-            optimizer's state by the names of the parameters.
-        scalars (Sequence[str]): Weights whose dimension is left out in
-            ``weights.pth``.
+        folder (str): Folder of the checkpoint.
+        state (dict): The checkpoint as MMEngine would save it, but with
+            sharded tensors and the optimizer's state by parameter names.
+        scalars (Sequence[str]): Weights of one number, which
+            ``weights.pth`` stores without a dimension.
     """
     tensors = {
         f'{part}/{name}': value
@@ -93,19 +93,19 @@ def save_sharded(folder: str, state: dict, scalars: Sequence[str]) -> None:
 
 
 def load_sharded(folder: str, own: StateDict) -> dict:
-    """Load a checkpoint, by all processes together.
+    """Load a checkpoint, in all processes together.
 
     Args:
-        folder (str): What :func:`save_sharded` wrote, with any number of
-            processes.
-        own (dict[str, Tensor]): The model's state dict, whose shards tell
-            those of the checkpoint's tensors.
+        folder (str): A folder from :func:`save_sharded`, written by any
+            number of processes.
+        own (dict[str, Tensor]): The model's state dict. The tensors of the
+            checkpoint are sharded like its tensors.
 
     Returns:
-        dict: What was saved.
+        dict: The checkpoint that was saved.
 
     Raises:
-        ValueError: It is something else, or damaged.
+        ValueError: The folder is not such a checkpoint, or is damaged.
     """
     check_sharded(folder)
     reader = _Reader(folder)
@@ -138,15 +138,15 @@ def load_sharded(folder: str, own: StateDict) -> dict:
 
 
 def is_sharded(path: str) -> bool:
-    """Whether a path is that of a sharded checkpoint."""
+    """Whether a path leads to a sharded checkpoint."""
     return osp.isfile(osp.join(path, _TRAINING))
 
 
 def check_sharded(folder: str) -> None:
-    """Check that a folder holds a sharded checkpoint with all of its bytes.
+    """Check that a folder holds a complete sharded checkpoint.
 
     Raises:
-        ValueError: It does not.
+        ValueError: It does not hold one.
     """
     if not is_sharded(folder):
         raise ValueError(

@@ -16,15 +16,15 @@ except ImportError:  # Not on Windows.
     fcntl = None
 
 LOCK = 'run.lock'
-# The files that are locked, by process, since a forked one holds none of them.
+# The locked files, by process, since a forked process holds none of the locks.
 _locks: Dict[Tuple[int, str], IO] = dict()
 
 
 def lock_work_dir(work_dir: str) -> None:
     """Keep other trainings out of a folder until this process ends.
 
-    The system gives the lock back, however the process ends. Workers that
-    survive it do not hold it.
+    The operating system releases the lock, however the process ends. Data
+    loader workers that outlive the process do not hold the lock.
 
     Raises:
         BlockingIOError: Another process trains in the folder.
@@ -41,14 +41,14 @@ def lock_work_dir(work_dir: str) -> None:
 
 
 def unlock_work_dir(work_dir: str) -> None:
-    """Let other trainings into a folder again."""
+    """Let other trainings use a folder again."""
     file = _locks.pop((os.getpid(), osp.realpath(work_dir)), None)
     if file is not None:
         file.close()
 
 
 def check_unlocked(work_dir: str) -> None:
-    """Refuse a folder that another training works in (BlockingIOError)."""
+    """Raise a BlockingIOError if another training uses a folder."""
     path = osp.join(work_dir, LOCK)
     if osp.isfile(path) and (os.getpid(),
                              osp.realpath(work_dir)) not in _locks:
@@ -95,7 +95,7 @@ def is_whole(path: str) -> bool:
 def _list_checkpoints(work_dir: str) -> List[str]:
     """List checkpoints that can be resumed from, the newest first.
 
-    Times are those of the names, since copies have others of their own.
+    Names decide on the order, since copies have other modification times.
     """
     found = [
         re.fullmatch(r'(epoch|iter)_(\d+)\.pth', name)
@@ -109,9 +109,9 @@ def _list_checkpoints(work_dir: str) -> List[str]:
 def find_latest_checkpoint(work_dir: str) -> Optional[str]:
     """Find the checkpoint that a training in a folder is resumed from.
 
-    It is the one that the file ``last_checkpoint`` names, in this folder even
-    if the folder was moved or copied, or else the newest one in the folder
-    that can be read; None if there are none.
+    The file ``last_checkpoint`` names it; it is looked up in this folder, even
+    if the folder was moved or copied. Otherwise it is the newest checkpoint in
+    the folder that can be read. None if there are no checkpoints.
 
     Raises:
         ValueError: None of the checkpoints can be read.

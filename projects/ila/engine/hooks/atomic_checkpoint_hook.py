@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 from mmaction.registry import HOOKS
 from ..work_dir import find_latest_checkpoint, lock_work_dir, unlock_work_dir
 
-# What is saved on demand, whatever others are called.
+# Names of checkpoints saved on demand, whatever the names of others.
 _UNPLANNED = r'iter_\d+\.pth'
 
 
@@ -20,13 +20,14 @@ _UNPLANNED = r'iter_\d+\.pth'
 class AtomicCheckpointHook(CheckpointHook):
     """``CheckpointHook`` that loses no checkpoint, whatever happens.
 
-    Files appear as a whole, and an older one is removed once the newer one is
-    there. MMEngine's hook removes it before and writes in place, so that a
-    run that is killed, or meets a full disk, may have none left.
+    Files are written atomically, and an old checkpoint is removed only after
+    the new one is complete. MMEngine's hook removes the old one first and
+    writes in place, so that a run that is killed, or fills the disk, may have
+    none left.
 
-    Only checkpoints of this hook in the run's own folder are removed, whatever
-    a resumed checkpoint names. The folder may be moved or copied. While a run
-    trains in it, others are refused.
+    Only checkpoints that this hook wrote to the run's own folder are removed,
+    whatever paths a resumed checkpoint contains. The folder may be moved or
+    copied. While a run trains in it, other runs are refused.
 
     Args:
         backend_args (dict, optional): Where checkpoints are stored. Defaults
@@ -42,18 +43,18 @@ class AtomicCheckpointHook(CheckpointHook):
                  backend_args: Optional[dict] = dict(backend='atomic'),
                  **kwargs) -> None:
         super().__init__(*args, backend_args=backend_args, **kwargs)
-        # MMEngine hands these on, but to a function that takes no others.
+        # MMEngine passes these to a function that accepts no others.
         for name in self.args:
             known = list(inspect.signature(CheckpointHook).parameters)
             nearest = get_close_matches(name, known[:-1], 1, 0)[0]
             raise TypeError(
                 f"AtomicCheckpointHook has no argument '{name}'; did you mean "
                 f"'{nearest}'? Change it in `default_hooks.checkpoint`")
-        # Where a run is while it is validated.
+        # Epoch and iteration of the run during a validation.
         self._place: Dict[str, int] = dict()
 
     def before_run(self, runner: Runner) -> None:
-        """Find the checkpoint of a run that is to be resumed.
+        """Find the checkpoint to resume from, if the run is resumed.
 
         Raises:
             ValueError: There are checkpoints, but none that can be read.
@@ -89,17 +90,17 @@ class AtomicCheckpointHook(CheckpointHook):
             unlock_work_dir(runner.work_dir)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Correct the place: MMEngine's ``FlexibleRunner`` adds one to it."""
+        """Correct epoch and iteration, which ``FlexibleRunner`` increments."""
         checkpoint['meta'].update(self._place)
 
     def _is_own(self, name: str) -> bool:
-        """Whether this hook gives files such a name."""
+        """Whether this hook could have given a file this name."""
         step = re.sub(r'\\\{.*?\\\}', r'\\d+', re.escape(self.filename_tmpl))
         return bool(
             re.fullmatch(rf'(best_[^/\\]+_)?{step}|{_UNPLANNED}', name))
 
     def _find_own(self, path: Optional[str]) -> Optional[str]:
-        """Find a checkpoint that may be named with another folder."""
+        """Find a checkpoint in this folder, whatever folder its path has."""
         name = osp.basename(str(path))
         own = self.file_backend.join_path(self.out_dir, name)
         if self._is_own(name) and self.file_backend.exists(own):
@@ -110,7 +111,7 @@ class AtomicCheckpointHook(CheckpointHook):
         own = self._find_own(path)
         if own is None or not is_main_process():
             return
-        if self.file_backend.isdir(own):  # Of a sharded training.
+        if self.file_backend.isdir(own):  # From a sharded training.
             self.file_backend.rmtree(own)
         else:
             self.file_backend.remove(own)
@@ -135,7 +136,7 @@ class AtomicCheckpointHook(CheckpointHook):
     def save_now(self, runner: Runner) -> None:
         """Save a checkpoint after an iteration, whether or not one is due.
 
-        The next one that is due takes its place.
+        The next regular checkpoint replaces it.
         """
         name = f'iter_{runner.iter + 1}.pth'
         if osp.basename(str(self.last_ckpt)) != name:
@@ -155,7 +156,7 @@ class AtomicCheckpointHook(CheckpointHook):
             by_epoch=by_epoch,
             backend_args=self.backend_args)
         if is_main_process():
-            # The folder may be moved.
+            # Only the name, since the folder may be moved.
             inside = self.out_dir == runner.work_dir
             put_text(
                 name if inside else self.last_ckpt,
@@ -177,7 +178,7 @@ class AtomicCheckpointHook(CheckpointHook):
         if not self.save_best:
             return
         before = self._best_paths()
-        # Without them the parent removes nothing.
+        # Without these paths the parent class removes nothing.
         self._set_best_paths(dict.fromkeys(before))
         self._place = dict(epoch=runner.epoch, iter=runner.iter)
         super()._save_best_checkpoint(runner, metrics)
@@ -192,10 +193,10 @@ class AtomicCheckpointHook(CheckpointHook):
 
 
 def _on_main_process(function: Callable, *args) -> Any:
-    """Call a function in one process for all of them.
+    """Call a function in the main process only, for all processes.
 
     Returns:
-        Any: What it returns, in all processes. What it raises, all raise.
+        Any: Its result, in all processes. An error is raised in all, too.
     """
     outcome = [None, None]
     if is_main_process():

@@ -11,15 +11,15 @@ from ...utils import unwrap_model
 class DisturbanceDecayHook(Hook):
     """Let the disturbance of ILA's alignment masks fade out in training.
 
-    The scale of ``model.backbone.set_disturbance_scale`` is 1 until the share
-    ``begin`` of the training is done, ``factor`` from there on, and multiplied
-    with ``factor`` after each further ``interval``. By default it is halved in
-    each of 50 epochs from the 31st on.
+    The scale of ``model.backbone.set_disturbance_scale`` is 1 until the
+    fraction ``begin`` of the training is done. It is then ``factor``, and is
+    multiplied by ``factor`` again after each further ``interval``. With the
+    defaults and 50 epochs, it is halved in every epoch from the 31st on.
 
     Args:
-        begin (float): Share of the training, in [0, 1].
-        interval (float): Share of the training, in (0, 1].
-        factor (float): What the disturbance is multiplied with.
+        begin (float): Fraction of the training, in [0, 1].
+        interval (float): Fraction of the training, in (0, 1].
+        factor (float): Factor of the disturbance.
 
     Raises:
         ValueError: ``begin`` or ``interval`` is not a fraction.
@@ -49,7 +49,7 @@ class DisturbanceDecayHook(Hook):
             self._set_scale(runner, runner.iter / runner.max_iters)
 
     def _set_scale(self, runner: Runner, progress: float) -> None:
-        # A quotient that rounding makes a bit smaller than it is counts.
+        # Rounding may make the quotient slightly too small.
         steps = floor((progress - self.begin) / self.interval + 1e-6) + 1
         unwrap_model(runner.model).backbone.set_disturbance_scale(
             self.factor**max(0, steps))

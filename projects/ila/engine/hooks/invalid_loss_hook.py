@@ -13,11 +13,11 @@ from ...utils import is_sharded_model, replacing, unwrap_model
 
 @HOOKS.register_module()
 class InvalidLossHook(Hook):
-    """Stop the training before a loss that is not finite spoils the weights.
+    """Stop the training before a NaN or infinite loss spoils the weights.
 
-    The iteration, the loss terms, the batch with its labels and files and the
+    The iteration, the loss terms, the batch with its labels and files, and the
     weights are saved in ``work_dir`` first, as plain data for ``torch.load``.
-    FSDP's weights are not, since they would have to be gathered.
+    Weights of FSDP are not saved, since they would have to be gathered.
     """
 
     def __init__(self) -> None:

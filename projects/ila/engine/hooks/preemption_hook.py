@@ -20,7 +20,7 @@ SIGNALS = [
 
 
 def _ignore_first(worker_init_fn: Optional[Callable], worker: int) -> None:
-    """Start a worker that outlives one of each signal."""
+    """Start a worker that ignores each signal once."""
 
     def listen(number: int, frame: Any) -> None:
         signal.signal(number, signal.SIG_DFL)
@@ -34,7 +34,7 @@ def _ignore_first(worker_init_fn: Optional[Callable], worker: int) -> None:
 class Preempted(SystemExit):
     """A training was asked to stop, and has saved a checkpoint.
 
-    The exit code is that of ``sysexits.h`` for what should be tried again.
+    The exit code, ``EX_TEMPFAIL`` of ``sysexits.h``, means: try again.
     """
 
     def __init__(self) -> None:
@@ -45,13 +45,13 @@ class Preempted(SystemExit):
 class PreemptionHook(Hook):
     """Save a checkpoint and stop when a cluster is about to end a training.
 
-    It tells so by SIGUSR1 or SIGTERM, to one of the processes at least, or to
-    all, also those that load data. All finish the iteration and save. The same
-    signal again ends a process at once. During a validation, which comes after
-    a checkpoint, they go on until it ends.
+    The cluster sends SIGUSR1 or SIGTERM to at least one of the processes, or
+    to all, including data loader workers. All processes finish the iteration
+    and save. A second signal of the same kind ends a process at once. A
+    validation, which follows a checkpoint, is finished first.
 
     Raises:
-        Preempted: All have saved.
+        Preempted: All processes have saved.
     """
 
     priority = 'LOWEST'
@@ -61,8 +61,8 @@ class PreemptionHook(Hook):
         self._former: Dict[int, Any] = dict()
 
     def before_run(self, runner: Runner) -> None:
-        """Keep the data loaders' workers, which may get the signal too."""
-        # A test has configs of these loops, which would be built.
+        """Protect data loader workers, which may get the signal too."""
+        # When testing, these loops are configs, and must not be built.
         for loop in (runner._train_loop, runner._val_loop):
             if isinstance(loop, BaseLoop):
                 loader = loop.dataloader
@@ -78,12 +78,12 @@ class PreemptionHook(Hook):
                     number, self._ask) or signal.SIG_DFL
 
     def after_train(self, runner: Runner) -> None:
-        """Listen no longer."""
+        """Stop listening for signals."""
         while self._former:
             signal.signal(*self._former.popitem())
 
     def after_train_iter(self, runner: Runner, *args, **kwargs) -> None:
-        """Save and stop if any process was asked to."""
+        """Save and stop if any process was asked to stop."""
         asked = torch.tensor(int(self._asked))
         all_reduce(asked, 'max')
         if not asked:

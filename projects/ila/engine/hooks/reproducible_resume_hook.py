@@ -15,34 +15,34 @@ from ..resumed_progress import (ResumedProgress, describe_epoch,
 
 @HOOKS.register_module()
 class ReproducibleResumeHook(Hook):
-    """Let a resumed training go on as if it had not been interrupted.
+    """Let a resumed training continue as if it had not been interrupted.
 
-    MMEngine resumes weights, optimizer, schedulers and averages. What is drawn
-    at random, and gradients that are still accumulated, it does not. With
-    this hook an iteration's random numbers depend on nothing but the seed, the
-    iteration and the process; those of a sample, in any data set, on nothing
-    but the seed and the number of its draw, see :class:`SeededBatchSampler`.
-    Training goes on with the batch that would have come next, and none before
-    it is loaded, in both of MMEngine's training loops and within epochs.
-    Accumulated gradients are saved with the checkpoint; they are left out if
-    ``accumulative_counts`` is another one then. If epochs have another
-    length than before, see :class:`ResumedProgress`.
+    MMEngine resumes weights, optimizer, schedulers and EMA, but neither random
+    numbers nor gradients that are still being accumulated. With this hook, the
+    random numbers of an iteration depend only on the seed, the iteration and
+    the process. The random numbers of a sample, in any data set, depend only
+    on the seed and the number of its draw, see :class:`SeededBatchSampler`.
+    Training continues with the batch that would have come next, without
+    loading earlier ones, in both of MMEngine's training loops and also within
+    an epoch. Accumulated gradients are saved with the checkpoint, but dropped
+    if ``accumulative_counts`` has changed. If epochs have another length than
+    before, see :class:`ResumedProgress`.
 
-    The data loader has to be given by its config. DeepSpeed loses what is
-    accumulated.
+    The data loader must be given as a config. DeepSpeed loses accumulated
+    gradients.
     """
 
     priority = 'VERY_HIGH'
 
     def __init__(self) -> None:
         self._gradients: Optional[dict] = None
-        self._counts: Optional[int] = None  # That they are accumulated for.
-        self._batches = 0  # Of its epoch that a resumed run has done.
+        self._counts: Optional[int] = None  # Iterations per step.
+        self._batches = 0  # Already done in the epoch of a resumed run.
         self._epoch_start: Optional[int] = None
         self._progress: Optional[ResumedProgress] = None
 
     def before_train(self, runner: Runner) -> None:
-        """Take over the seed, the place and the gradients of a resumed run."""
+        """Restore seed, position and gradients of a resumed run."""
         loop = runner.train_loop
         loader = loop.dataloader
         by_iter = isinstance(loop, IterBasedTrainLoop)
@@ -56,15 +56,15 @@ class ReproducibleResumeHook(Hook):
                 _build_batch_sampler(runner, loader), _common_seed(runner),
                 by_iter)
             batches.skip = runner.iter if by_iter else self._batches
-            # `DataLoader` refuses another one because of iterators that may
-            # exist. The only one is that of an iteration-based loop, which was
-            # made before the checkpoint was read.
+            # `DataLoader` refuses to change these, since iterators may exist.
+            # The only one belongs to an iteration-based loop, and was made
+            # before the checkpoint was read.
             vars(loader).update(
                 sampler=getattr(batches, 'sampler', loader.sampler),
                 batch_sampler=batches)
             if by_iter:
                 loop.dataloader_iterator = loader._iterator = None
-                # The loop takes as many batches as are done already.
+                # The loop first skips as many batches as are already done.
                 loop.dataloader_iterator = chain(
                     repeat(None, runner.iter), iter(loader))
         counts = getattr(runner.optim_wrapper, '_accumulative_counts', None)
@@ -95,7 +95,7 @@ class ReproducibleResumeHook(Hook):
         set_random_seed(mix_seed(runner.seed, runner.iter, get_rank()))
 
     def after_train_iter(self, runner: Runner, *args, **kwargs) -> None:
-        """Average accumulated gradients if a checkpoint comes."""
+        """Average accumulated gradients if a checkpoint follows."""
         for hook in runner.hooks:
             if isinstance(hook, CheckpointHook) and not hook.by_epoch and (
                     hook.every_n_train_iters(runner, hook.interval,
@@ -109,12 +109,12 @@ class ReproducibleResumeHook(Hook):
         average_gradients(runner)
 
     def before_val(self, runner: Runner) -> None:
-        """Average accumulated gradients, since a best checkpoint may come."""
+        """Average accumulated gradients, as a best checkpoint may follow."""
         if runner.iter:
             average_gradients(runner)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Save accumulated gradients and the place in the epoch."""
+        """Save accumulated gradients and the position in the epoch."""
         checkpoint['meta'].update(describe_epoch(runner))
         if self._epoch_start is not None:
             done = checkpoint['meta']['iter'] - self._epoch_start
@@ -141,7 +141,7 @@ class ReproducibleResumeHook(Hook):
 
 
 def _common_seed(runner: Runner) -> int:
-    """Get the seed that all processes have in common."""
+    """Get the seed that all processes share."""
     if runner._randomness_cfg.get('diff_rank_seed', False):
         return runner.seed - get_rank()
     return runner.seed
@@ -150,7 +150,7 @@ def _common_seed(runner: Runner) -> int:
 def _build_batch_sampler(runner: Runner, loader: DataLoader) -> BatchSampler:
     """Build a data loader's batch sampler again, with the training's seed.
 
-    The one that it has may have another seed, or have been used already.
+    The current one may have another seed, or may have been used already.
     """
     cfg = runner._train_dataloader
     if not isinstance(cfg, dict) or not isinstance(cfg['sampler'], dict):
@@ -170,10 +170,10 @@ def _build_batch_sampler(runner: Runner, loader: DataLoader) -> BatchSampler:
 def average_gradients(runner: Runner) -> None:
     """Average accumulated gradients over the processes.
 
-    The next step averages them again, which changes nothing then; but any
-    process can save them for all.
+    Any process can then save them for all. The next step averages them again,
+    which changes nothing.
     """
-    # FSDP's are averaged already.
+    # FSDP has averaged them already.
     if get_world_size() > 1 and not is_sharded_model(runner.model):
         for gradient in _accumulated(runner).values():
             all_reduce(gradient, 'mean')

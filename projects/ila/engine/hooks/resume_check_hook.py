@@ -10,17 +10,17 @@ from mmaction.registry import HOOKS
 from ...utils import is_sharded_model, unwrap_model
 from ..resumed_progress import has_other_epochs
 
-# What of the config decides a training.
+# Parts of the config that determine a training.
 COMPARED = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper',
             'param_scheduler', 'auto_scale_lr', 'custom_hooks', 'randomness')
-# What of it only changes speed or memory.
+# Settings that only affect speed or memory.
 IGNORED = ('.num_workers', '.persistent_workers', '.pin_memory',
            '.prefetch_factor', '.with_cp', 'model.compile')
-# What the states of optimizer and schedulers bring with them.
+# Settings that the states of optimizer and schedulers contain.
 RESUMED = ('optim_wrapper.optimizer', 'optim_wrapper.paramwise_cfg',
            'optim_wrapper.constructor', 'param_scheduler', 'auto_scale_lr',
            'randomness.seed')
-# Whose states fit no other class.
+# Classes whose states fit no other class.
 KINDS = re.compile(r'optim_wrapper\.optimizer\.type|param_scheduler\b.*\.type')
 CLASSES = 'number of classes'
 BEGIN = 'begin another run from its weights: `load_from`, without --resume'
@@ -28,23 +28,23 @@ BEGIN = 'begin another run from its weights: `load_from`, without --resume'
 
 @HOOKS.register_module()
 class ResumeCheckHook(Hook):
-    """Report how a resumed run's config differs from that of its start.
+    """Report how a resumed run's config differs from its original config.
 
-    For each setting that differs the log says whether the checkpoint's value
-    or that of this config holds. Another number of classes, other classes of
-    optimizer or schedules, other trained parameters and weights without their
-    states are refused.
+    For each setting that differs, the log says whether the value of the
+    checkpoint or of the current config is used. Refused are another number of
+    classes, another type of optimizer or schedule, other trained parameters,
+    and checkpoints without the states of optimizer and schedules.
     """
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Note what the config does not say."""
+        """Record settings that the config does not contain."""
         checkpoint['meta']['ila_run'] = _measure(runner)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Compare the configs if the run is resumed.
 
         Raises:
-            ValueError: The run cannot go on from the checkpoint.
+            ValueError: The run cannot be resumed from the checkpoint.
         """
         if not runner._resume:
             return
@@ -67,7 +67,7 @@ class ResumeCheckHook(Hook):
         old.update(meta.get('ila_run', dict()))
         new.update((name, value) for name, value in _measure(runner).items()
                    if name in old)
-        # Text heads have no such key, and older checkpoints did not note it.
+        # Text heads lack the key, and older checkpoints the recorded number.
         for name in (CLASSES, 'model.cls_head.num_classes'):
             counts = old.get(name), new.get(name)
             if None not in counts and counts[0] != counts[1]:
@@ -100,7 +100,7 @@ class ResumeCheckHook(Hook):
 
 def _check_groups(runner: Runner, optimizer: dict) -> None:
     """Refuse the state of an optimizer of other parameters."""
-    # Several optimizers have none of their own.
+    # A wrapper of several optimizers has no `optimizer`.
     current = getattr(runner.optim_wrapper, 'optimizer', None)
     if (current is None or is_sharded_model(runner.model)
             or 'param_groups' not in optimizer):
@@ -117,13 +117,13 @@ def _check_groups(runner: Runner, optimizer: dict) -> None:
 
 
 def parse_config(text: str) -> Optional[dict]:
-    """Read a config as checkpoints hold it, without running it.
+    """Read the config in a checkpoint without running it.
 
     Args:
         text (str): Python code that assigns plain values to names.
 
     Returns:
-        dict, optional: The values by name. None if it is something else.
+        dict, optional: The values by name. None for any other text.
     """
 
     def read(node: ast.AST) -> Any:
@@ -152,7 +152,7 @@ def parse_config(text: str) -> Optional[dict]:
 
 
 def _measure(runner: Runner) -> Dict[str, int]:
-    """Find out what a config does not say."""
+    """Get settings that the config does not contain."""
     found = {
         'number of training videos': len(runner.train_dataloader.dataset),
         'number of processes': get_world_size()
@@ -164,7 +164,7 @@ def _measure(runner: Runner) -> Dict[str, int]:
 
 
 def _flatten(cfg: dict) -> Dict[str, Any]:
-    """Name the single values of the compared parts of a config."""
+    """Flatten the compared parts of a config to single values by name."""
     flat = dict()
 
     def visit(name: str, value: Any) -> None:
@@ -182,7 +182,7 @@ def _flatten(cfg: dict) -> Dict[str, Any]:
 
     hooks = cfg.get('custom_hooks') or []
     if all(isinstance(hook, dict) for hook in hooks):
-        # By their types, since places change with each of them.
+        # By type, since one more hook changes the positions of others.
         cfg = {
             **cfg, 'custom_hooks': {
                 hook.get('type'): hook

@@ -17,7 +17,7 @@ PACKAGES = ('mmaction2-ila', 'mmaction2', 'mmengine', 'mmcv', 'mmcv-lite',
 
 
 def _ask_git() -> Tuple[Optional[str], Optional[str]]:
-    """Get this repository's commit and its changes; None without one."""
+    """Get this repository's commit and its uncommitted changes, if any."""
     folder, name = osp.split(osp.abspath(__file__))
     commands = (
         # An installed package may be within another repository.
@@ -41,11 +41,11 @@ def _ask_git() -> Tuple[Optional[str], Optional[str]]:
 
 @HOOKS.register_module()
 class RunRecordHook(Hook):
-    """Write down what a run was made with, beside its log.
+    """Record how a run was made, next to its log.
 
-    ``run.json`` holds the command, the seed, the number of processes, the
-    versions of the packages and the commit, ``changes.diff`` what the working
-    tree had changed since. The config is written by the runner.
+    ``run.json`` contains the command, the seed, the number of processes, the
+    versions of packages and the commit; ``changes.diff`` has the uncommitted
+    changes of the working tree. The runner writes the config.
     """
 
     @master_only
@@ -73,7 +73,7 @@ class RunRecordHook(Hook):
 
     @master_only
     def before_train(self, runner: Runner) -> None:
-        """Correct the seed: a resumed run has the first one's."""
+        """Correct the seed: a resumed run keeps its original seed."""
         self._record['seed'] = runner.seed
         self._write(runner)
 

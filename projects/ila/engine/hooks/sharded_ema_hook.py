@@ -12,12 +12,12 @@ from ...utils import is_sharded_model
 class ShardedEMAHook(EMAHook):
     """``EMAHook`` for a model that ``ILAFSDPStrategy`` shards.
 
-    The average is sharded as the model is. Tools take it in the place of
-    MMEngine's ``EMAHook``, whose arguments it has.
+    The average is sharded like the model. The tools use this hook in place of
+    MMEngine's ``EMAHook``; it has the same arguments.
     """
 
     def before_run(self, runner: Runner) -> None:
-        """Make the average, unless a checkpoint was loaded before."""
+        """Create the average, unless loading a checkpoint already did."""
         if not hasattr(self, 'ema_model'):
             self.src_model = runner.model
             # FSDP's modules cannot be copied.
@@ -31,7 +31,7 @@ class ShardedEMAHook(EMAHook):
         super().after_load_checkpoint(runner, checkpoint)
 
     def _swap_ema_parameters(self) -> None:
-        # No backward pass has sharded them again after a validation.
+        # After a validation, no backward pass has resharded the weights.
         for module in self.src_model.modules():
             if is_sharded_model(module):
                 module.reshard()
@@ -39,10 +39,10 @@ class ShardedEMAHook(EMAHook):
 
 
 def _copy_tensors(module: nn.Module, made: Dict[int, nn.Module]) -> nn.Module:
-    """Copy parameters and buffers, with their names.
+    """Copy the parameters and buffers of a module, with their names.
 
     Args:
-        module (nn.Module): Their owner.
+        module (nn.Module): The module to copy from.
         made (dict[int, nn.Module]): Copies of shared modules.
     """
     if id(module) in made:

@@ -12,8 +12,8 @@ def OptionalAmpOptimWrapper(loss_scale: Union[str, float, dict] = 'dynamic',
                             **kwargs) -> OptimWrapper:
     """Make an ``AmpOptimWrapper``, or an ``OptimWrapper`` on a CPU.
 
-    MMEngine's ``AmpOptimWrapper`` refuses to work there. ``dtype='float32'``
-    does without mixed precision on any device.
+    MMEngine's ``AmpOptimWrapper`` does not support CPUs. ``dtype='float32'``
+    turns mixed precision off on any device.
     """
     if (dtype != 'float32' and get_device() in ('cuda', 'npu', 'mlu', 'musa')):
         return AmpOptimWrapper(loss_scale=loss_scale, dtype=dtype, **kwargs)

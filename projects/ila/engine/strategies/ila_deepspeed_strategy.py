@@ -18,7 +18,7 @@ from ...weights.torch_file import load_data
 from ..console import hide_details
 from .utils import replacing_together
 
-# What DeepSpeed keeps in its files beside tensors and plain data.
+# Classes in DeepSpeed's files, in addition to tensors and plain data.
 _STATES = (('deepspeed.runtime.fp16.loss_scaler', 'LossScaler'),
            ('deepspeed.runtime.fp16.loss_scaler', 'DynamicLossScaler'),
            ('deepspeed.runtime.zero.config', 'ZeroStageEnum'),
@@ -32,14 +32,14 @@ def _loading_data_only() -> Iterator[None]:
         f'{module}.{name}': getattr(import_module(module), name)
         for module, name in _STATES
     }
-    # DeepSpeed's settings, in MMEngine's type for them.
+    # MMEngine's type for DeepSpeed's settings.
     names['mmengine.config.config.ConfigDict'] = dict
 
     def load(file: Any, map_location: Any = 'cpu', **kwargs) -> Any:
         try:
             return load_data(file, map_location, names)
         except pickle.UnpicklingError as error:
-            # Of PyTorch's advice, which is to run the code, only the reason.
+            # Only the reason, without PyTorch's advice to run the code.
             reason = str(error).partition('WeightsUnpickler error: ')
             reason = (reason[2] or reason[0]).split(' was not')[0]
             raise ValueError(
@@ -53,10 +53,10 @@ def _loading_data_only() -> Iterator[None]:
 
 @STRATEGIES.register_module()
 class ILADeepSpeedStrategy(DeepSpeedStrategy):
-    """DeepSpeed training of ILA, with the optimizer wrapper of any other.
+    """DeepSpeed training of ILA, with the usual config of the optimizer.
 
-    Checkpoints are folders. Up to ZeRO's stage 2 the file ``weights.pth`` in
-    them is what any other training writes, without the optimizer.
+    Checkpoints are folders. Up to ZeRO stage 2, the file ``weights.pth`` in
+    them is an ordinary checkpoint without the optimizer.
     """
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
@@ -64,16 +64,16 @@ class ILADeepSpeedStrategy(DeepSpeedStrategy):
         return hide_details(super().build_logger(*args, **kwargs))
 
     def _setup_distributed(self, *args, **kwargs) -> None:
-        # On a CPU the processes have met before: MMEngine looks for GPUs.
+        # On a CPU the group exists already, since MMEngine looks for GPUs.
         if not is_distributed():
             super()._setup_distributed(*args, **kwargs)
 
     def build_optim_wrapper(self, optim_wrapper: dict,
                             model: nn.Module) -> BaseOptimWrapper:
-        """Build the optimizer wrapper, and set DeepSpeed up for its config.
+        """Build the optimizer wrapper, and configure DeepSpeed from it.
 
-        Accumulation and clipping become DeepSpeed's. Mixed precision is that
-        of ``model.bf16``.
+        DeepSpeed accumulates and clips gradients. ``model.bf16`` decides on
+        mixed precision.
         """
         cfg = dict(optim_wrapper, type='DeepSpeedOptimWrapper')
         for name in ('dtype', 'loss_scale'):
@@ -95,17 +95,17 @@ class ILADeepSpeedStrategy(DeepSpeedStrategy):
         return super().build_optim_wrapper(cfg, model)
 
     def _wrap_model(self, model: nn.Module) -> nn.Module:
-        # DeepSpeed views weights as bytes, which needs the strides of new ones.
+        # DeepSpeed views weights as bytes, so they must be contiguous.
         for parameter in model.parameters():
             parameter.data = parameter.data.clone(
                 memory_format=torch.contiguous_format)
         return super()._wrap_model(model)
 
     def load_checkpoint(self, filename: str, **kwargs) -> dict:
-        """Load the weights of a folder, and no code.
+        """Load the weights of a folder, without running code from it.
 
         Raises:
-            ValueError: It holds more than data.
+            ValueError: The folder holds more than data.
         """
         with _loading_data_only():
             return super().load_checkpoint(filename, **kwargs)
@@ -114,7 +114,7 @@ class ILADeepSpeedStrategy(DeepSpeedStrategy):
                filename: str,
                callback: Optional[Callable] = None,
                **kwargs) -> dict:
-        """Resume a folder; ``callback`` gets what was saved with it."""
+        """Resume from a folder; ``callback`` gets the loaded checkpoint."""
         with _loading_data_only():
             checkpoint = super().resume(filename, **kwargs)
         if callback is not None:
@@ -122,7 +122,7 @@ class ILADeepSpeedStrategy(DeepSpeedStrategy):
         return checkpoint
 
     def save_checkpoint(self, filename: str, **kwargs) -> None:
-        """Save a checkpoint, which appears as a whole."""
+        """Save a checkpoint atomically."""
         with replacing_together(filename) as partial:
             super().save_checkpoint(partial, **kwargs)
             if (is_main_process() and osp.isdir(partial)

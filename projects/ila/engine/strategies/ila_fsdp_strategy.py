@@ -34,16 +34,18 @@ except ImportError:  # Before PyTorch 2.6.
 class ILAFSDPStrategy(DDPStrategy):
     """Fully sharded data parallel training of ILA, with PyTorch's FSDP2.
 
-    One block or temporal module, or what is around them, is gathered at a
-    time. ``model.compile`` compiles each of them for itself.
+    Weights are gathered for one block or temporal module, or for the remaining
+    parts, at a time. ``model.compile`` compiles each block and module
+    separately.
 
     Checkpoints are folders, which any number of processes can resume. The
-    file ``weights.pth`` in them is what any other training writes, without
-    the optimizer.
+    file ``weights.pth`` in them is an ordinary checkpoint without the
+    optimizer.
 
     Args:
-        reshard_after_forward (bool): Whether weights are gathered again for
-            the backward pass, which takes less memory and more time.
+        reshard_after_forward (bool): Whether to free gathered weights after
+            the forward pass and gather them again for the backward pass,
+            which takes less memory and more time.
         sync_bn (str, optional): See ``DDPStrategy``.
 
     Raises:
@@ -70,7 +72,7 @@ class ILAFSDPStrategy(DDPStrategy):
         return hide_details(super().build_logger(*args, **kwargs))
 
     def build_model(self, model: Union[nn.Module, dict]) -> nn.Module:
-        """Build the model, whose parts are compiled when they are sharded."""
+        """Build the model; its parts are compiled when they are sharded."""
         if isinstance(model, dict):
             model = dict(model)
             self._compile = model.pop('compile', False)
@@ -92,7 +94,7 @@ class ILAFSDPStrategy(DDPStrategy):
                 parts.append(module)
         for part in parts:
             if self._is_compiled(part):
-                # Without the module's hooks, which gather its weights.
+                # Leave out the module's hooks, which gather its weights.
                 options = self._compile
                 options = options if isinstance(options, dict) else {}
                 part.forward = torch.compile(part.forward, **{
@@ -115,7 +117,7 @@ class ILAFSDPStrategy(DDPStrategy):
 
     def build_optim_wrapper(self, optim_wrapper: Union[dict, BaseOptimWrapper],
                             *args) -> BaseOptimWrapper:
-        """Build the optimizer wrapper; a ValueError if it scales losses."""
+        """Build the optimizer wrapper. Loss scaling raises a ValueError."""
         wrapper = super().build_optim_wrapper(optim_wrapper, *args)
         if isinstance(wrapper, AmpOptimWrapper):
             raise ValueError(
@@ -125,7 +127,7 @@ class ILAFSDPStrategy(DDPStrategy):
         return wrapper
 
     def optim_state_dict(self) -> dict:
-        """Get the optimizer's state by the names of the parameters."""
+        """Get the optimizer's state by parameter names."""
         return get_optimizer_state_dict(self.model,
                                         self.optim_wrapper.optimizer)
 
@@ -141,8 +143,8 @@ class ILAFSDPStrategy(DDPStrategy):
                         save_param_scheduler: bool = True,
                         extra_ckpt: Optional[dict] = None,
                         callback: Optional[Callable] = None) -> None:
-        """Save a folder, which appears as a whole; see ``DDPStrategy``."""
-        # MMEngine would move it all to the CPU.
+        """Save a folder atomically; see ``DDPStrategy``."""
+        # MMEngine would move everything to the CPU.
         state = dict(state_dict=self.model.state_dict())
         if save_optimizer and hasattr(self, 'optim_wrapper'):
             state['optimizer'] = self.optim_state_dict()
@@ -163,10 +165,11 @@ class ILAFSDPStrategy(DDPStrategy):
                         *,
                         callback: Optional[Callable] = None,
                         **kwargs: Any) -> dict:
-        """Load a folder that any number of processes has saved.
+        """Load a folder that was saved by any number of processes.
 
         Raises:
-            ValueError: It is something else or damaged, or of another model.
+            ValueError: The folder is not such a checkpoint, is damaged, or
+                is of another model.
         """
         self.logger.info(f'Load checkpoint from {filename}')
         own = self.model.state_dict()
@@ -192,10 +195,10 @@ class ILAFSDPStrategy(DDPStrategy):
 
 
 def _make_shardable(model: nn.Module) -> List[str]:
-    """Give parameters the strides and dimensions that FSDP asks for.
+    """Give parameters the strides and dimensions that FSDP requires.
 
     Returns:
-        list[str]: The names of scalars, which have one dimension now.
+        list[str]: The names of scalars, which now have one dimension.
     """
     scalars = []
     for name, parameter in list(model.named_parameters()):

@@ -10,15 +10,15 @@ from ...utils import remove_folder
 
 @contextmanager
 def replacing_together(path: str) -> Iterator[str]:
-    """Let a checkpoint of all processes be there as a whole or not at all.
+    """Write a checkpoint of all processes completely or not at all.
 
     Yields:
-        str: Where the processes write. It becomes ``path``, a file or a
-        folder, when all of them have.
+        str: Path to write to. It is renamed to ``path``, a file or a folder,
+        when all processes have written.
     """
     partial = f'{path}.partial'
     if is_main_process() and os.path.isdir(partial):
-        shutil.rmtree(partial)  # Of a run that was killed.
+        shutil.rmtree(partial)  # From a run that was killed.
     barrier()
     yield partial
     barrier()
