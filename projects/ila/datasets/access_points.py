@@ -1,10 +1,10 @@
-"""Places in a video where decoding can begin."""
+"""Positions in a video where decoding can start."""
 from typing import Dict, Iterator, List, Sequence, Set
 
 import av
 
-# Types of NAL units: those of a picture before which no other is needed (IDR)
-# and those of parameter sets.
+# Types of NAL units: of pictures that need no earlier picture (IDR), and of
+# parameter sets.
 _IDR = dict(h264=(5, ), hevc=(19, 20))
 _PARAMETERS = dict(h264=(7, 8, 13, 15), hevc=(32, 33, 34))
 
@@ -20,7 +20,7 @@ def _unit_types(content: memoryview, codec: str, prefix: int) -> Iterator[int]:
 
 
 def _length_size(decoder: av.VideoCodecContext) -> int:
-    """Bytes of each NAL unit's length; 0 if they have start codes instead."""
+    """Bytes of a NAL unit's length field; 0 if start codes are used."""
     extradata = decoder.extradata or b''
     place = dict(h264=4, hevc=21)[decoder.name]
     if len(extradata) <= place or extradata[0] != 1:
@@ -30,20 +30,20 @@ def _length_size(decoder: av.VideoCodecContext) -> int:
 
 def find_access_points(packets: Sequence[av.Packet],
                        decoder: av.VideoCodecContext) -> Dict[int, bool]:
-    """Find where H.264 or HEVC in MP4, MOV, MKV or FLV can be decoded from.
+    """Find packets where decoding of H.264 or HEVC can start.
 
-    All frames before such a packet are decoded and shown before it, and none
-    after it refers to them. Key frames of open GOPs and of a gradual refresh
-    are no such packets.
+    The container is MP4, MOV, MKV or FLV. All frames before such a packet are
+    decoded and shown before it, and no frame after it refers to them. Key
+    frames of open GOPs or of a gradual refresh do not qualify.
 
     Args:
         packets (Sequence[Packet]): All packets, in the order of decoding,
             each with its time.
-        decoder (VideoCodecContext): Of these packets.
+        decoder (VideoCodecContext): The decoder of these packets.
 
     Returns:
-        dict[int, bool]: Places of these packets, and whether a packet brings
-        parameter sets, which later ones may need.
+        dict[int, bool]: Indices of the packets found, and whether each of
+        them contains parameter sets, which later packets may need.
     """
     points = {0: True}
     length_size = _length_size(decoder)
@@ -69,7 +69,7 @@ def find_access_points(packets: Sequence[av.Packet],
 
 def drop_unneeded(packets: Sequence[av.Packet], points: Dict[int, bool],
                   stamps: Set[int]) -> List[av.Packet]:
-    """Leave out groups of pictures of which no frame is wanted.
+    """Leave out groups of pictures that contain no wanted frame.
 
     Args:
         packets (Sequence[Packet]): All packets, in the order of decoding.

@@ -1,4 +1,4 @@
-"""What the lists and the folders of a data set hold."""
+"""Entries of the lists and folders of a data set."""
 import os
 from collections import defaultdict
 from contextlib import ExitStack
@@ -11,29 +11,29 @@ from .search import list_videos
 
 
 class Entry(NamedTuple):
-    """A video of a list, or of a folder, which has no lines."""
+    """A video from a list, or from a folder, which has no lines."""
     source: str
-    line: int  # from 1; 0 is none
+    line: int  # from 1; 0 if there are no lines
     path: str
-    # A number, several in ascending order, or a name.
+    # One number, several numbers in ascending order, or a name.
     label: Union[int, Tuple[int, ...], str, None]
     text: str = ''  # The line itself.
 
     @property
     def labels(self) -> tuple:
-        """tuple: None, one or several."""
+        """tuple: No label, one or several."""
         if self.label is None:
             return ()
         return self.label if isinstance(self.label, tuple) else (self.label, )
 
     @property
     def place(self) -> str:
-        """str: Where it is written, or else its folder."""
+        """str: Its list and line, or its folder."""
         return f'{self.source}:{self.line}' if self.line else self.source
 
 
 class Problem(NamedTuple):
-    """What is wrong with an entry; that of a wrong line has no path."""
+    """What is wrong with an entry, which has no path if its line is wrong."""
     kind: str
     entry: Entry
     reason: str
@@ -51,14 +51,14 @@ def parse_list(lines: Iterable[str],
         lines (Iterable[str]): The lines; empty ones are skipped.
         source (str): The list's name.
         prefix (str): Folder that the paths are relative to.
-        num_classes (int, optional): What the labels are less than.
-        multi_class (bool): Whether videos may have several labels, which are
-            a tuple then.
-        delimiter (str): What is between the fields.
+        num_classes (int, optional): Labels must be below this number.
+        multi_class (bool): Whether videos may have several labels, which then
+            are a tuple.
+        delimiter (str): Separator of the fields.
 
     Returns:
         tuple: The videos and the wrong lines. Paths are normalised and have
-        the ending that decoders would add.
+        the extension that decoders would add.
     """
     dataset = ILAVideoDataset(
         source, [],
@@ -74,7 +74,7 @@ def parse_list(lines: Iterable[str],
         try:
             info = dataset._parse_line(line, f'{source}:{number}')
         except ValueError as error:
-            # The entry holds the place.
+            # The entry already says where the line is.
             reason = str(error).removeprefix(f'{source}:{number}: ')
             entry = Entry(source, number, '', None, line)
             problems.append(Problem('wrong line', entry, reason))
@@ -92,8 +92,8 @@ def parse_list(lines: Iterable[str],
 def read_list(source: str) -> List[str]:
     """Read the lines of a list; a ValueError if it is not text, or empty.
 
-    Bytes that are not UTF-8 become surrogates, which :func:`parse_list` takes
-    in names of files that exist.
+    Bytes that are not UTF-8 become surrogates, which :func:`parse_list`
+    accepts in names of existing files.
     """
     try:
         lines = read_lines(source, 'surrogateescape')
@@ -107,7 +107,7 @@ def read_list(source: str) -> List[str]:
 
 
 def read_folder(folder: str) -> List[Entry]:
-    """Make entries, without labels, of a folder's videos; see `list_videos`."""
+    """List a folder's videos as entries without labels; see `list_videos`."""
     return [Entry(folder, 0, path, None) for path in list_videos(folder)]
 
 
@@ -115,12 +115,12 @@ def find_repeats(entries: Iterable[Entry],
                  contents: Dict[str, str]) -> List[Problem]:
     """Find entries of the same video.
 
-    ``contents`` stand for the content of files, by path.
+    ``contents`` maps paths to hashes of the files' content.
 
     Returns:
-        list[Problem]: Of kind ``'two labels'``, with all entries of a video
-        whose labels differ, or ``'in two lists'`` or ``'duplicate'``, without
-        the first.
+        list[Problem]: For a video whose labels differ, all its entries, with
+        kind ``'two labels'``. Otherwise all entries but the first, with kind
+        ``'in two lists'`` or ``'duplicate'``.
     """
     groups = defaultdict(list)
     for entry in entries:
@@ -148,13 +148,13 @@ def find_repeats(entries: Iterable[Entry],
 
 
 def write_files(texts: Dict[str, str]) -> None:
-    """Write text files, each as a whole, and none before all can be written.
+    """Write text files atomically, after checking that all can be written.
 
     Args:
-        texts (dict[str, str]): Their contents by path. Folders are made.
+        texts (dict[str, str]): Contents by path. Folders are created.
 
     Raises:
-        ValueError: One cannot be written.
+        ValueError: A file cannot be written.
     """
     try:
         with ExitStack() as stack:

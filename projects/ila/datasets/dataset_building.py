@@ -1,4 +1,4 @@
-"""Labelled videos from folders and annotation files of several forms."""
+"""Labelled videos from folders and annotation files of several formats."""
 import csv
 import io
 import json
@@ -29,14 +29,14 @@ def shorten(names: List[str]) -> str:
 
 
 def read_class_folders(folder: str) -> List[Entry]:
-    """Find the videos of a folder that has a folder per class.
+    """Find the videos of a folder with one subfolder per class.
 
-    Labels are the folders' names with blanks for underscores.
+    Labels are the names of the subfolders, with spaces for underscores.
 
     Raises:
         FileNotFoundError: There is no such folder.
-        ValueError: A folder has no video, a video does not lie directly in a
-            class's folder, or two folders are of one name.
+        ValueError: A subfolder has no video, a video is not directly in a
+            subfolder, or two subfolders give the same label.
     """
     entries = []
     for path in list_videos(folder):
@@ -62,7 +62,7 @@ def read_class_folders(folder: str) -> List[Entry]:
 
 
 def _refuse_repeats(pairs: List[tuple]) -> dict:
-    """Make a JSON object, whose keys Python would replace silently."""
+    """Refuse repeated keys of a JSON object, which Python would overwrite."""
     for key, count in Counter(key for key, _ in pairs).items():
         if count > 1:
             raise ValueError(f"'{key}' occurs {count} times")
@@ -70,7 +70,7 @@ def _refuse_repeats(pairs: List[tuple]) -> dict:
 
 
 def read_records(file: str) -> Iterator[Tuple[int, dict]]:
-    """Read a CSV or JSON file, with the lines or numbers of its entries."""
+    """Read the entries of a CSV or JSON file, with their line or number."""
     try:
         text = read_text(file, 'surrogateescape')
         if not file.lower().endswith('.json'):
@@ -101,12 +101,12 @@ def read_annotations(file: str, path_format: Optional[str],
 
     Args:
         file (str): The file.
-        path_format (str, optional): How a path is made of the fields of an
-            entry. The first of ``_PATHS`` that fits by default.
+        path_format (str, optional): Format string that makes a path from the
+            fields of an entry. Defaults to the first of ``_PATHS`` that fits.
         prefix (str): Folder that the paths are relative to.
 
     Raises:
-        ValueError: The file cannot be read or an entry of it is wrong.
+        ValueError: The file cannot be read, or one of its entries is wrong.
     """
     entries = []
     for number, record in read_records(file):
@@ -138,7 +138,7 @@ def read_annotations(file: str, path_format: Optional[str],
             raise ValueError(f'{file}:{number}: path or label is empty')
         path += '' if os.path.splitext(path)[1] else '.mp4'  # As decoders do.
         full_path = os.path.normpath(os.path.join(prefix, path))
-        # File names may have any bytes, and a file proves that they are right.
+        # File names may contain any bytes; if the file exists, they are right.
         wrong = label if os.path.exists(full_path) else label + path
         if find_undecodable(wrong):
             name = label if find_undecodable(label) else path
@@ -154,7 +154,7 @@ def read_annotations(file: str, path_format: Optional[str],
 def read_class_names(source: str) -> List[str]:
     """Read names of classes in the order of their labels.
 
-    ``source`` is a JSON object of labels by name, or see
+    ``source`` is a JSON file with labels by name, or as in
     :func:`load_class_names`; a ValueError if it is wrong.
     """
     if not source.lower().endswith('.json'):
@@ -172,13 +172,13 @@ def read_class_names(source: str) -> List[str]:
 
 def number_labels(entries: List[Entry], names: Optional[List[str]],
                   has_numbers: bool) -> Tuple[List[str], Dict[str, int]]:
-    """Find the names of the classes and the numbers of the labels.
+    """Find the names of the classes, and a number for each label.
 
     Args:
         entries (list[Entry]): Videos.
-        names (list[str], optional): Names in the order of the numbers. By
-            default they are the labels in natural order.
-        has_numbers (bool): Whether digits are numbers instead of names.
+        names (list[str], optional): Names in the order of their numbers.
+            Defaults to the labels in natural order.
+        has_numbers (bool): Whether labels of digits are numbers, not names.
 
     Raises:
         ValueError: A label is unknown, or only some are numbers.
@@ -207,12 +207,12 @@ def number_labels(entries: List[Entry], names: Optional[List[str]],
 
 def draw_split(entries: List[Entry], fraction: float,
                seed: int) -> Tuple[List[Entry], List[Entry]]:
-    """Draw a fraction of each class, but leave one video on both sides.
+    """Draw a fraction of each class, with at least one video on each side.
 
-    ``entries`` hold at least two videos of each class.
+    ``entries`` must have at least two videos of each class.
 
     Returns:
-        tuple: What is left of the videos, and what was drawn.
+        tuple: The remaining videos, and the drawn ones.
     """
     classes = defaultdict(list)
     for entry in entries:
@@ -231,11 +231,11 @@ def draw_split(entries: List[Entry], fraction: float,
 
 def check_counts(parts: List[List[Entry]], names: List[str],
                  may_be_unused: bool) -> None:
-    """Refuse classes with too few videos for a training and a validation.
+    """Refuse classes with too few videos for training and validation.
 
     Args:
-        parts (list[list[Entry]]): Videos to be split, or those for training
-            and those for validation, with the numbers of their classes.
+        parts (list[list[Entry]]): One list of videos to be split, or a list
+            for training and one for validation. Labels are numbers.
         names (list[str]): Names of the classes.
         may_be_unused (bool): Whether classes may have no video at all.
 

@@ -1,4 +1,4 @@
-"""The lists of a data set: reading its parts, formatting their lines."""
+"""Lists of a data set: reading its parts and formatting the lines."""
 import os
 from itertools import chain
 from pathlib import Path
@@ -17,12 +17,13 @@ Part = Tuple[str, List[Entry]]
 def read_parts(folders: List[str],
                files: Optional[List[str]] = None,
                template: Optional[str] = None) -> List[Part]:
-    """Read one part, to be split, or two, each with its data prefix.
+    """Read one part, to be split later, or two, each with its data prefix.
 
     Args:
-        folders (list[str]): What the paths of the lists are relative to.
-        files (list[str], optional): As many annotation files, or two of one
-            folder. Defaults to the folders of the classes.
+        folders (list[str]): Folders that the paths of the lists are relative
+            to.
+        files (list[str], optional): One annotation file per folder, or two
+            for one folder. By default the folders have one folder per class.
         template (str, optional): See :func:`read_annotations`.
     """
     if files:
@@ -42,9 +43,9 @@ def drop_unusable(
         parts: Iterable[List[Entry]],
         skip_missing: bool,
         fix: str = 'fix the paths or give --path') -> List[List[Entry]]:
-    """Leave out repeated lines and, by choice, videos that are not there.
+    """Leave out repeated lines and, optionally, missing videos.
 
-    ``fix`` says what to do about missing ones.
+    ``fix`` tells the user what to do about missing videos.
     """
     entries = [*chain(*parts)]
     missing = [x for x in entries if not os.path.exists(x.path)]
@@ -77,7 +78,7 @@ def find_absent(entries: Iterable[Entry], names: Sequence[str]) -> List[str]:
 
 def report_absent(file: str, entries: Iterable[Entry],
                   names: Sequence[str]) -> None:
-    """Print how many classes a list has no video of."""
+    """Print how many classes have no video in a list."""
     absent = find_absent(entries, names)
     if absent:
         print(f'{file}: no video of {len(absent)} of {len(names)} classes, '
@@ -92,16 +93,16 @@ def sort_entries(entries: Iterable[Entry]) -> List[Entry]:
 def format_list(entries: List[Entry],
                 prefix: str,
                 template: Optional[str] = None) -> str:
-    """Write the lines of a list, and see that a training can read them.
+    """Format the lines of a list, and check that they can be read again.
 
     Args:
         entries (list[Entry]): Videos with one label or several.
         prefix (str): Folder that the paths are relative to.
-        template (str, optional): File names of the frames, where the videos
-            are folders of frames.
+        template (str, optional): File names of the frames, if the videos are
+            folders of frames.
 
     Raises:
-        ValueError: A path cannot stand in a list, or frames are missing.
+        ValueError: A list cannot contain such a path, or frames are missing.
     """
     lines = []
     for entry in entries:

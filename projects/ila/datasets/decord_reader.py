@@ -12,11 +12,11 @@ from .video_reader import choose_rate
 class DecordReader:
     """Frames of a video by their index, read from its start without seeking.
 
-    Decord 0.6 seeks to wrong frames or never comes back where time stamps are
-    missing, not in order or changed by an edit list. Where a truncated file's
-    index points beyond the end it reads outside of its buffer, and it fills
-    in frames that it cannot decode with the last one. It opens whatever a
-    playlist names. So files are checked first, by FFmpeg.
+    Decord 0.6 seeks to wrong frames, or hangs, if time stamps are missing,
+    out of order or changed by an edit list. If the index of a truncated file
+    points beyond its end, decord reads outside of its buffer. It replaces
+    frames that it cannot decode with the last one, and opens any file that a
+    playlist names. So files are first checked with FFmpeg.
 
     Args:
         content (bytes): The file.
@@ -35,7 +35,7 @@ class DecordReader:
             raise self._refuse('it finds no frames')
         times = reader.get_frame_timestamp(range(len(reader)))[:, 0]
         # Frames before an edit list's start are needed for decoding but not
-        # shown. Those without a time stamp lie 1e14 seconds before zero.
+        # shown. Frames without a time stamp get -1e14 seconds.
         times = times[(times >= 0) | (times < -1e9)]
         self._num_frames = len(times)
         self.times, seconds = None, 0.
@@ -45,20 +45,20 @@ class DecordReader:
         self.fps = choose_rate(reader.get_avg_fps(), len(times), seconds)
 
     def _open(self) -> Any:
-        # Its libraries may take the place of PyAV's: not before it is needed.
+        # Import late: its libraries may replace those of PyAV.
         import decord
         try:
-            # Decord takes a tolerance of exactly 0 for an unlimited one.
+            # Decord treats a tolerance of exactly 0 as unlimited.
             return decord.VideoReader(
                 io.BytesIO(self._content),
                 num_threads=self._num_threads,
                 fault_tol=1e-4)
-        except Exception as error:  # Its errors have no class in common.
+        except Exception as error:  # Its errors have no common class.
             raise self._refuse(error) from error
 
     @staticmethod
     def _refuse(error: Union[str, Exception]) -> ValueError:
-        # Decord names the place in its source where it stopped.
+        # Remove the position in decord's source code.
         reason = ' '.join(
             re.sub(r'\[[\d:]+\] \S+:\d+: ', '', str(error)).split())
         return ValueError(f'decord cannot read the file ({reason}); it may be '
@@ -78,15 +78,15 @@ class DecordReader:
 
     def iter_frames(
             self, indices: Iterable[int]) -> Iterator[Tuple[int, np.ndarray]]:
-        """Decode frames, as :meth:`VideoReader.iter_frames` does."""
+        """Decode frames, see :meth:`VideoReader.iter_frames`."""
         wanted = set(indices)
         for index, frame in enumerate(
                 self._decode(max(wanted, default=0) + 1)):
             if index not in wanted:
                 continue
             frame = frame.asnumpy()
-            # Decord takes padded lines of some narrow videos for a fourth
-            # channel.
+            # In some narrow videos, decord mistakes the padding of lines for
+            # a fourth channel.
             if frame.shape[-1] != 3:
                 raise ValueError(
                     f'decord misreads a width of {frame.shape[1]} pixels; '

@@ -3,7 +3,7 @@ import re
 from pathlib import Path
 from typing import Dict, List
 
-# Names of the classes by the names in those of the files, see
+# Names of the classes by the gestures in file names, see
 # https://github.com/varunj/EgoGestAR.
 GESTURES = dict(
     up='swipe up',
@@ -16,9 +16,9 @@ GESTURES = dict(
     tick='check mark',
     carret='caret',
     **{'del': 'delete'})
-# Clips by recorder. The data set does not name them; codec and frame rate of
-# the files distinguish five. Scenes recur within each, and one of V may be
-# one of M.
+# Clips by recorder. The data set does not name recorders; codec and frame
+# rate of the files distinguish five. The clips of a recorder share scenes,
+# and one scene of V may be one of M.
 RECORDERS = dict(
     M='up 2 16 19-22; down 16 19-22; left 16 19-22; right 5 16 19-22; '
     'circlecc 3 5 6 21; square 16 19-22; star 16 19-22; tick 3 16 19-22; '
@@ -31,12 +31,12 @@ RECORDERS = dict(
     'square 6 11; star 7 11; tick 5 11; carret 7 11; del 2 11',
     N='up 13 15; down 13 15; left 13 15; right 13 15; circlecc 18 20; '
     'square 13 15; star 13 15; tick 13 15; carret 13 15; del 13 15')
-# Recorders that are left out of a training together.
+# Recorders that are held out together.
 FOLDS = 'MV', 'X', 'T', 'N'
 
 
 def list_clips(text: str) -> List[str]:
-    """List names such as ``'up_2'`` of ``'up 2 16-18; down 3'``."""
+    """Turn ``'up 2 16-18; down 3'`` into names such as ``'up_2'``."""
     clips = []
     for part in text.split('; '):
         gesture, *ranges = part.split()
@@ -53,11 +53,11 @@ def make_lists(folder: str) -> Dict[str, str]:
     """Make the lists of the videos in EgoGestAR's folder ``testvideo``.
 
     Returns:
-        dict[str, str]: Contents by file name: the names of the classes;
+        dict[str, str]: Contents by file name: ``class_names.txt``;
         ``train.txt`` with recorders M, V and X, and ``val.txt`` with T and N;
-        for each of M and V, X, T and N the lists that leave it out and have
-        only it, such as ``train_without_MV.txt`` and ``val_MV.txt``; and
-        ``other.txt``, clips of recorders that are not known.
+        for each fold (M with V, X, T and N), a list without and a list with
+        only its recorders, such as ``train_without_MV.txt`` and
+        ``val_MV.txt``; and ``other.txt``, clips of unknown recorders.
 
     Raises:
         FileNotFoundError: There is no such folder.

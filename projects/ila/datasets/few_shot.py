@@ -10,7 +10,7 @@ from .annotations import Entry, find_repeats, parse_list, read_list
 def read_labels(source: str, num_classes: Optional[int] = None) -> List[Entry]:
     """Read a list of videos, or of folders of frames, with one label each.
 
-    A video that is listed again is left out.
+    Repeated entries of a video are left out.
 
     Raises:
         ValueError: The list cannot be read, a line of it is wrong, or a video
@@ -33,10 +33,10 @@ def read_labels(source: str, num_classes: Optional[int] = None) -> List[Entry]:
 
 def draw_shots(entries: Iterable[Entry], num_shots: int,
                seed: int) -> List[Entry]:
-    """Draw videos of each class at random, or take all where there are fewer.
+    """Draw videos of each class at random, or all if there are fewer.
 
-    The order of the entries does not matter. With the same seed, more shots
-    contain fewer.
+    The order of the entries does not matter. With the same seed, a larger
+    number of shots contains the videos of a smaller one.
     """
     classes = defaultdict(list)
     for entry in sorted(entries, key=lambda x: x.text):
@@ -68,7 +68,7 @@ def halve_classes(entries: Iterable[Entry],
 
 def select_classes(entries: Iterable[Entry],
                    labels: Sequence[int]) -> List[Entry]:
-    """Keep the videos of some classes, with labels that are their places."""
+    """Keep the videos of some classes, relabelled by index in ``labels``."""
     index = {label: place for place, label in enumerate(labels)}
     return [
         entry._replace(

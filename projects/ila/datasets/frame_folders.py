@@ -31,8 +31,8 @@ def find_frames(folder: str, template: Optional[str] = None) -> List[str]:
         list[str]: Paths of the images in the order of the frames.
 
     Raises:
-        ValueError: No image is named by the template, one is missing between
-            others, or it is not a template of one number.
+        ValueError: No image matches the template, one is missing between
+            others, or the template has not exactly one number.
     """
     if template is None:
         return select_files(folder)
@@ -73,7 +73,7 @@ def count_frames(folder: str, template: str) -> int:
 
 
 class FrameFolder:
-    """A folder's frames, ``(H, W, 3)``, RGB, read when they are asked for.
+    """A folder's frames, ``(H, W, 3)``, RGB, read on access.
 
     Raises:
         ValueError: There are fewer than 2 frames, or see
@@ -89,16 +89,16 @@ class FrameFolder:
         return len(self.files)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        """Read a frame, by its number from 0.
+        """Read a frame by its index, from 0.
 
         Raises:
-            ValueError: The image cannot be read or has another size than
-                those before.
+            ValueError: The image cannot be read, or its size differs from
+                earlier ones.
         """
         path = self.files[index]
         with naming_source(path):
             try:
-                # OpenCV fills up truncated images.
+                # OpenCV would pad truncated images.
                 image = mmcv.imread(
                     path, channel_order='rgb', backend='pillow')
             except OSError as error:
@@ -111,9 +111,10 @@ class FrameFolder:
 
 
 def is_frame_list(lines: Iterable[str], prefix: str = '') -> bool:
-    """Whether a list is one of folders of frames, as of MMAction2.
+    """Whether a list names folders of frames, in MMAction2's format.
 
-    In some line a folder is followed by two numbers or more.
+    It does if, in some line, an existing folder is followed by two or more
+    numbers.
     """
     for line in lines:
         folder, *numbers = line.split() or ['']
@@ -135,7 +136,7 @@ def parse_frame_list(
     The arguments are those of :func:`parse_list` and :func:`find_frames`.
 
     Returns:
-        tuple: The folders of frames, and the lines that are wrong or say more
+        tuple: The folders of frames; and lines that are wrong, or state more
         frames than there are.
     """
     entries, problems = [], []
@@ -161,7 +162,7 @@ def parse_frame_list(
         try:
             found = count_frames(path, template)
         except OSError:
-            found = count  # What is wrong is found when it is read.
+            found = count  # The error is reported when frames are read.
         except ValueError as error:
             problems.append(Problem('unreadable', entry, str(error)))
             continue

@@ -13,8 +13,7 @@ from mmaction.utils import get_str_type
 from ..utils import find_undecodable, read_lines
 from .list_lines import split_line
 
-# Each worker process has a place of its own to count in, so that no count is
-# lost between two of them.
+# Each worker process has its own counter, so that no count is lost to a race.
 _MAX_WORKERS = 256
 
 
@@ -22,33 +21,33 @@ _MAX_WORKERS = 256
 class ILAVideoDataset(VideoDataset):
     """Video dataset that names the file of every failure.
 
-    The annotation file has one line per video, a path and a label, or several
-    with ``multi_class=True``. Labels are the last fields, so that paths may
-    contain the delimiter. Empty lines are skipped. Labels are checked against
-    ``num_classes``; this project's tools set it to the model's. The file is
-    UTF-8, or UTF-16 with a byte order mark; a path may have other bytes if
-    there is such a file. A sample's ``filename`` is among the meta information
-    of its data sample.
+    The annotation file has one line per video: a path and a label, or several
+    labels with ``multi_class=True``. Labels are the last fields, so that paths
+    may contain the delimiter. Empty lines are skipped. Labels are checked
+    against ``num_classes``; this project's tools set it to that of the model.
+    The file is UTF-8, or UTF-16 with a byte order mark; a path may contain
+    other bytes if the file exists. The data sample of a video has its
+    ``filename`` as meta information.
 
     Args:
         ann_file (str): The annotation file.
         pipeline (list): Transforms or their configs.
-        mirror (bool): Whether the pipeline's ``Flip`` is kept. Set it to False
-            where left and right are different classes.
-        on_error (str): What happens in training if a video cannot be loaded:
-            ``'raise'``, or ``'skip'``, which logs and counts it and takes
-            another video, chosen at random, with its own label. Tests always
+        mirror (bool): Whether to keep the pipeline's ``Flip``. Set it to False
+            if left and right are different classes.
+        on_error (str): What to do in training if a video cannot be loaded:
+            ``'raise'``, or ``'skip'``, which logs and counts the failure and
+            loads a random other video, with its own label. Tests always
             raise.
-        max_errors (int): How many failures one process skips before it
-            raises.
+        max_errors (int): Number of failures to skip before an error is
+            raised, counted over the data loader's workers.
         **kwargs: Arguments of MMAction2's ``VideoDataset``.
 
     Raises:
         FileNotFoundError: The annotation file, the data folder or the first
-            video does not exist. The other videos are only looked for when
-            they are loaded, since that takes long on network disks.
-        ValueError: The annotation file is empty or one of its lines is wrong,
-            or ``on_error`` is.
+            video does not exist. Other videos are not checked until they are
+            loaded, since that takes long on network disks.
+        ValueError: The annotation file is empty, one of its lines is wrong,
+            or ``on_error`` is invalid.
     """
 
     def __init__(self,
@@ -75,7 +74,7 @@ class ILAVideoDataset(VideoDataset):
 
     def __setstate__(self, state: dict) -> None:
         self.__dict__.update(state)
-        self._errors.share_memory_()  # Copied tensors share nothing.
+        self._errors.share_memory_()  # Copied tensors are not shared.
 
     @property
     def num_errors(self) -> int:
@@ -135,7 +134,7 @@ class ILAVideoDataset(VideoDataset):
     def get_cat_ids(self, idx: int) -> List[int]:
         """Get a video's labels, for MMEngine's ``ClassBalancedDataset``."""
         label = self.get_data_info(idx)['label']
-        # Several labels come as ones among zeros.
+        # Several labels are multi-hot.
         return label.nonzero()[:, 0].tolist() if self.multi_class else [label]
 
     @property
@@ -146,14 +145,14 @@ class ILAVideoDataset(VideoDataset):
 
     def _is_file(self, path: str) -> bool:
         if not self._on_disk:
-            return False  # Not all storages can answer.
+            return False  # Some storages cannot tell.
         path = osp.join(self.data_prefix['video'], path)
-        # Decoders add the ending.
+        # Decoders add the extension.
         return osp.exists(path if osp.splitext(path)[1] else f'{path}.mp4')
 
     def _check_exists(self, filename: str) -> None:
         if not self._on_disk:
-            return  # Other storages answer when a video is loaded.
+            return  # Other storages tell when a video is loaded.
         if not osp.splitext(filename)[1]:
             filename += '.mp4'  # As DecordInit does.
         if osp.exists(filename):
@@ -171,11 +170,11 @@ class ILAVideoDataset(VideoDataset):
     def prepare_data(self, idx: int) -> Optional[dict]:
         """Load one video and run the pipeline on it.
 
-        None stands for a video that is skipped: then the dataset takes another.
+        Returns None for a skipped video; the dataset then loads another one.
 
         Raises:
-            RuntimeError: The pipeline failed. It carries nothing but a
-                message, so that it leaves a worker process intact.
+            RuntimeError: The pipeline failed. The error holds only a message,
+                so that it can be passed out of a worker process.
         """
         data_info = self.get_data_info(idx)
         filename = data_info['filename']
@@ -201,7 +200,7 @@ class ILAVideoDataset(VideoDataset):
             raise RuntimeError(
                 f'{message}. More than `max_errors={self.max_errors}` videos '
                 'could not be loaded; fix them or raise that limit')
-        # Log files take no file names that are not UTF-8.
+        # Log files do not accept file names that are not UTF-8.
         message = message.encode(errors='backslashreplace').decode()
         print_log(
             f'Skipped ({count} so far): {message}',

@@ -1,4 +1,4 @@
-"""Check of annotation lists: reading them, unused classes, the report."""
+"""Checks of annotation lists: reading, unused classes and the report."""
 import codecs
 import csv
 import io
@@ -19,21 +19,22 @@ def read_source(source: str,
                 multi_class: bool = False,
                 template: Optional[str] = None,
                 delimiter: str = ' ') -> Tuple[list, list, dict]:
-    """Read a list or look into a folder, of videos or of folders of frames.
+    """Read a list or a folder, of videos or of folders of frames.
 
     Args:
         source (str): The list or folder.
-        prefix (str): What a list's paths are relative to.
-        num_classes (int, optional): Highest label plus one. Defaults to any.
+        prefix (str): Folder that a list's paths are relative to.
+        num_classes (int, optional): Labels must be below this number.
+            Defaults to any label.
         multi_class (bool): Whether videos may have several labels.
         template (str, optional): File names of frames. Defaults to
-            ``FRAME_TEMPLATE`` in lists and all images in folders. With it a
-            list is one of folders of frames.
-        delimiter (str): What is between the fields of a list of videos.
+            ``FRAME_TEMPLATE`` in lists and all images in folders. If given, a
+            list is read as a list of folders of frames.
+        delimiter (str): Separator of the fields in a list of videos.
 
     Returns:
-        tuple: The entries, the problems, and the template of the entries that
-        are folders of frames by their paths.
+        tuple: The entries; the problems; and for entries that are folders of
+        frames, their template by path.
     """
     if os.path.isdir(source):
         folders = search_folder(source).frame_folders
@@ -63,7 +64,7 @@ def read_source(source: str,
 
 
 def test_pipeline(cfg: Config) -> Sequence[dict]:
-    """Get the transforms with which a config's test reads videos."""
+    """Get the transforms of the test pipeline of a config."""
     dataset = cfg.get('test_dataloader', {}).get('dataset', {})
     return [dict(step) for step in dataset.get('pipeline', [])]
 
@@ -76,7 +77,7 @@ def drop(entries: List[Entry], problems: List[Problem]) -> List[Entry]:
 
 def find_unused(entries: List[Entry], source: str,
                 num_classes: int) -> List[Problem]:
-    """Find the classes of which a list has no entry."""
+    """Find the classes without an entry in a list."""
     used = {
         label
         for entry in entries if entry.source == source
@@ -93,7 +94,7 @@ def find_unused(entries: List[Entry], source: str,
 
 
 def format_csv(problems: List[Problem]) -> str:
-    """Make a table, in which what is not UTF-8 in paths is escaped."""
+    """Format a table; bytes in paths that are not UTF-8 are escaped."""
     table = io.StringIO(newline='')
     writer = csv.writer(table, lineterminator='\n')
     writer.writerow(['kind', 'source', 'line', 'path', 'reason'])

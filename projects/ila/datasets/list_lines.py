@@ -12,15 +12,15 @@ def split_line(line: str, delimiter: str, multi_class: bool,
                is_file: Callable[[str], bool]) -> Tuple[str, List[int]]:
     """Split a line into the path of a video and its labels.
 
-    The labels are the integers at the end of the line. The path may hold the
-    delimiter, and such integers too where its ending sets them apart.
+    The labels are the integers at the end of the line. The path may contain
+    the delimiter, and also such integers if its extension separates them.
 
     Args:
         line (str): The line.
-        delimiter (str): What is between the fields.
+        delimiter (str): Separator of the fields.
         multi_class (bool): Whether a video may have several labels.
-        is_file (Callable): Whether there is a video of a path. It is asked
-            only where the line can be read in more than one way.
+        is_file (Callable): Whether there is a video at a path. It is called
+            only if the line can be read in more than one way.
 
     Raises:
         ValueError: The line holds no path and label, or can be read in more

@@ -1,6 +1,6 @@
 """Lists of data sets from the annotations that their authors publish.
 
-Labels are those of the official files and of MMAction2's lists.
+Labels are the same as in the official files and in MMAction2's lists.
 """
 import json
 import os
@@ -15,8 +15,8 @@ from .dataset_building import SPLITS, read_records
 from .dataset_lists import (drop_unusable, find_absent, format_list,
                             report_absent)
 
-# Names of the classes, and the videos for training and for validation of each
-# split. Paths are relative to the folder of the videos.
+# Names of the classes, and for each split the videos for training and for
+# validation. Paths are relative to the folder of the videos.
 Annotations = Tuple[List[str], List[Tuple[List[Entry], List[Entry]]]]
 
 
@@ -53,7 +53,7 @@ def _find_label(labels: Dict[str, int], name: str, place: str,
 
 def _check_classes(entries: List[Entry], names: Sequence[str],
                    file: str) -> None:
-    """Refuse a file that lacks a class, as one that is cut off does."""
+    """Refuse a file that lacks a class, because it may be truncated."""
     absent = find_absent(entries, names)
     if absent:
         raise ValueError(f"'{file}' has no video of class '{absent[0]}'; "
@@ -94,7 +94,7 @@ def read_ucf101(folder: str) -> Annotations:
 
 
 def read_hmdb51(folder: str) -> Annotations:
-    """Read ``CLASS_test_split*.txt``, with 1 for training, 2 for the test."""
+    """Read ``CLASS_test_split*.txt``, where 1 is training and 2 is test."""
     try:
         files = os.listdir(folder)
     except OSError as error:
@@ -113,7 +113,7 @@ def read_hmdb51(folder: str) -> Annotations:
             for number, row in _read_rows(
                     file, r'(.*?\.\w+)\s+([012])',
                     'April_09_brush_hair_u_nm_np1_ba_goo_0.avi 1'):
-                if row[2] != '0':  # Of another split.
+                if row[2] != '0':  # Not in this split.
                     parts[row[2]].append(
                         Entry(file, number, f'{name}/{row[1]}', label))
         for part in parts.values():
@@ -188,7 +188,7 @@ def read_jester(folder: str) -> Annotations:
 
 
 def read_charades(folder: str) -> Annotations:
-    """Read ``Charades_v1_*``; a label is all actions of the whole video.
+    """Read ``Charades_v1_*``; a label has all actions of the whole video.
 
     Videos without an action are left out, as the official evaluation does.
     """
@@ -225,9 +225,9 @@ def read_charades(folder: str) -> Annotations:
 
 
 class Source(NamedTuple):
-    """How a data set is read, and the names of its lists, MMAction2's.
+    """How a data set is read, and MMAction2's names of its lists.
 
-    ``template`` names the frames where a video is a folder of them.
+    ``template`` is set if a video is a folder of frames, and names these.
     """
     read: Callable[[str], Annotations]
     name: str
@@ -254,7 +254,7 @@ def name_lists(dataset: str) -> List[Tuple[str, ...]]:
 
 
 def _locate(entry: Entry, folder: str) -> Entry:
-    """Find an entry's file, which may have been encoded as MP4 since."""
+    """Find an entry's file, which may have been converted to MP4."""
     path = os.path.normpath(os.path.join(folder, entry.path))
     stem, suffix = os.path.splitext(path)
     if suffix and not os.path.exists(path) and os.path.exists(f'{stem}.mp4'):

@@ -18,19 +18,19 @@ class Found(NamedTuple):
 
 
 def natural_key(text: str) -> tuple:
-    """Sort key that takes digits as numbers: ``a2`` comes before ``a10``."""
+    """Sort key that treats digits as numbers: ``a2`` is before ``a10``."""
     parts = re.split(r'(\d+)', text)
-    # Words and numbers take turns, so that only like is compared with like.
+    # Words and numbers alternate, so that the same types are compared.
     return [int(x) if i % 2 else x for i, x in enumerate(parts)], text
 
 
 def select_files(folder: str,
                  suffixes: Tuple[str, ...] = IMG_EXTENSIONS,
                  names: Optional[List[str]] = None) -> List[str]:
-    """Get the paths of a folder's files with such endings, in natural order.
+    """Get a folder's files with certain extensions, in natural order.
 
-    Endings are in small letters. ``names`` are what the folder holds, where
-    that is known. Hidden files are left out.
+    ``suffixes`` are in lower case. ``names`` is the content of the folder, if
+    it is known. Hidden files are left out.
     """
     names = os.listdir(folder) if names is None else names
     return [
@@ -42,9 +42,9 @@ def select_files(folder: str,
 def _walk(
     folder: str, above: Tuple[str,
                               ...] = ()) -> Iterator[Tuple[str, List[str]]]:
-    """Give each folder and the names of its files, as ``os.walk``.
+    """Yield each folder and the names of its files, like ``os.walk``.
 
-    Hidden folders are left out. Links are followed, but in no circle.
+    Hidden folders are left out. Links are followed, but not in a circle.
     """
     real = os.path.realpath(folder)
     if real in above:
@@ -58,10 +58,10 @@ def _walk(
 
 
 def search_folder(folder: Union[str, Path]) -> Found:
-    """Find the videos in a folder and all below.
+    """Find the videos in a folder and all its subfolders.
 
     Hidden files and folders are left out, links are followed. A
-    FileNotFoundError says that there is no such folder.
+    FileNotFoundError is raised if there is no such folder.
     """
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"folder '{folder}' does not exist; fix the "
@@ -76,9 +76,9 @@ def search_folder(folder: Union[str, Path]) -> Found:
 
 
 def list_videos(folder: Union[str, Path]) -> List[str]:
-    """List the video files in a folder and all below, see `search_folder`.
+    """List the videos in a folder and its subfolders, see `search_folder`.
 
-    A ValueError says that there is none.
+    A ValueError is raised if there is none.
     """
     videos = search_folder(folder).videos
     if not videos:
@@ -88,8 +88,8 @@ def list_videos(folder: Union[str, Path]) -> List[str]:
 
 
 def names_videos(path: str) -> bool:
-    """Whether a path is one for :func:`find_videos`: that of a folder, a
-    pattern or a file that ends as videos do."""
+    """Whether a path is for :func:`find_videos`: a folder, a pattern, or a
+    file with the extension of a video."""
     is_pattern = glob.has_magic(path) and not os.path.lexists(path)
     return (os.path.isdir(path) or is_pattern
             or path.lower().endswith(VIDEO_SUFFIXES))
@@ -99,11 +99,11 @@ def find_videos(path: str, prefer_frames: bool = False) -> List[str]:
     """Find the videos that a path stands for, in natural order.
 
     Args:
-        path (str): A file, a folder or a pattern of the shell, with ``**``
-            for any folders. Where a folder and those below hold no video
-            file, each one with images is a video, the images its frames.
-        prefer_frames (bool): Whether to look for videos only where there is
-            no such folder.
+        path (str): A file, a folder or a shell pattern, with ``**`` for any
+            folders. If a folder and its subfolders hold no video file, each
+            folder of images is a video, with the images as frames.
+        prefer_frames (bool): Whether to look for video files only if there
+            is no folder of images.
     """
     if os.path.isdir(path):
         videos, frame_folders = search_folder(path)
@@ -111,9 +111,9 @@ def find_videos(path: str, prefer_frames: bool = False) -> List[str]:
             return frame_folders or videos
         return videos or frame_folders
     if os.path.lexists(path):
-        return [path]  # Also what is no file: it is for the reader to say.
+        return [path]  # Not always a file; the reader reports that.
     found = []
     for match in sorted(glob.glob(path, recursive=True), key=natural_key):
         found += find_videos(match, prefer_frames)
-    # `**` gives a folder as well as what is in it.
+    # `**` yields both a folder and its contents.
     return list(dict.fromkeys(found))

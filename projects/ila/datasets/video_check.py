@@ -1,4 +1,4 @@
-"""Check of video files in processes that may crash or hang."""
+"""Check video files in processes that may crash or hang."""
 import hashlib
 import os
 import signal
@@ -19,15 +19,15 @@ from .video_file import ShortVideoError, TruncatedVideoError, check_regular
 
 PIPELINE = (dict(type='SafePyAVInit'), dict(type='SafePyAVDecode'))
 
-# Such processes start at once, with all modules loaded.
+# Forked processes start at once, with all modules loaded.
 _CONTEXT = get_context('fork')
 
 
 class Result(NamedTuple):
-    """What is wrong with a file; of a good one, ``kind`` is empty."""
+    """What is wrong with a file; ``kind`` is empty for a good file."""
     kind: str = ''
     reason: str = ''
-    content: str = ''  # SHA-256, where another file has the same size
+    content: str = ''  # SHA-256, if another file has the same size
 
 
 def check_video(path: str,
@@ -38,14 +38,14 @@ def check_video(path: str,
 
     Args:
         path (str): The file.
-        min_frames (int): Number of frames that it needs.
-        hashed (bool): Whether to return the hash of its content.
-        pipeline (Sequence[dict]): Configs of transforms, one of which opens
-            and one of which decodes it.
+        min_frames (int): Least number of frames.
+        hashed (bool): Whether to return the hash of the content.
+        pipeline (Sequence[dict]): Configs of transforms, of which one opens
+            and one decodes the video.
 
     Returns:
-        Result: Of kind ``'missing'``, ``'truncated'``, ``'too short'``,
-        ``'unreadable'`` or none.
+        Result: Its kind is ``'missing'``, ``'truncated'``, ``'too short'``,
+        ``'unreadable'`` or empty.
     """
     opening, decoding = (
         TRANSFORMS.build(pipeline[place]) for place in find_reading(pipeline))
@@ -78,7 +78,7 @@ def check_video(path: str,
 def check_frame_folder(path: str,
                        min_frames: int = 2,
                        template: Optional[str] = None) -> Result:
-    """Read all frames of a folder; the kind is ``'unreadable'`` or none."""
+    """Read all frames of a folder; the kind is ``'unreadable'`` or empty."""
     try:
         return Result(content=check_frames(path, template, min_frames))
     except (OSError, ValueError) as error:
@@ -96,10 +96,10 @@ class _Worker:
         other.close()
 
     def _work(self, pipe: Connection) -> None:
-        # The other end is the parent's alone: without the parent it is gone.
+        # Only the parent keeps the other end, so that it closes with it.
         self.pipe.close()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        for stream in (1, 2):  # Decoders print what they stumble over.
+        for stream in (1, 2):  # Decoders print errors.
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
         try:
             while True:
@@ -110,7 +110,7 @@ class _Worker:
             pass
 
     def receive(self) -> Result:
-        """Get the result of the last file, or that there is none."""
+        """Get the result of the last file, or that it crashed the process."""
         try:
             return self.pipe.recv()
         except EOFError:
@@ -138,15 +138,15 @@ def check_videos(paths: Iterable[str],
         paths (Iterable[str]): The files.
         min_frames (int): See :func:`check_video`.
         workers (int): Number of processes.
-        timeout (float): Seconds that a file may take.
+        timeout (float): Largest number of seconds per file.
         frames (dict[str, str | None], optional): The paths that are folders
-            of frames, and their template, see :func:`find_frames`.
+            of frames, with their template, see :func:`find_frames`.
         pipeline (Sequence[dict]): See :func:`check_video`.
 
     Returns:
-        dict[str, Result]: By path. Beside the kinds of :func:`check_video`
-        there are ``'crashing'`` and ``'hanging'``, and ``'not checked'`` if
-        Ctrl+C ended the check.
+        dict[str, Result]: Results by path. In addition to the kinds of
+        :func:`check_video` there are ``'crashing'`` and ``'hanging'``, and
+        ``'not checked'`` if Ctrl+C ended the check.
     """
     frames = frames or {}
     opening = pipeline[find_reading(pipeline)[0]]
@@ -157,7 +157,7 @@ def check_videos(paths: Iterable[str],
             sizes[path] = 0  # Frames are hashed anyway.
             continue
         if not on_disk:
-            sizes[path] = path  # What other storages hold is not hashed.
+            sizes[path] = path  # Files in other storages are not hashed.
             continue
         try:
             check_regular(path)
@@ -180,7 +180,7 @@ def check_videos(paths: Iterable[str],
                 worker.pipe.send((path in frames, path, min_frames, *last))
                 busy[worker.pipe] = worker, path, monotonic() + timeout
             first = min(deadline for *_, deadline in busy.values())
-            # No system waits for any number of seconds.
+            # Systems limit how long one can wait.
             ready = wait(busy, min(max(0, first - monotonic()), 3600))
             for pipe, (worker, path, deadline) in list(busy.items()):
                 if pipe in ready:

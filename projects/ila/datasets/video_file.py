@@ -1,4 +1,4 @@
-"""Content of video files: fetched, checked and opened."""
+"""Fetch, check and open the content of video files."""
 import io
 import os
 import os.path as osp
@@ -8,21 +8,21 @@ from typing import List, Tuple
 import av
 from mmengine.fileio import FileClient, LocalBackend
 
-# FFmpeg's names of containers that hold everything in one file. Playlists and
-# session descriptions, which make it open other files or URLs, formats
-# of devices and of text are left out.
+# FFmpeg's names of containers that hold everything in one file. Left out are
+# playlists and session descriptions, which make FFmpeg open other files or
+# URLs, and formats of devices and of text.
 FORMATS = ('apng,asf,av1,avi,bmp_pipe,dhav,dv,flv,gif,h261,h263,h264,hevc,'
            'ivf,jpeg_pipe,m4v,matroska,mjpeg,mov,mp3,mpeg,mpegts,mpegvideo,'
            'mxf,nut,obu,ogg,png_pipe,rm,tiff_pipe,vc1,vvc,wav,webp_pipe,wtv,'
            'yuv4mpegpipe')
-# What makes FFmpeg, of any version, take a file for a list of others.
+# Marks by which FFmpeg, in any version, recognises a list of other files.
 _PLAYLISTS = {
     b'#extm3u': 'an HLS playlist',
     b'ffconcat': 'an ffconcat list',
     b'c=in ip': 'an SDP session description',
     b'<mpd': 'a DASH manifest',
 }
-# Of larger frames one alone takes hundreds of megabytes.
+# A single larger frame would need hundreds of megabytes.
 MAX_PIXELS = 2**26
 _MP4_BOXES = (b'ftyp', b'styp', b'moov', b'moof', b'mdat', b'free', b'skip',
               b'wide', b'pnot', b'uuid', b'meta', b'sidx', b'ssix', b'mfra',
@@ -30,7 +30,7 @@ _MP4_BOXES = (b'ftyp', b'styp', b'moov', b'moof', b'mdat', b'free', b'skip',
 
 
 class TruncatedVideoError(ValueError):
-    """A file is shorter than it says."""
+    """A file is shorter than its own headers say."""
 
 
 class ShortVideoError(ValueError):
@@ -38,7 +38,7 @@ class ShortVideoError(ValueError):
 
 
 def read_file(client: FileClient, filename: str) -> bytes:
-    """Read a video's file from any storage; ``.mp4`` is the default ending.
+    """Read a video file from any storage; the default extension is ``.mp4``.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -51,16 +51,16 @@ def read_file(client: FileClient, filename: str) -> bytes:
     if is_local:
         check_regular(filename)
     content = client.get(filename)
-    if content is None:  # As LMDB answers.
+    if content is None:  # From LMDB.
         raise FileNotFoundError('there is no such file in the storage')
     return bytes(content)
 
 
 def check_regular(path: str) -> None:
-    """Refuse what is on a disk but is not a file, without opening it.
+    """Refuse a path that is not a regular file, without opening it.
 
     Raises:
-        FileNotFoundError: There is nothing, or a link to nothing.
+        FileNotFoundError: There is no such file, or it is a broken link.
         ValueError: It is a folder, a pipe or a device.
     """
     try:
@@ -77,10 +77,10 @@ def check_regular(path: str) -> None:
 
 
 def check_content(content: bytes) -> None:
-    """Refuse files that are lists of others, or shorter than they say.
+    """Refuse files that are playlists or truncated.
 
     Raises:
-        TruncatedVideoError: It is shorter than it says.
+        TruncatedVideoError: It is shorter than its own headers say.
         ValueError: It is empty or a playlist.
     """
     if not content:
@@ -99,10 +99,10 @@ def check_content(content: bytes) -> None:
 
 
 def open_container(content: bytes) -> av.container.InputContainer:
-    """Open a video by its content alone, whatever other files it names.
+    """Open a video from its content only, without files that it refers to.
 
     Raises:
-        ValueError: The file is truncated, or no container that is read.
+        ValueError: The file is truncated, or not a supported container.
     """
     check_content(content)
     try:
@@ -129,7 +129,7 @@ def demux(
 ) -> Tuple[av.VideoStream, List[av.Packet]]:
     """Read the compressed frames of the largest video stream.
 
-    Pictures of a cover are not a video. Packets are in the order of decoding.
+    Cover pictures do not count. Packets are in the order of decoding.
 
     Raises:
         ValueError: There is no video stream that can be decoded, or its data
@@ -154,13 +154,13 @@ def demux(
             if packet.size:
                 packets[packet.stream_index].append(packet)
     except IndexError:
-        # After the last packet PyAV stumbles over streams that were not there
-        # at the start.
+        # After the last packet, PyAV fails if streams were added after the
+        # start.
         pass
     except av.FFmpegError as error:
         raise ValueError(f'the file is damaged ({explain(error)}); replace '
                          'it') from error
-    # A track without content is no choice.
+    # A track with content is preferred.
     stream = max(
         streams,
         key=lambda x: (bool(packets[x.index]), x.codec_context.width * x.
@@ -169,10 +169,10 @@ def demux(
 
 
 def declared_size(content: bytes) -> int:
-    """Read off a video's structure how many bytes the file has to have.
+    """Compute from a video's structure how many bytes the file must have.
 
-    It is 0 where the file describes no part of its own. More may follow than
-    is described.
+    The result is 0 if the file does not describe its size. A file may be
+    larger than described.
     """
     if content[4:8] in _MP4_BOXES:
         return _mp4_size(content)
@@ -207,12 +207,12 @@ def _mp4_size(content: bytes) -> int:
 
 
 def _matroska_size(content: bytes) -> int:
-    """Size of WebM and Matroska files, whose segment has one."""
+    """Size of WebM and Matroska files, from the size of the segment."""
     start = content.find(b'\x18\x53\x80\x67', 0, 4096) + 4
     if not 4 <= start < len(content) or not content[start]:
         return 0
-    # The first byte's leading zeros give the number's length in bytes. All
-    # ones mean that its writer, a live stream, did not know it.
+    # The first byte's leading zeros give the number's length in bytes. A
+    # number of ones only means unknown, as in a live stream.
     length = 9 - content[start].bit_length()
     unknown = (1 << 7 * length) - 1
     number = int.from_bytes(content[start:start + length], 'big') & unknown
@@ -239,7 +239,7 @@ def _ogg_size(content: bytes) -> int:
 
 
 def _gif_size(content: bytes) -> int:
-    """Size of GIF files, blocks up to one that says it is the last."""
+    """Size of GIF files, a list of blocks up to an end marker."""
 
     def colors(flags: int) -> int:
         return 3 << (flags & 7) + 1 if flags & 128 else 0

@@ -9,18 +9,18 @@ import numpy as np
 from .access_points import drop_unneeded, find_access_points
 from .video_file import demux, explain, open_container
 
-# H.264 and HEVC refer to at most so many frames.
+# H.264 and HEVC reorder by at most this many frames.
 _MAX_REORDER = 16
-# Bytes of decoded frames that are kept, so that counting them is not in vain.
+# Bytes of decoded frames to keep, so that they need not be decoded twice.
 _MAX_KEPT = 2**28
 
 
 def choose_rate(header: Optional[float], frames: int, seconds: float) -> float:
     """Choose between the frame rate that a file states and the measured one.
 
-    ``seconds`` are those from the first frame to the last, 0 if unknown. The
-    header's holds unless the time stamps differ from it by more than a tenth;
-    0 stands for neither.
+    ``seconds`` is the time from the first frame to the last, 0 if unknown. The
+    stated rate is used unless it differs from the time stamps by more than a
+    tenth. The result is 0 if neither is known.
     """
     header = float(header or 0)
     if seconds <= 0 or frames < 2:
@@ -30,13 +30,13 @@ def choose_rate(header: Optional[float], frames: int, seconds: float) -> float:
 
 
 class VideoReader:
-    """Frames of a video by their index, those that ``ffmpeg`` gives.
+    """Frames of a video by their index, the same as from ``ffmpeg``.
 
-    Frame ``i`` is the ``i``-th that the decoder puts out, turned and mirrored
-    as the file says. Where the time stamps tell the order of the frames, as
-    in most H.264 and HEVC files, groups of pictures without a wanted frame are
-    left out, and so are frames that are not wanted and that no other frame
-    refers to. All other files are decoded in order.
+    Frame ``i`` is the ``i``-th output of the decoder, rotated and mirrored as
+    the file says. If the time stamps give the order of the frames, as in most
+    H.264 and HEVC files, two things are not decoded: groups of pictures
+    without a wanted frame, and unwanted frames that no other frame refers to.
+    All other files are decoded in order.
 
     Args:
         content (bytes): The file.
@@ -62,17 +62,17 @@ class VideoReader:
             self._num_frames = len(shown)
 
     def _has_order(self, shown: List[Optional[int]]) -> bool:
-        """Whether packets are frames, and their times the frames' order."""
+        """Whether each packet is a frame, and times give their order."""
         if (self._decoder.name not in ('h264', 'hevc')
                 or self._container.format.name[:3] not in ('mov', 'mat', 'flv')
                 or len(self._stamps) < len(shown) or not shown):
             return False
-        # Frames before the first key frame may be left out by the decoder.
+        # The decoder may drop frames before the first key frame.
         first = self._packets[0]
         if not first.is_keyframe or any(x.pts is None or x.pts < first.pts
                                         for x in self._packets):
             return False
-        # Stamps may start again in files that were joined.
+        # Time stamps may restart in files that were joined.
         if not self._decoder.has_b_frames and shown != self._stamps:
             return False
         places = {time: place for place, time in enumerate(self._stamps)}
@@ -85,7 +85,7 @@ class VideoReader:
         return frame is not None and not frame.interlaced_frame
 
     def __len__(self) -> int:
-        """Count the frames, by decoding them where that is the only way."""
+        """Count the frames, by decoding them if there is no other way."""
         if self._num_frames is None:
             count, kept, size = 0, [], 0
             for frame in self._decode():
@@ -126,16 +126,16 @@ class VideoReader:
 
     @property
     def duration(self) -> float:
-        """float: Seconds, without decoding; 0 if unknown."""
+        """float: Duration in seconds, without decoding; 0 if unknown."""
         if self._seconds:
             return self._seconds * (1 + 1 / (len(self._stamps) - 1))
         return len(self._packets) / float(self._rate or np.inf)
 
     def iter_frames(
             self, indices: Iterable[int]) -> Iterator[Tuple[int, np.ndarray]]:
-        """Decode frames, each of the indices once, from the first to the last.
+        """Decode each of the indices once, from the first to the last.
 
-        They are ``(H, W, 3)``, uint8, RGB.
+        Frames are ``(H, W, 3)``, uint8, RGB.
 
         Raises:
             ValueError: A frame is damaged or missing.
@@ -166,7 +166,7 @@ class VideoReader:
                              'replace the file')
 
     def _select(self, wanted: Set[int]) -> Iterator[Tuple[int, av.VideoFrame]]:
-        """Decode the wanted frames and no more than they need."""
+        """Decode the wanted frames, and others only if these need them."""
         missing = set(wanted)
         if self._sparse:
             for index, frame in self._decode_sparse(missing):
@@ -189,7 +189,7 @@ class VideoReader:
 
     def _decode_sparse(
             self, wanted: Set[int]) -> Iterator[Tuple[int, av.VideoFrame]]:
-        """Decode by time stamps, until one is not where it should be."""
+        """Decode by time stamps, until one is out of order."""
         places = {time: place for place, time in enumerate(self._stamps)}
         stamps = {self._stamps[x] for x in wanted if x < len(self._stamps)}
         if self._access_points is None:
@@ -204,7 +204,7 @@ class VideoReader:
             last = index
             if frame.pts in stamps:
                 held.append((index, frame))
-            # A frame is in its place if no later one belongs before it.
+            # Its position is certain once no frame before it can follow.
             while held and last - held[0][0] > _MAX_REORDER:
                 yield held.popleft()
             if index >= end:
@@ -219,8 +219,8 @@ class VideoReader:
         Args:
             packets (Sequence[Packet], optional): In the order of decoding.
                 Defaults to all.
-            stamps (set[int], optional): Times of frames. Others may be left
-                out. Defaults to all.
+            stamps (set[int], optional): Times of the wanted frames; others
+                may be left out. Defaults to all.
         """
         decoder = self._decoder
         decoder.skip_frame = 'DEFAULT'
@@ -267,7 +267,7 @@ class VideoReader:
                 range=str(int(frame.color_range)))
         ]
         if (frame.width, frame.height) != self._size:
-            # As calls that are recorded: the first frame's size is kept.
+            # As in recorded calls: the size of the first frame is kept.
             nodes.append(graph.add('scale', '{}:{}'.format(*self._size)))
         nodes += [graph.add(*turn) for turn in turns]
         nodes.append(graph.add('format', 'rgb24'))
@@ -277,7 +277,7 @@ class VideoReader:
 
 
 def orient(frame: av.VideoFrame) -> List[Tuple[str, str]]:
-    """Find how FFmpeg's filters turn and mirror a frame for display."""
+    """Find FFmpeg filters that rotate and mirror a frame for display."""
     for data in frame.side_data:
         if data.type.name == 'DISPLAYMATRIX':
             break

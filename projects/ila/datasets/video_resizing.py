@@ -19,7 +19,7 @@ from .video_file import check_regular
 from .video_reader import VideoReader
 from .video_writer import write_video
 
-# Endings of containers for H.264 whose groups of pictures the reader finds.
+# Containers for H.264 in which the reader finds groups of pictures.
 _KEPT_SUFFIXES = ('.mp4', '.m4v', '.mov', '.mkv')
 
 
@@ -27,9 +27,9 @@ class Settings(NamedTuple):
     """How videos are encoded.
 
     Attributes:
-        short_side (int): Pixels; smaller videos keep their size.
+        short_side (int): Short side in pixels; smaller videos are not scaled.
         gop (int): Frames from one key frame to the next.
-        crf (int): Quality of x264, 0 is the best.
+        crf (int): Quality of x264; 0 is the best.
     """
     short_side: int = 256
     gop: int = 12
@@ -60,12 +60,12 @@ def plan(source: str, target: str) -> Dict[str, str]:
 
 
 def resize_video(path: str, copy: str, settings: Settings) -> str:
-    """Write a copy of a video, unless there is one.
+    """Write a copy of a video, unless it exists.
 
-    It has the same frames, at their average rate.
+    The copy has the same frames, at their average rate.
 
     Returns:
-        str: Why it cannot be copied; empty if it is.
+        str: Why the video cannot be copied; empty on success.
     """
     if os.path.exists(copy):
         return ''
@@ -94,7 +94,7 @@ def _scale(reader: VideoReader, short_side: int) -> Iterator[np.ndarray]:
         height, width = image.shape[:2]
         scale = min(1, short_side / min(height, width))
         if scale < 1:
-            # Even sides, so that none is cut.
+            # Even sides, so that the encoder cuts nothing off.
             size = [max(2, round(x * scale / 2) * 2) for x in (width, height)]
             image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
         yield image
@@ -106,7 +106,7 @@ def resize_videos(copies: Dict[str, str], settings: Settings,
 
     Args:
         copies (dict[str, str]): See :func:`plan`.
-        settings (Settings): How they are encoded.
+        settings (Settings): Settings of the encoder.
         workers (int): Number of processes.
 
     Yields:
@@ -114,9 +114,9 @@ def resize_videos(copies: Dict[str, str], settings: Settings,
         :func:`resize_video`.
 
     Raises:
-        ValueError: A video ends the process that reads it.
+        ValueError: A video crashes the process that reads it.
     """
-    # Ctrl+C reaches all processes. The videos that are begun are finished.
+    # Ctrl+C reaches all processes; they finish the videos in progress.
     with ProcessPoolExecutor(
             workers,
             get_context('fork'),

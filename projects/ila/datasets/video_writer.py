@@ -15,15 +15,15 @@ def write_video(path: Path,
     """Write a video.
 
     Args:
-        path (Path): The video. Its ending decides the container.
+        path (Path): The video. Its extension decides the container.
         frames (Iterable[np.ndarray]): ``(H, W, 3)``, uint8, RGB, all of one
-            size. An odd last row or column is left out: colours have half the
-            resolution.
+            size. An odd last row or column is left out, since colours have
+            half the resolution.
         fps (float): Frames per second.
         codec (str): FFmpeg's name of an encoder. The default is H.264, which
-            players and browsers show.
+            players and browsers support.
         format (str, optional): FFmpeg's name of the container. Defaults to
-            that of the ending.
+            the one of the extension.
         **options: Options of the encoder.
 
     Raises:

@@ -1,7 +1,7 @@
 """A ball that rolls over a table along the paths of ``figures.py``.
 
-Nothing is trained on it: it shows what a model that was trained on figures
-follows in pictures of another kind.
+No model is trained on it: it shows what a model that was trained on figures
+follows in other scenes.
 """
 from typing import Sequence, Tuple, Union
 
@@ -33,7 +33,7 @@ def _table(rng: np.random.Generator, size: int) -> np.ndarray:
 
 def _window(image: np.ndarray, center: np.ndarray,
             reach: float) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A view of the image around a place, and its pixels' offsets from it."""
+    """A view of the image around a point, and the pixels' offsets from it."""
     x, y = (np.arange(
         max(int(middle - reach), 0), min(int(middle + reach), side))
             for middle, side in zip(center, image.shape[1::-1]))
@@ -69,10 +69,10 @@ def _paint_ball(image: np.ndarray, center: np.ndarray, radius: float,
 
 def _roll(places: np.ndarray, radius: float,
           turn: np.ndarray) -> Sequence[np.ndarray]:
-    """Rotations of a ball that rolls to places ``(T, 2)`` from ``turn``."""
+    """Rotations of a ball rolling along ``(T, 2)``, starting at ``turn``."""
     turns = [turn]
     for x, y in np.diff(places, axis=0):
-        # Around the axis in the table that is square to its way.
+        # Around the axis in the table plane that is normal to its path.
         step, _ = cv2.Rodrigues(np.array([-y, x, 0.]) / radius)
         turns.append(step @ turns[-1])
     return turns
@@ -86,7 +86,7 @@ def render_billiards(label: int,
 
     Args:
         label (int): Index into the classes of the figures.
-        seed (int or sequence of int): Seed of all else.
+        seed (int or sequence of int): Seed of everything else.
         num_frames (int): Number of frames, T.
         size (int): Height and width in pixels, S.
 
@@ -118,7 +118,7 @@ def render_billiards(label: int,
         _cast_shadow(frame, place, radius)
         _paint_ball(frame, place, radius, colors[0], turn)
         frame = cv2.resize(frame, (size, size), interpolation=cv2.INTER_AREA)
-        # As a camera's sensor adds it.
+        # Noise of a camera's sensor.
         frame += 2 * rng.standard_normal(frame.shape, np.float32)
         frames.append(frame.clip(0, 255).astype(np.uint8))
     return np.stack(frames)

@@ -22,12 +22,12 @@ _SPLITS = ('train', 'val')
 _CLAIM = 'dataset.json'
 _SCRATCH = '.part-'
 _BATCH = 20  # videos per task of a worker
-# To be raised when other videos come out of the same arguments.
+# To be raised when the same arguments produce other videos.
 _VERSION = 3
 
 
 def _write_whole(path: Path, frames: np.ndarray, part: Path) -> None:
-    """Write an MPEG-4 video; ``path`` is there only once it is whole."""
+    """Write an MPEG-4 video; ``path`` exists only once it is complete."""
     try:
         write_video(
             part,
@@ -47,7 +47,7 @@ def _label(seed: int, split: str, index: int, level: Union[int, str]) -> int:
     """Label of a video: classes are shuffled within consecutive blocks."""
     count = len(classes(level))
     block, place = divmod(index, count)
-    # Beyond the splits' own seeds, which the videos have.
+    # Different from the seeds of the splits, which the videos use.
     stream = len(_SPLITS) + _SPLITS.index(split)
     rng = np.random.default_rng((seed, stream, block))
     return int(rng.permutation(count)[place])
@@ -71,7 +71,7 @@ def _write_batch(videos: Sequence[Tuple[str, int]], folder: Path, part: Path,
 
 
 def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # It is the parent's.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent handles it.
     cv2.setNumThreads(0)  # OpenCV's threads do not survive a fork.
 
 
@@ -106,7 +106,7 @@ def _write_text(path: Path, text: str, part: Path) -> None:
 def _check_arguments(settings: dict, workers: int) -> None:
     check_range('workers', workers, 1)
     check_range('seed', settings['seed'], 0, 2**32 - 1)
-    # Each class is to be seen.
+    # Each class must appear.
     for name in ('num_train', 'num_val'):
         check_range(name, settings[name], len(classes(settings['level'])))
     check_video(settings['num_frames'], settings['size'])
@@ -116,7 +116,7 @@ def _check_arguments(settings: dict, workers: int) -> None:
 
 
 def _check_folder(root: Path, settings: dict) -> None:
-    """Refuse a folder with anything but this data set, whole or in part."""
+    """Refuse a folder with anything but this data set or a part of it."""
     claim = root / _CLAIM
     if claim.exists():
         try:
@@ -153,8 +153,8 @@ def make_dataset(root: Union[str, Path],
     ``class_names.txt``, and the arguments in ``dataset.json``. A video is a
     pure function of the seed, the split and its number.
 
-    The lists are written last. The next call with the same arguments
-    completes what an interrupted one left, and keeps a complete data set.
+    The lists are written last. Another call with the same arguments completes
+    an interrupted data set, and keeps a complete one.
 
     Args:
         root (str or Path): Folder of the data set: new, empty, or from an

@@ -1,10 +1,10 @@
-"""Figures that a small shape draws, as a fingertip in the air would.
+"""Figures that a small shape draws, like a fingertip in the air.
 
-They are a kind beside the levels of ``rendering.py``: the shape, a tenth of the
-frame, follows one of five paths over a still background. Labels ``2 k`` and
-``2 k + 1`` are one path run both ways, so shuffled frames leave one of two to
-guess. A single frame tells a little, since paths differ in where the shape is
-how often.
+They are another kind of videos than the levels of ``rendering.py``: the shape,
+a tenth of the frame, follows one of five paths over a still background. Labels
+``2 k`` and ``2 k + 1`` are the same path in both directions, so that shuffled
+frames leave a guess between two labels. A single frame tells a little, since
+paths differ in how often the shape is at a position.
 """
 import numpy as np
 
@@ -21,7 +21,7 @@ FIGURES = (
     'zigzag down',
 )
 
-# Corners of the paths of odd labels: x, and y, which points down. The circle
+# Corners of the paths of odd labels: x and y, where y points down. The circle
 # is drawn as 32 lines.
 _TURNS = 2 * np.pi * np.arange(33) / 32
 _PATHS = (
@@ -32,23 +32,23 @@ _PATHS = (
     [(-1, -1), (1, -1), (-1, 1), (1, 1)],
 )
 
-# Least and greatest half width and height, in frame sides.
+# Smallest and largest half width and height, in frame sides.
 _HALF = (0.22, 0.32)
 _TILT = np.pi / 18
 _MARGIN = 0.08
-# Greatest share of the clip in which the shape waits, at either end.
+# Largest fraction of the clip in which the shape waits, at either end.
 _WAIT = 0.15
 
 
 def draw_path(label: int, num_frames: int,
               rng: np.random.Generator) -> np.ndarray:
-    """Place the shape in each frame.
+    """Get the position of the shape in each frame.
 
     Args:
         label (int): Index into ``FIGURES``.
         num_frames (int): Number of frames, T.
-        rng (np.random.Generator): Draws size, tilt, place and pace, which do
-            not depend on the label.
+        rng (np.random.Generator): Draws size, tilt, position and pace, which
+            do not depend on the label.
 
     Returns:
         np.ndarray: Shape (T, 2): x and y in frame sides, from 0 to 1.
@@ -70,6 +70,6 @@ def draw_path(label: int, num_frames: int,
     turn = np.array([[np.cos(tilt), -np.sin(tilt)],
                      [np.sin(tilt), np.cos(tilt)]])
     places = places * half @ turn.T
-    # The whole path is to be seen.
+    # The whole path must be visible.
     reach = np.abs(corners * half @ turn.T).max(0) + _MARGIN
     return reach + (1 - 2 * reach) * middle + places

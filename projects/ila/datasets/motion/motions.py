@@ -1,7 +1,7 @@
 """The classes of the generated videos: how the target moves.
 
-The target's state is four numbers, each of which matters modulo 1 only, so
-that a state is a point on a torus:
+The target's state is four numbers. Only their value modulo 1 matters, so that
+a state is a point on a torus:
 
 ====== ============= ==================================================
 index  quantity      one period
@@ -31,15 +31,15 @@ CLASSES = (
     'circling clockwise',
 )
 
-# First and second motion of the classes of level 3: left, up and
-# counterclockwise, each followed by its pair run backwards.
+# First and second motion of the classes of level 3: pairs of left, up and
+# counterclockwise, each followed by the same pair run backwards.
 _ORDERS = tuple(order for first, second in permutations((0, 2, 4), 2)
                 for order in ((first, second), (second ^ 1, first ^ 1)))
 
-# Least and greatest travel of each pair of classes over a clip, in periods.
-# Of eight frames, sampled one per eighth of the clip, neighbours are up to a
-# quarter of it apart: less than half a period, so that no motion is aliased.
-# At level 3 a motion is as fast and lasts half as long, so this holds there.
+# Smallest and largest travel of each pair of classes over a clip, in periods.
+# If eight frames are sampled, one from each eighth of the clip, neighbours are
+# up to a quarter of the clip apart: less than half a period, so that no motion
+# is aliased. At level 3 motions are as fast but half as long, so this holds.
 _TRAVEL = ((0.9, 1.3), (0.9, 1.3), (1.0, 1.4), (1.1, 1.5), (1.0, 1.4))
 _CIRCLE_RADIUS = 0.22  # of the frame's side
 
@@ -76,7 +76,7 @@ def default_frames(level: Union[int, str]) -> int:
 
 def _path(label: int, steps: np.ndarray, num_frames: int, amount: float,
           phase: float) -> np.ndarray:
-    """Path of one motion that has gone on for ``steps`` frames."""
+    """Path of one motion after ``steps`` frames."""
     motion, forward = divmod(label, 2)
     low, high = _TRAVEL[motion]
     travel = (low + (high - low) * amount) * steps / num_frames
@@ -97,15 +97,14 @@ def displacement(label: int,
                  amount: float,
                  phase: float,
                  level: int = 0) -> np.ndarray:
-    """Path of the target's state, from its first frame on.
+    """Path of the target's state, relative to its first frame.
 
     Args:
         label (int): Index into :func:`classes`.
         num_frames (int): Number of frames, T.
-        amount (float): Where the travel lies between its least (0) and
-            greatest (1) value.
-        phase (float): Where on its circle, in turns, a circling target
-            starts.
+        amount (float): Travel, from its smallest (0) to its largest (1)
+            value.
+        phase (float): Where a circling target starts on its circle, in turns.
         level (int): From 0 to 3.
 
     Returns:
@@ -115,7 +114,7 @@ def displacement(label: int,
     steps = np.arange(num_frames)
     if level < 3:
         return _path(label, steps, num_frames, amount, phase)
-    # From first to last frame; the step in the middle may be half and half.
+    # From first to last frame; the middle step may be half of each motion.
     middle = (num_frames - 1) / 2
     first, second = _ORDERS[label]
     return (

@@ -1,44 +1,44 @@
-"""Rendering of videos whose classes differ in motion alone.
+"""Rendering of videos whose classes differ only in motion.
 
 Each video shows one two-tone, ringed shape (the *target*) over a cluttered
-background. Its state is described in ``motions.py``. Videos come in levels,
-each with all that the one before it has:
+background. Its state is described in ``motions.py``. There are several levels;
+each adds something to the one before it:
 
 ====== ============== =================================================
 level  name           what it adds
 ====== ============== =================================================
-0                     the target with one of ten motions; all else is still
+0                     the target with one of ten motions; the rest is still
 1      distractors    two such shapes beneath the target, at most 0.6 times
-                      as large, each with a motion of its own
+                      as large, each with its own motion
 2      camera motion  background and distractors pan behind the target
 3      order          one motion in the first half, another in the second
 ====== ============== =================================================
 
-Another kind of videos is called ``'figures'``, see ``figures.py``.
+The level ``'figures'`` is another kind of videos, see ``figures.py``.
 
-The target is the largest shape and the one on top. Its class is its motion
-relative to the frame, at every level. A distractor's motion is any of the
-level's classes; from level 2 on the camera's is added to it.
+The target is the largest shape and is on top. The class is its motion relative
+to the frame, at every level. A distractor has the motion of any class of the
+level; from level 2 on, the motion of the camera is added to it.
 
 **A single frame does not show the class.** A video's states are
 ``start + displacement(label, ...)``, where ``start`` is uniform on the torus
-and independent of all else, which does not depend on the label either. A
-uniform distribution on a torus stays the same when it is shifted, so each
-frame is distributed alike for every label.
+and independent of everything else. Nothing else depends on the label. A
+uniform distribution on a torus does not change when it is shifted, so a frame
+has the same distribution for every label.
 
-**The order of the frames is needed.** Labels ``2 k`` and ``2 k + 1`` are one
-motion run both ways, and distractors and camera are as likely to move one way
-as the other. So both labels hold the same frames in opposite order, and
-shuffled frames leave one of two to guess.
+**The order of the frames is needed.** Labels ``2 k`` and ``2 k + 1`` are the
+same motion in both directions, and distractors and camera are equally likely
+to move in either. So both labels have the same frames in opposite order, and
+shuffled frames leave a guess between two labels.
 
 **At level 3 the order of the halves is needed, too.** Its twelve classes are
-all ordered pairs of the motions left, up and counterclockwise, and those
+all ordered pairs of the motions left, up and counterclockwise, and the same
 pairs run backwards. Each motion is the first of two classes and the second of
-two others, so one half of a video leaves one of two to guess, as do the two
-motions without their order.
+two others. So one half of a video leaves a guess between two labels, and so do
+both motions without their order.
 
-This is exact for rendered frames. A decoded frame also carries what a lossy
-codec left of its neighbours. Mirroring swaps classes.
+This is exact for rendered frames. A decoded frame also has traces of its
+neighbours if the codec is lossy. Mirroring swaps classes.
 """
 from typing import Callable, NamedTuple, Optional, Sequence, Tuple, Union
 
@@ -48,36 +48,36 @@ import numpy as np
 from .figures import draw_path
 from .motions import check_range, classes, default_frames, displacement
 
-_RING_RATIO = 8  # of the sizes of neighbouring rings
+_RING_RATIO = 8  # ratio of the sizes of neighbouring rings
 
-# Number of sides and which of their distances, the largest or the second,
-# bounds the shape: convex polygons or stars. No sides make a circle.
+# Number of sides, and which of the distances to them bounds the shape: the
+# largest (1) for convex polygons, the second (2) for stars. 0 is a circle.
 _SHAPES = ((0, 1), (3, 1), (4, 1), (5, 1), (5, 2), (6, 2))
 
-# Least and greatest red and blue of the halves.
+# Smallest and largest red and blue of the halves.
 _WARM = ((220, 20), (255, 90))
 _COOL = ((20, 220), (90, 255))
 
 _JITTER = 1  # pixels
 
-# Radii of the target, also of one that draws figures, and of distractors, of
-# the frame's side.
+# Radii of the target, of a target that draws figures, and of distractors, in
+# frame sides.
 _TARGET = (0.32, 0.40)
 _FINGER = (0.08, 0.11)
 _DISTRACTOR = (0.12, 0.18)
-# Least and greatest travel of the camera over a clip, in frame sides.
+# Smallest and largest travel of the camera over a clip, in frame sides.
 _PAN = (0.4, 0.8)
 
 
 def check_video(num_frames: int, size: int) -> None:
     """Refuse videos that are too short or too small, with a ValueError."""
     check_range('num_frames', num_frames, 8)
-    # Rings of smaller videos cannot be made out.
+    # Rings are not visible in smaller videos.
     check_range('size', size, 32)
 
 
 class _Look:
-    """Random looks of a shape: kind, size (pixels) and colours."""
+    """Random appearance of a shape: kind, size (pixels) and colours."""
 
     def __init__(self, rng: np.random.Generator, low: float, high: float):
         self.sides, self.rank = _SHAPES[rng.integers(len(_SHAPES))]
@@ -86,7 +86,7 @@ class _Look:
         self.cool = rng.uniform(*_COOL).astype(np.float32)
 
     def gauge(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-        """How many times the shape must grow to reach the point (u, v)."""
+        """Factor by which the shape must grow to reach the point (u, v)."""
         if not self.sides:
             return np.hypot(u, v)
         largest = np.full_like(u, -np.inf)
@@ -128,8 +128,8 @@ class _Look:
         half = np.clip(u * self.radius + 0.5, 0, 1)[..., None]
         cover = np.clip((1 - gauge) * self.radius + 0.5, 0, 1)[..., None]
 
-        # Red and blue tell the halves apart. Green is a quarter of a period
-        # off them, so that growing rings are not shrinking ones.
+        # Red and blue distinguish the halves. Green is shifted by a quarter of
+        # a period, so that growing rings differ from shrinking ones.
         red_blue = self.cool + (self.warm - self.cool) * half
         red_blue *= 1 - 0.8 * dark[..., None]
         color = np.insert(red_blue, 1, 20 + 230 * green, axis=-1)
@@ -163,7 +163,7 @@ def _background(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def _pan(rng: np.random.Generator, num_frames: int) -> np.ndarray:
-    """Steady path of the camera, (T, 2), in frame sides; 0 in the middle."""
+    """Uniform path of the camera, (T, 2), in frame sides; 0 in the middle."""
     angle = 2 * np.pi * rng.random()
     travel = rng.uniform(*_PAN) * np.array([np.cos(angle), np.sin(angle)])
     steps = np.arange(num_frames) - (num_frames - 1) / 2
@@ -174,7 +174,7 @@ def _moved(background: np.ndarray, shifts: np.ndarray,
            size: int) -> np.ndarray:
     """The background moved by (T, 2) pixels, as (T, size, size, 3) float32.
 
-    Its mirror images continue it, so that there is no seam.
+    It is continued by its mirror images, so that there is no seam.
     """
     return np.stack([
         cv2.warpAffine(
@@ -188,13 +188,13 @@ def _moved(background: np.ndarray, shifts: np.ndarray,
 
 def _follow_motion(label: int, num_frames: int, level: int, start: np.ndarray,
                    draws: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """States of a target that moves as its class, (T, 4)."""
+    """States (T, 4) of a target that moves according to its class."""
     return start + displacement(label, num_frames, *draws, level)
 
 
 def _follow_figure(label: int, num_frames: int, level: str, start: np.ndarray,
                    draws: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """States of a target that draws its class, (T, 4)."""
+    """States (T, 4) of a target that draws the figure of its class."""
     states = np.tile(start, (num_frames, 1))
     states[:, :2] = draw_path(label, num_frames, rng)
     return states
@@ -226,9 +226,10 @@ def render_states(label: int,
 
     Args:
         label (int): Index into :func:`classes`.
-        seed (int or sequence of int): Seed of everything but the motion's
-            kind: with one seed, the videos of all labels differ in it only,
-            and those of all levels have the same target and background.
+        seed (int or sequence of int): Seed of everything but the kind of
+            motion. With the same seed, videos of all labels differ only in
+            that kind, and videos of all levels have the same target and
+            background.
         num_frames (int, optional): Number of frames, T. Defaults to 24, at
             level 3 to 32.
         size (int): Height and width in pixels, S.
@@ -258,7 +259,7 @@ def render_states(label: int,
     flicker = 0.05 * np.sin(
         2 * np.pi * (np.arange(num_frames) / num_frames + rng.random()))
 
-    # Drawn last: what is above is the same at every level.
+    # Drawn last, so that everything above is the same at every level.
     distractors = []
     for _ in range(scene.num_distractors):
         look = _Look(rng, _DISTRACTOR[0] * size, _DISTRACTOR[1] * size)

@@ -13,9 +13,9 @@ from ...utils import mix_seed
 class SeededBatch:
     """The indices of a batch, with a seed for each.
 
-    A data loader iterates over it where it loads, which may be a worker
-    process, and asks the data set for one index before it takes the next. So
-    each sample is loaded with random numbers of its own.
+    A data loader iterates over it in the process that loads samples, which may
+    be a worker, and loads each sample before it asks for the next index. So
+    each sample is loaded with its own random numbers.
     """
 
     def __init__(self, indices: List[int], seeds: List[int]) -> None:
@@ -34,24 +34,23 @@ class SeededBatch:
 
 
 class SeededBatchSampler(Sampler):
-    """Give each sample that a batch sampler draws a seed.
+    """Give a seed to each sample that a batch sampler draws.
 
-    It depends on nothing but the seed of the training, the number of the pass
-    through the data and the number of the draw in it. Draws are counted over
-    all processes, which take turns as those of MMEngine's samplers do. So
-    neither the number of processes nor that of workers matters.
+    The seed depends only on the seed of the training, the number of the pass
+    through the data and the number of the draw in this pass. Draws are counted
+    over all processes, which alternate as in MMEngine's samplers. So the
+    numbers of processes and of workers do not matter.
 
     Args:
-        batch_sampler (Sampler): What it takes the indices from.
+        batch_sampler (Sampler): Sampler that draws the indices.
         seed (int): Seed of the training, the same in all processes.
-        endless (bool): Whether a new pass follows the last one, which needs
-            no new workers then.
+        endless (bool): Whether a new pass follows each pass, with the same
+            workers.
 
     Attributes:
         epoch (int): Number of the next pass, or of the first if it is
             endless.
-        skip (int): How many batches to leave out at first, without loading
-            them.
+        skip (int): Number of batches to skip at first, without loading them.
     """
 
     def __init__(self,
@@ -65,7 +64,7 @@ class SeededBatchSampler(Sampler):
         self.skip = 0
 
     def __getattr__(self, name: str) -> Any:
-        # `sampler` and `batch_size`, which MMEngine looks for.
+        # MMEngine reads `sampler` and `batch_size`.
         if name == 'batch_sampler':
             raise AttributeError(name)
         return getattr(self.batch_sampler, name)

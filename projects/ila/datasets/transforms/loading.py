@@ -22,8 +22,8 @@ def find_reading(pipeline: Sequence[dict]) -> Tuple[int, int]:
     """Find the steps of a pipeline that open and decode a video.
 
     Returns:
-        tuple[int, int]: Their places; twice the same one if it decodes
-        folders of frames, which nothing opens.
+        tuple[int, int]: Their indices; twice the same index if the pipeline
+        decodes folders of frames, which need no opening.
 
     Raises:
         ValueError: There are none, or several.
@@ -48,8 +48,8 @@ def iter_frames(opening: Callable, decoding: Callable, video: dict,
 
     Args:
         opening (Callable): The transform that opens videos.
-        decoding (Callable): The one that decodes them.
-        video (dict): What ``opening`` gives.
+        decoding (Callable): The transform that decodes them.
+        video (dict): Result of ``opening``.
         indices (Iterable[int]): Indices of the frames.
 
     Yields:
@@ -61,7 +61,7 @@ def iter_frames(opening: Callable, decoding: Callable, video: dict,
     indices = sorted(set(indices))
     for start in range(0, len(indices), 32):
         chunk = indices[start:start + 32]
-        # Readers of MMAction2 can be read once.
+        # Readers of MMAction2 can be read only once.
         opened = opening(dict(video))
         images = decoding(dict(opened, frame_inds=np.array(chunk)))['imgs']
         yield from zip(chunk, images)
@@ -71,7 +71,7 @@ class _Init(BaseTransform):
     """Open a video in any of MMEngine's storages.
 
     Args:
-        io_backend (str): Where the videos are.
+        io_backend (str): Storage backend of the videos.
         num_threads (int): Threads to decode a video with.
         **kwargs: Arguments of the file client.
     """
@@ -87,15 +87,15 @@ class _Init(BaseTransform):
         self.file_client = None
 
     def transform(self, results: Dict) -> Dict:
-        """Open the video of ``filename``, or of ``content``, a file's bytes.
+        """Open the file ``filename``, or the bytes of a file in ``content``.
 
-        The results get ``video_reader``, ``total_frames`` and ``avg_fps``,
-        frames per second, 0 if unknown.
+        Adds ``video_reader``, ``total_frames`` and ``avg_fps``, the frames per
+        second, 0 if unknown, to the results.
 
         Raises:
             OSError: The file cannot be fetched.
-            ValueError: It is not a video that can be read, or the video has
-                fewer than 2 frames.
+            ValueError: The file is not a readable video, or has fewer than 2
+                frames.
         """
         content = results.pop('content', None)
         if content is None:
@@ -124,7 +124,7 @@ class _Decode(BaseTransform):
     def transform(self, results: Dict) -> Dict:
         """Decode ``frame_inds`` of ``video_reader`` into ``imgs``.
 
-        They are arrays ``(H, W, 3)``, uint8, RGB.
+        Images are ``(H, W, 3)``, uint8, RGB.
 
         Raises:
             ValueError: A wanted frame is damaged or missing.

@@ -12,8 +12,8 @@ from mmaction.registry import TRANSFORMS
 class ShuffleFrames(BaseTransform):
     """Put the sampled frames of each clip into random order.
 
-    It shows how much of an accuracy comes from the order of the frames. The
-    order depends on the file's name, so that a test can be repeated.
+    It shows how much of an accuracy depends on the order of the frames. The
+    new order depends only on the file's name, so that tests are repeatable.
     """
 
     def transform(self, results: Dict) -> Dict:
