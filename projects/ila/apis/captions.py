@@ -1,4 +1,4 @@
-"""Videos with what is predicted for them."""
+"""Videos with their predictions drawn on them."""
 import os
 from itertools import count
 from pathlib import Path
@@ -11,15 +11,15 @@ from matplotlib.figure import Figure
 from ..datasets.video_writer import write_video
 from ..utils import replacing
 
-# Classes that fit above a picture.
+# Number of classes that are drawn on a frame.
 NUM_CLASSES = 3
 
 
 def render_text(text: str, size: Tuple[int, int]) -> np.ndarray:
-    """Draw white text on a shaded ground, at the top left of nothing.
+    """Draw white text on a shaded box, at the top left of a clear image.
 
     Args:
-        text (str): Lines.
+        text (str): One or more lines.
         size (tuple[int, int]): Height and width in pixels.
 
     Returns:
@@ -45,13 +45,13 @@ def render_text(text: str, size: Tuple[int, int]) -> np.ndarray:
 
 def caption(frames: Iterable[np.ndarray], parts: List[dict],
             fps: float) -> Iterator[np.ndarray]:
-    """Draw on each frame what is predicted at its time.
+    """Draw on each frame the prediction for its time.
 
     Args:
         frames (Iterable[np.ndarray]): ``(H, W, 3)``, uint8, RGB.
         parts (list[dict]): ``topk`` of the whole video, or ``topk`` and
-            ``start``, in seconds, of its windows. Where several overlap, the
-            last one to start holds.
+            ``start``, in seconds, of its windows. If windows overlap, the
+            one that started last is shown.
         fps (float): Frames per second.
     """
     shown, opacity, text = None, None, None
@@ -71,9 +71,9 @@ def caption(frames: Iterable[np.ndarray], parts: List[dict],
 
 
 def name_outputs(folder: str, names: Sequence[str]) -> List[Path]:
-    """Name a file in a folder for each of some videos.
+    """Choose the name of an output file in a folder for each video.
 
-    None of them is one of the videos, and no two are the same.
+    All names differ from each other and from the videos.
     """
     taken = {os.path.realpath(name) for name in names}
     paths = []
@@ -90,12 +90,12 @@ def name_outputs(folder: str, names: Sequence[str]) -> List[Path]:
 
 def write_captioned(path: Path, frames: Iterable[np.ndarray], prediction: dict,
                     fps: float) -> None:
-    """Write a video with the classes that are predicted for it.
+    """Write a video with its predicted classes drawn on it.
 
     Args:
         path (Path): The video to write, ``.mp4``.
         frames (Iterable[np.ndarray]): See :func:`caption`.
-        prediction (dict): What ``ILAInferencer`` gives for the video.
+        prediction (dict): Prediction of ``ILAInferencer`` for the video.
         fps (float): Frames per second.
     """
     frames = caption(frames, prediction.get('timeline', [prediction]), fps)

@@ -13,7 +13,7 @@ from ..datasets.transforms.loading import (SafeDecordInit, SafePyAVInit,
                                            iter_frames)
 from .video_inputs import VideoInput, fetch, is_remote
 
-# Transforms that treat each image on its own and draw nothing at random.
+# Transforms that process each image separately, without randomness.
 PER_FRAME = ('Resize', 'CenterCrop', 'ThreeCrop', 'TenCrop')
 
 
@@ -21,7 +21,8 @@ def count_window(window: float, fps: float) -> int:
     """Count the frames of a window, given in seconds.
 
     Raises:
-        ValueError: The frame rate is unknown, or there are fewer than 2.
+        ValueError: The frame rate is unknown, or the window has fewer than 2
+            frames.
     """
     if not 0 < fps < np.inf:
         raise ValueError('the file does not state the frame rate that windows '
@@ -35,15 +36,15 @@ def count_window(window: float, fps: float) -> int:
 
 def split_windows(num_frames: int, fps: float, window: float,
                   stride: float) -> List[Tuple[int, int]]:
-    """Split a video into windows of equal length, in seconds.
+    """Split a video into windows of ``window`` seconds.
 
-    One starts every ``stride`` seconds. The last one, if it would reach beyond
-    the end, is moved back to end with the video. A video that is shorter than
-    a window is one window.
+    A window starts every ``stride`` seconds. If the last one would reach
+    beyond the end, it is moved back to end with the video. A video that is
+    shorter than a window is one window.
 
     Returns:
-        list[tuple[int, int]]: First frame of each window and the one after
-        its last.
+        list[tuple[int, int]]: First frame of each window, and the frame after
+        its last one.
 
     Raises:
         ValueError: See :func:`count_window`.
@@ -55,18 +56,18 @@ def split_windows(num_frames: int, fps: float, window: float,
 
 
 def find_even_frames(video: dict) -> np.ndarray:
-    """Find the frames that a video shows at its average frame rate.
+    """Resample the frames of a video to its average frame rate.
 
-    Where the frame rate varies, some frames are left out and others repeated,
-    so that numbers of frames are times. Times that differ from those of the
-    average rate by at most a frame are taken for the same.
+    If the frame rate varies, some frames are left out and others repeated, so
+    that indices correspond to times. All frames are kept if their times differ
+    from the average rate by at most one frame.
 
     Args:
-        video (dict): What opening a video gives: ``total_frames``,
-            ``avg_fps`` and ``video_reader``, which may know ``times``.
+        video (dict): An opened video: ``total_frames``, ``avg_fps`` and
+            ``video_reader``, which may have ``times``.
 
     Returns:
-        np.ndarray: Numbers of frames, one for each ``1 / avg_fps`` seconds.
+        np.ndarray: Indices of frames, one for every ``1 / avg_fps`` seconds.
     """
     fps, times = video['avg_fps'], getattr(video['video_reader'], 'times',
                                            None)
@@ -79,16 +80,16 @@ def find_even_frames(video: dict) -> np.ndarray:
 
 
 class ClipReader:
-    """Read videos as the test pipeline of a config does.
+    """Read videos with the test pipeline of a config.
 
     Attributes:
         pipeline (Compose): The test pipeline.
         takes_frames (bool): Whether it reads folders of frames, not videos.
-        keeps_frames (bool): Whether the images of a clip are its frames, each
-            prepared on its own, in the order of ``frame_inds``.
+        keeps_frames (bool): Whether the images of a clip are its frames,
+            prepared separately and in the order of ``frame_inds``.
 
     Raises:
-        ValueError: The pipeline opens or decodes no video.
+        ValueError: The pipeline does not open or decode videos.
     """
 
     def __init__(self, cfg: Config) -> None:
@@ -116,8 +117,8 @@ class ClipReader:
         self._pack = Compose(steps[own:])
 
     def _begin(self, video: VideoInput) -> dict:
-        """Make what the pipeline starts from, with all frames as ``array`` if
-        they are not in a file."""
+        """Make the input of the pipeline, with all frames as ``array`` if they
+        are not in a file."""
         info = dict(filename=video.name, start_index=0, modality='RGB')
         data = video.data
         if data is None and is_remote(video.name):
@@ -151,19 +152,20 @@ class ClipReader:
 
     def read(self, video: VideoInput, window: Optional[float],
              stride: Optional[float]) -> Iterator[dict]:
-        """Read a video as one clip, or as one per window.
+        """Read a video as one clip, or as one clip per window.
 
         Args:
             video (VideoInput): The video, or a folder of frames.
-            window (float, optional): See :func:`split_windows`, as ``stride``.
+            window (float, optional): See :func:`split_windows`.
+            stride (float, optional): See :func:`split_windows`.
 
         Yields:
-            dict: What the pipeline gives. ``start`` and ``end`` of a window,
-            in seconds, are among its data sample's meta information.
+            dict: Output of the pipeline. The data sample of a window has
+            ``start`` and ``end``, in seconds, as meta information.
 
         Raises:
             OSError: The file cannot be read.
-            ValueError: It is no such video.
+            ValueError: The pipeline cannot read this video.
         """
         info = self._begin(video)
         if 'array' in info:
@@ -200,12 +202,12 @@ class ClipReader:
     def read_all(
             self,
             video: VideoInput) -> Tuple[Optional[float], Iterator[np.ndarray]]:
-        """Read all frames, and nothing else of the pipeline.
+        """Read all frames, without the rest of the pipeline.
 
         Returns:
-            tuple[float | None, Iterator[np.ndarray]]: Frames per second, None
-            where they are not in a file, and frames ``(H, W, 3)``, see
-            :func:`find_even_frames`.
+            tuple[float | None, Iterator[np.ndarray]]: Frames per second, or
+            None if the frames are not in a file, and frames ``(H, W, 3)``,
+            see :func:`find_even_frames`.
         """
         info = self._begin(video)
         if 'array' in info:
@@ -228,7 +230,7 @@ class ClipReader:
         })
 
     def prepare_frame(self, frame: np.ndarray) -> dict:
-        """Run the transforms that treat a decoded frame on its own."""
+        """Run the transforms that process a decoded frame separately."""
         return self._prepare_frame(
             dict(modality='RGB', array=frame[None], frame_inds=np.array([0])))
 
@@ -239,10 +241,11 @@ class ClipReader:
         Args:
             clip (dict): From :meth:`sample`.
             frames (dict[int, dict]): From :meth:`prepare_frame`.
-            start (float): Of the window in seconds, as ``end``.
+            start (float): Start of the window, in seconds.
+            end (float): End of the window, in seconds.
         """
         parts = [frames[index] for index in clip['frame_inds'].tolist()]
-        # The crops of an image come after each other in a clip.
+        # A clip has all frames of the first crop, then of the next.
         images = [
             image for crop in zip(*(part['imgs'] for part in parts))
             for image in crop

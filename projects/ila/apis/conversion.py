@@ -1,4 +1,4 @@
-"""Checkpoints of CLIP, DINOv2 and the released ILA into others' form."""
+"""Conversion of checkpoints of CLIP, DINOv2 and the released ILA."""
 import os
 import re
 from collections import Counter
@@ -24,11 +24,11 @@ from .loading import ModelConfig, find_model_config
 
 
 class ConversionReport(NamedTuple):
-    """What became of the weights of a file.
+    """How the weights of a file were used.
 
     Attributes:
-        matched (list[str]): Entries of the result that the file filled.
-        missing (list[str]): Entries of the model that it did not fill.
+        matched (list[str]): Entries of the result that the file provides.
+        missing (list[str]): Entries of the model that it lacks.
         left_over (list[str]): Entries of the file that were not used.
     """
     matched: List[str]
@@ -44,7 +44,7 @@ class ConversionReport(NamedTuple):
 
 
 def _summarise(names: Iterable[str]) -> List[str]:
-    """Count names that differ in their layer only."""
+    """Count names that differ only in the number of their layer."""
     counts = Counter(
         re.sub(r'(layers|blocks|resblocks|temporal)\.\d+', r'\1.*', name)
         for name in names)
@@ -74,7 +74,7 @@ def _check(model: nn.Module, weights: StateDict, path: str) -> None:
 
 
 def _describe_file(path: str) -> dict:
-    """Make the metadata that say what was converted."""
+    """Make metadata about the source file."""
     return dict(source=os.path.basename(path), source_sha256=hash_file(path))
 
 
@@ -106,10 +106,10 @@ def clip_to_ila(model_cfg: ModelConfig,
 
     Returns:
         tuple[dict, ConversionReport]: A checkpoint with CLIP's part of the
-        model; the report, in which ILA's own parts are missing.
+        model; and the report, which lists ILA's own parts as missing.
 
     Raises:
-        ValueError: The file is damaged, no CLIP or one of another size.
+        ValueError: The file is damaged, not a CLIP model, or of another size.
     """
     weights = _read(path)
     if not (is_clip(weights) or is_hugging_face_clip(weights)
@@ -137,12 +137,12 @@ def released_to_ila(model_cfg: ModelConfig,
                     path: str) -> Tuple[dict, ConversionReport]:
     """Turn a checkpoint of the released ILA into one of this project.
 
-    The config is one with ``ReleasedAlignment``. The checkpoint holds the
-    features of the class names where the model has a text head.
+    The config must have ``ReleasedAlignment``. If the model has a text head,
+    the checkpoint also contains the features of the class names.
 
     Raises:
-        ValueError: The file is damaged or not of the model's sizes, frames,
-            data set and temporal module.
+        ValueError: The file is damaged, or does not have the model's sizes,
+            number of frames, data set and temporal module.
     """
     weights = _read(path)
     if not is_released(weights):
@@ -154,7 +154,7 @@ def released_to_ila(model_cfg: ModelConfig,
     _check(model, converted, path)
     model.load_state_dict(converted)
     if isinstance(model.cls_head, ILATextHead):
-        model.cls_head.text_features  # Computed here, they are saved too.
+        model.cls_head.text_features  # Compute them, so they are saved.
     state_dict = model.state_dict()
     meta = _describe(model, model_cfg, state_dict, path)
     report = ConversionReport(list(converted), [], [])
@@ -165,11 +165,11 @@ def ila_to_released(model_cfg: ModelConfig,
                     path: str) -> Tuple[dict, ConversionReport]:
     """Turn a checkpoint of this project into one of the released ILA.
 
-    The config is one with ``ReleasedAlignment`` and the released code's
-    predictor. The weights become the entry ``model``.
+    The config must have ``ReleasedAlignment`` and the predictor of the
+    released code. The weights become the entry ``model``.
 
     Raises:
-        ValueError: The file is damaged or not of the model, or the released
+        ValueError: The file is damaged or of another model, or the released
             code has no such model.
     """
     weights = _read(path)
@@ -180,7 +180,7 @@ def ila_to_released(model_cfg: ModelConfig,
     unknown = [name for name in reverted if name in weights]
     temporal = model_cfg.backbone.get('temporal') or {}
     predictor = temporal.get('predictor', {})
-    # Both stems are released for Kinetics-400, the dense one alone for SSv2.
+    # Both stems are released for Kinetics-400, only the dense one for SSv2.
     stems = ['dense']
     if isinstance(model.cls_head, ILATextHead):
         stems.append('separable')
@@ -209,13 +209,13 @@ def dinov2_to_timm(
 
     Args:
         name (str): timm's name of the model.
-        path (str): A file of Hugging Face's ``Dinov2Model`` or an ONNX file;
-            either may hold a larger model of which it is a part.
-        img_size (int, optional): See :func:`convert_dinov2`. Defaults to that
-            of timm's weights.
+        path (str): A file of Hugging Face's ``Dinov2Model`` or an ONNX file,
+            also of a larger model that contains DINOv2.
+        img_size (int, optional): See :func:`convert_dinov2`. Defaults to the
+            size of timm's weights.
 
     Raises:
-        ValueError: The file is damaged or not of the model, or timm has no
+        ValueError: The file is damaged or of another model, or timm has no
             such model.
     """
     size = dict(img_size=img_size) if img_size else dict()

@@ -1,9 +1,9 @@
-"""Recognizers as files that need neither this project nor MMAction2.
+"""Export of recognizers to files that need neither this project nor MMAction2.
 
-Such a file takes uint8 RGB clips ``clips`` (B, 3, T, H, W) and gives their
-``logits`` (B, num_classes), for batches of any size. Normalisation and the
-features of the class names' texts are inside. The metadata describe the
-model, as JSON under the name ``ila``.
+Such a file has the input ``clips``, uint8 RGB (B, 3, T, H, W), and the output
+``logits`` (B, num_classes), for any batch size. It includes normalisation and
+the text features of the class names. The metadata describe the model, as JSON
+under the name ``ila``.
 """
 import json
 import logging
@@ -24,7 +24,7 @@ from ..models.recognizers.head_inputs import as_input, head_inputs
 from ..utils.clip_shape import find_clip_length, find_frame_size
 from .loading import load_recognizer
 
-# Every runtime has it; newer ones, Attention among them, bring no speed.
+# Every runtime supports it; newer ones, which add Attention, are not faster.
 OPSET = 18
 INT8_PRECISIONS = ('int8', 'int8-full')
 ONNX_PACKAGES = ('onnx', 'onnxscript', 'onnxruntime')
@@ -34,7 +34,7 @@ class ClipClassifier(nn.Module):
     """An ``ILARecognizer`` for inference, from pixels to logits.
 
     Raises:
-        ValueError: Its data preprocessor does not just normalise RGB.
+        ValueError: Its data preprocessor does more than normalise RGB.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -68,7 +68,7 @@ class ClipClassifier(nn.Module):
 
 
 def check_statistics(model_cfg: dict) -> None:
-    """Refuse a config that predicts with the statistics of a batch.
+    """Check that a config does not predict with the statistics of a batch.
 
     Raises:
         ValueError: It does.
@@ -81,17 +81,17 @@ def check_statistics(model_cfg: dict) -> None:
 
 
 def load_classifier(cfg: Config, path: str) -> Tuple[ClipClassifier, dict]:
-    """Build a config's model with a checkpoint's weights, to be exported.
+    """Build a config's model with a checkpoint's weights, for the export.
 
-    Compilation and bfloat16 are left out.
+    Compilation and bfloat16 are turned off.
 
     Returns:
         tuple[ClipClassifier, dict]: The model and its metadata.
 
     Raises:
-        ValueError: It is no ILA model or one that cannot be exported, the
-            checkpoint is another one's, or the config does not say the frames
-            of a clip, or that they are square.
+        ValueError: The model is not an ILA model or cannot be exported, the
+            checkpoint belongs to another model, or the config does not state
+            the number of frames of a clip, or has frames that are not square.
     """
     settings = cfg.get('model')
     check_statistics(settings or {})
@@ -104,7 +104,7 @@ def load_classifier(cfg: Config, path: str) -> Tuple[ClipClassifier, dict]:
                          f'frames, got {width} x {height}; fix '
                          '`test_dataloader.dataset.pipeline`')
     if isinstance(model.cls_head, ILATextHead):
-        model.cls_head.text_features  # Kept from now on.
+        model.cls_head.text_features  # Computed and kept.
         model.cls_head.text_encoder = None
     classifier = ClipClassifier(model)
     meta = dict(
@@ -121,13 +121,13 @@ def load_classifier(cfg: Config, path: str) -> Tuple[ClipClassifier, dict]:
         class_names=getattr(model.cls_head, 'class_names', None),
         templates=getattr(model.cls_head, 'templates', None),
         precision='float32')
-    with torch.no_grad():  # Errors are clearer here than while it is traced.
+    with torch.no_grad():  # Errors are clearer here than during tracing.
         classifier(random_clips(1, meta))
     return classifier, meta
 
 
 def random_clips(batch: int, meta: dict) -> Tensor:
-    """Draw uint8 clips as the described model takes them, always the same."""
+    """Draw uint8 clips for the described model, the same ones in each call."""
     size = meta['img_size']
     return torch.randint(
         256, (batch, 3, meta['num_frames'], size, size),
@@ -136,8 +136,8 @@ def random_clips(batch: int, meta: dict) -> Tensor:
 
 
 def varied_clips(meta: dict) -> Tensor:
-    """Make four uint8 clips, ``(4, 3, T, H, W)``: noise, a smooth picture that
-    moves, the same picture still, and black."""
+    """Make four uint8 clips, ``(4, 3, T, H, W)``: noise, a smooth image that
+    moves, the same image without motion, and black."""
     noise = random_clips(1, meta)
     size = meta['img_size']
     picture = F.interpolate(
@@ -162,14 +162,14 @@ def trace(classifier: ClipClassifier, meta: dict) -> ExportedProgram:
         }, ),
         strict=True)
     for node in program.graph.nodes:
-        # It names the files of this machine.
+        # It contains file names of this machine.
         node.meta.pop('stack_trace', None)
     return program
 
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Leave out the exporters' own warnings."""
+    """Suppress the exporters' own warnings."""
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
@@ -182,7 +182,7 @@ def _quietly() -> Iterator[None]:
 @_quietly()
 def write_program(program: ExportedProgram, meta: dict, path: str) -> None:
     """Write a program for ``torch.export.load``, without sample inputs."""
-    # They are pickled, and nobody needs them.
+    # Sample inputs would be pickled, and are not needed.
     program._example_inputs = None
     with open(path, 'wb') as file:
         torch.export.save(
@@ -201,10 +201,10 @@ def check_packages(*names: str) -> None:
 def write_onnx(program: ExportedProgram, meta: dict, path: str) -> None:
     """Write an ONNX file.
 
-    If ``precision`` of the metadata is ``'int8'``, the linear layers are
-    quantised: their weights to 7 bits, their inputs to 8 when they run. The
-    sums then fit the 16 bits in which processors without VNNI add them.
-    ``'int8-full'`` uses 8 bits of the weights; elsewhere the sums saturate.
+    With ``precision='int8'`` in the metadata, linear layers are quantised:
+    weights to 7 bits, and inputs dynamically to 8 bits. Sums then fit into the
+    16 bits that processors without VNNI use. ``'int8-full'`` uses 8 bits for
+    the weights, so that sums saturate on processors without VNNI.
 
     Raises:
         ValueError: The model is too large for a single file.
@@ -230,7 +230,7 @@ def write_onnx(program: ExportedProgram, meta: dict, path: str) -> None:
         return
     from onnxruntime.quantization import quantize_dynamic
 
-    # Convolutions are faster, and more accurate, as they are.
+    # Convolutions are faster and more accurate without quantisation.
     quantize_dynamic(
         model,
         path,

@@ -1,4 +1,4 @@
-"""Exported files: reading, as recognizers, and checking them."""
+"""Exported files: reading them, as recognizers too, and checking them."""
 import json
 import os
 import zipfile
@@ -32,12 +32,12 @@ def _load_program(path: str) -> Tuple[Callable[[Tensor], Tensor], str]:
 
 
 def _names_other_files(message: Any) -> bool:
-    """Whether a part of an ONNX model lies in another file."""
+    """Whether a part of an ONNX model is in another file."""
     for field, value in message.ListFields():
         if field.name == 'external_data':
             return True
         if field.type == field.TYPE_MESSAGE:
-            # Python's messages, and the containers of several of them.
+            # A single message, or a container of several.
             parts = [value] if hasattr(value, 'ListFields') else value
             if any(map(_names_other_files, parts)):
                 return True
@@ -49,7 +49,7 @@ def _load_onnx(path: str) -> Tuple[Callable[[Tensor], Tensor], str]:
     import onnxruntime
     with open(path, 'rb') as file:
         content = file.read()
-    # Not all of ONNX Runtime's releases refuse any file of the machine.
+    # Some releases of ONNX Runtime would read any file of the machine.
     if _names_other_files(onnx.load_model_from_string(content)):
         raise ValueError('it names other files, which are not read')
     options = onnxruntime.SessionOptions()
@@ -72,20 +72,20 @@ def load_exported(path: str) -> Tuple[Callable[[Tensor], Tensor], dict]:
         path (str): ONNX file or program of ``torch.export``.
 
     Returns:
-        tuple[Callable, dict]: A function of uint8 clips ``(B, 3, T, H, W)``
-        that gives the logits ``(B, num_classes)``, and the metadata. It
-        raises a ValueError for clips of another shape or type.
+        tuple[Callable, dict]: A function from uint8 clips ``(B, 3, T, H, W)``
+        to logits ``(B, num_classes)``, and the metadata. The function raises
+        a ValueError for clips of another shape or type.
 
     Raises:
         FileNotFoundError: The file does not exist.
-        ValueError: It is damaged, something else or could run code, or ONNX
-            Runtime is missing.
+        ValueError: The file is damaged, not such a file or could run code, or
+            ONNX Runtime is missing.
     """
     if not os.path.isfile(path):
         raise FileNotFoundError(f"exported file '{path}' does not exist; fix "
                                 'its path or export the model')
     load = _load_program
-    # While it is written, its name has another ending.
+    # While it is being written, its name has another extension.
     if not path.endswith('.pt2') and not zipfile.is_zipfile(path):
         check_packages('onnx', 'onnxruntime')
         load = _load_onnx
@@ -120,22 +120,22 @@ def load_exported(path: str) -> Tuple[Callable[[Tensor], Tensor], dict]:
 
 
 class _GivenLogits:
-    """A head that is given the logits and averages them over the views."""
+    """A head that receives logits and averages them over the views."""
 
     def init_weights(self) -> None:
-        """There are none."""
+        """Do nothing, since there are no weights."""
 
     def forward(self, feats: Tensor, **kwargs) -> Tensor:
-        """Return the logits as they are."""
+        """Return the logits unchanged."""
         return feats
 
 
 class ExportedILAHead(_GivenLogits, ILAHead):
-    """Stands for a head of this project."""
+    """Replaces a head of this project."""
 
 
 class ExportedHead(_GivenLogits, BaseHead):
-    """Stands for one of MMAction2's heads."""
+    """Replaces a head of MMAction2."""
 
 
 class ExportedRecognizer(BaseModel):
@@ -145,8 +145,8 @@ class ExportedRecognizer(BaseModel):
         run (Callable): From :func:`load_exported`.
         num_classes (int): Number of classes.
         cls_head (dict): Config of the head that was exported.
-        max_views (int): How many views of a video are computed at a time.
-            Defaults to all.
+        max_views (int, optional): Largest number of views of a video that are
+            computed at a time. Defaults to all.
     """
 
     def __init__(self,
@@ -173,7 +173,7 @@ class ExportedRecognizer(BaseModel):
         Args:
             inputs (list[Tensor]): uint8 views of each video,
                 ``(M, 3, T, H, W)``.
-            data_samples (list[:obj:`ActionDataSample`]): As many.
+            data_samples (list[:obj:`ActionDataSample`]): One per video.
             mode (str): ``'predict'``.
 
         Returns:
@@ -187,12 +187,12 @@ class ExportedRecognizer(BaseModel):
 
 
 def check_config(cfg: Config, meta: dict) -> None:
-    """Refuse a config whose model predicts otherwise than a file.
+    """Check that the model of a config predicts the same as an exported file.
 
     Raises:
-        ValueError: Frames are normalised by other numbers, it has another
-            temporal module, number of classes, class names or templates, or
-            it predicts with the statistics of a batch.
+        ValueError: The config has another normalisation, temporal module,
+            number of classes, class names or templates, or it predicts with
+            the statistics of a batch.
     """
     check_statistics(cfg.model)
     backbone, head = cfg.model.backbone, cfg.model.cls_head
@@ -223,14 +223,14 @@ def check_config(cfg: Config, meta: dict) -> None:
 
 
 def check_exported(path: str, classifier: ClipClassifier) -> float:
-    """Compare a file with the model, on two sizes of batches.
+    """Compare an exported file with the model, for two batch sizes.
 
     Returns:
-        float: Greatest difference of the logits, relative to the largest.
+        float: Largest difference of the logits, relative to the largest logit.
 
     Raises:
-        ValueError: It is greater than the tolerance or, of a quantised file,
-            than half of what distinguishes the clips.
+        ValueError: This difference exceeds the tolerance or, for a quantised
+            file, is more than half of the logits' spread over the clips.
     """
     run, meta = load_exported(path)
     errors, tolerance = [], TOLERANCES[meta['precision']]
@@ -239,14 +239,14 @@ def check_exported(path: str, classifier: ClipClassifier) -> float:
         difference = (run(clips) - expected).abs().max()
         errors.append(difference / expected.abs().max())
         spread = (expected - expected.mean(0)).abs().max()
-        # Logits of texts are large and much the same for all clips.
+        # Logits of text heads are large, and similar for all clips.
         if (meta['precision'] in INT8_PRECISIONS and len(clips) > 1
                 and difference > spread / 2):
             raise ValueError(
                 "the quantised model's logits differ by "
                 f'{difference / spread:.1e} of what distinguishes clips; '
                 'nothing was written. Leave out --int8')
-    error = torch.stack(errors).max().item()  # NaN, if one is.
+    error = torch.stack(errors).max().item()  # NaN if any of them is.
     if not error <= tolerance:
         hint = ''
         if meta['precision'] == 'int8-full':

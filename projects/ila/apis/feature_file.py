@@ -1,4 +1,4 @@
-"""Files of one feature per video, which grow while videos are embedded."""
+"""Files with one feature per video, which grow as videos are embedded."""
 import hashlib
 import os
 import re
@@ -14,7 +14,7 @@ SAVE_EVERY = 60  # seconds
 
 
 def _read_npz(path: str) -> tuple:
-    """Read names, features and what these depend on."""
+    """Read file names, features and the description of the model."""
     with np.load(path, allow_pickle=False) as file:
         return (file['files'].tolist(), file['features'], str(file['model']))
 
@@ -26,11 +26,11 @@ def _write_npz(path: str, files: list, features: np.ndarray,
 
 
 def _read_parquet(path: str) -> tuple:
-    """Read what :func:`_read_npz` does."""
+    """Read the same as :func:`_read_npz`."""
     from pyarrow.parquet import read_table
     table = read_table(path)
     features = np.array(table['feature'].to_pylist(), np.float32)
-    # Bytes of names that are not UTF-8.
+    # Restore bytes of names that are not UTF-8.
     files = [
         re.sub(r'\\udc([0-9a-f]{2})', lambda x: chr(0xdc00 + int(x[1], 16)),
                name) for name in table['file'].to_pylist()
@@ -59,14 +59,16 @@ FORMATS = {
 
 
 class FeatureFile:
-    """Features by video, which come one after the other.
+    """Features by video, which are added one after the other.
 
     Args:
-        path (str): The file, which is read if it is there.
-        model (str): What features depend on; they are of one kind.
+        path (str): The file, which is read if it exists.
+        model (str): Description of the model, see :func:`describe_model`. All
+            features of a file are from the same model.
 
     Raises:
-        ValueError: The file holds other features, or something else.
+        ValueError: The file holds features of another model, or is no such
+            file.
     """
 
     def __init__(self, path: str, model: str) -> None:
@@ -92,16 +94,16 @@ class FeatureFile:
         self.features.update(zip(files, features))
 
     def add(self, file: str, feature: np.ndarray) -> None:
-        """Keep a feature ``(E, )``, and save all from time to time."""
+        """Add a feature ``(E, )``, and save the file from time to time."""
         self.features[file] = feature
         if time.monotonic() - self.saved >= SAVE_EVERY:
             self.save()
 
     def save(self) -> None:
-        """Write all features, or leave the earlier file as it is.
+        """Write all features; on failure, the earlier file is kept.
 
         Raises:
-            ValueError: They cannot be written.
+            ValueError: The file cannot be written.
         """
         if not self.features:
             return
@@ -118,7 +120,7 @@ class FeatureFile:
 
 
 def describe_model(cfg: Config, checkpoint: str) -> str:
-    """Make a text that differs where a model gives other features."""
+    """Hash everything in a config and checkpoint that affects features."""
     parts = [
         cfg.model.get(name)
         for name in ('backbone', 'neck', 'data_preprocessor', 'test_cfg')

@@ -1,4 +1,4 @@
-"""Videos without an end, in windows that slide over them."""
+"""Prediction of videos without an end, in sliding windows."""
 import time
 from itertools import count
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple
@@ -19,15 +19,15 @@ from .clip_reader import ClipReader
 from .predictions import check_scores
 from .video_inputs import SINGLE, check_frames, is_live, list_inputs
 
-# What FFmpeg takes where a stream does not state its frame rate.
+# FFmpeg's default if a stream does not state its frame rate.
 DEFAULT_FPS = 25.
-# Seconds without a frame after which a stream has not ended but failed;
+# If no frame came for so many seconds, a stream has failed rather than ended;
 # OpenCV gives up after 30.
 STALLED = 10.
 
 
 def _capture(source: str) -> Tuple[Optional[float], Iterator[np.ndarray]]:
-    """Open a camera or a URL, which ends when it gives no frame."""
+    """Open a camera or a URL; frames end when it gives no more."""
     number = int(source) if source.isdecimal() else source
     capture = cv2.VideoCapture(number)
     if not capture.isOpened():
@@ -63,10 +63,10 @@ def open_stream(
     Args:
         source (Any): The number of a camera, a stream's URL, one of the
             inputs of :func:`list_inputs`, or an iterable of frames.
-        reader (ClipReader): For those that are not streams.
+        reader (ClipReader): Reads inputs that are not streams.
 
     Returns:
-        tuple: Its name, frames per second, None if unknown, and frames.
+        tuple: Name of the source; frames per second, None if unknown; frames.
 
     Raises:
         OSError: A file cannot be read.
@@ -85,7 +85,7 @@ def open_stream(
 
 def slide(frames: Iterable[np.ndarray], length: int,
           stride: float) -> Iterator[Tuple[int, int, Dict[int, np.ndarray]]]:
-    """Give the windows of :func:`split_windows` as soon as they are complete.
+    """Yield the windows of :func:`split_windows` as soon as they are complete.
 
     Args:
         frames (Iterable[np.ndarray]): ``(H, W, 3)``, uint8, RGB.
@@ -93,12 +93,12 @@ def slide(frames: Iterable[np.ndarray], length: int,
         stride (float): Frames from one window to the next.
 
     Yields:
-        tuple[int, int, dict]: First frame, the one after the last, and the
-        last ``length`` frames by their number.
+        tuple[int, int, dict]: Index of the first frame, index after the last
+        frame, and the last ``length`` frames by their index.
 
     Raises:
         ValueError: A frame has another size or layout, or there are fewer
-            than 2.
+            than 2 frames.
     """
     kept: Dict[int, np.ndarray] = {}
     starts = (round(number * stride) for number in count())
@@ -117,7 +117,7 @@ def slide(frames: Iterable[np.ndarray], length: int,
             yield start, total, kept
             start, end = next(starts), total
     check_num_frames(total)
-    # One that would reach beyond the end is moved back.
+    # A window that would reach beyond the end is moved back.
     if start < total != end:
         yield max(total - length, 0), total, kept
 
@@ -125,14 +125,14 @@ def slide(frames: Iterable[np.ndarray], length: int,
 class WindowPredictor:
     """Predict windows that slide over a video.
 
-    What only depends on one frame is kept until the windows have left it: the
-    resized and cropped images, and the tokens before the first block that
-    relates frames. In blocks that do, a frame's tokens depend on all frames
-    of the window that they have met on the way, and are computed again.
+    Results that depend on a single frame are kept until the windows have
+    passed it: resized and cropped images, and tokens before the first block
+    with a temporal module. From that block on, tokens depend on other frames
+    of the window, and are computed again for each window.
 
     Args:
         model (nn.Module): An ``ILARecognizer``.
-        reader (ClipReader): Reads what the model is made for.
+        reader (ClipReader): Reader with the test pipeline of the model.
     """
 
     def __init__(self, model: nn.Module, reader: ClipReader) -> None:
@@ -148,13 +148,13 @@ class WindowPredictor:
         """Predict a window.
 
         Args:
-            start (int): Its first frame.
-            end (int): The one after its last.
-            frames (dict[int, np.ndarray]): Its frames.
+            start (int): Index of its first frame.
+            end (int): Index after its last frame.
+            frames (dict[int, np.ndarray]): Its frames by index.
             fps (float): Frames per second.
 
         Raises:
-            ValueError: The model cannot take frames of that size, or the
+            ValueError: The model does not accept frames of that size, or the
                 scores are not finite.
         """
         clip = self.reader.sample(start, end, dict(avg_fps=fps))
@@ -177,7 +177,7 @@ class WindowPredictor:
                  batch: dict) -> List[ActionDataSample]:
         batch = self.model.data_preprocessor(batch)
         views = batch['inputs'].flatten(0, 1)
-        # Crops x frames of all clips.
+        # (crops, frames of all clips, 3, H, W)
         images = views.transpose(1, 2).reshape(-1, len(indices), 3,
                                                *views.shape[3:])
         places = {

@@ -27,8 +27,8 @@ from .video_inputs import InputsType, PathType, VideoInput
 class ILAInferencer(VideoEmbedder):
     """Classify or embed videos with a trained ILA model.
 
-    They are read by the config's test pipeline, as ``tools/test.py`` does.
-    Arguments are named as those of MMAction2's inferencers.
+    Videos are read with the config's test pipeline, as in ``tools/test.py``.
+    Arguments have the names of MMAction2's inferencers.
 
     Args:
         model (str | Path | Config): Config of an ``ILARecognizer``, its file,
@@ -36,18 +36,17 @@ class ILAInferencer(VideoEmbedder):
             a shared model: its folder or ``'hf:owner/name'``.
         weights (str | Path, optional): The model's weights, see
             :func:`load_recognizer`. Defaults to ``load_from`` of the config.
-        device (str, optional): None and ``'auto'`` take a GPU if there is
-            one.
+        device (str, optional): None and ``'auto'`` use a GPU if available.
         classes (str | Sequence[str], optional): See :func:`parse_class_names`.
             A model with a text head and its tower classifies with these names
-            instead of its own (open vocabulary). A linear head's labels get
-            these names, and otherwise their number as name.
+            instead of its own (open vocabulary). For a linear head, they name
+            its labels, whose names are numbers by default.
         show_progress (bool): Whether to draw a progress bar on stderr.
 
     Raises:
-        FileNotFoundError: There are no such weights.
-        ValueError: The config is not of such a model, the weights are not
-            its, ``classes`` do not fit, or there is no such device.
+        FileNotFoundError: The weights do not exist.
+        ValueError: The config is for another kind of model, the weights or
+            ``classes`` do not fit it, or there is no such device.
     """
 
     def __init__(self,
@@ -72,7 +71,7 @@ class ILAInferencer(VideoEmbedder):
                     cfg: Config,
                     weights: Optional[str],
                     device: str = 'cpu') -> nn.Module:
-        """Build the model, load it and make it ready for inference."""
+        """Build the model, load its weights and prepare it for inference."""
         head = cfg.get('model', dict()).get('cls_head', dict())
         if self.classes is not None and 'class_names' in head:
             head.update(class_names=self.classes, num_classes=None)
@@ -91,9 +90,9 @@ class ILAInferencer(VideoEmbedder):
                 'give one name per label in their order, or take a model '
                 'with a text head for other classes')
         elif has_text_tower(head):
-            head.tokens  # A name that is too long is an error at once.
+            head.tokens  # Raises an error now if a name is too long.
         self._check_rivals(self.classes, head)
-        # Averages of another kind are no probabilities.
+        # Other averages are not probabilities.
         head.average_clips = 'prob'
         return model
 
@@ -136,8 +135,8 @@ class ILAInferencer(VideoEmbedder):
         """List the names of this project's configs.
 
         Args:
-            scope (None): For the likeness to MMEngine's method.
-            patterns (str): Regular expression that begins the names.
+            scope (None): Unused; it is an argument of MMEngine's method.
+            patterns (str): Regular expression for the start of the names.
         """
         return [name for name in list_configs() if re.match(patterns, name)]
 
@@ -153,13 +152,13 @@ class ILAInferencer(VideoEmbedder):
             inputs (InputsType): See :func:`list_inputs`.
             return_datasamples (bool): Whether ``predictions`` are the model's
                 ``ActionDataSample``, one per video or window.
-            print_result (bool): Whether to print what is returned.
-            pred_out_file (str | Path): File for what is returned, ``.json``,
+            print_result (bool): Whether to print the results.
+            pred_out_file (str | Path): File for the results, ``.json``,
                 ``.yaml`` or ``.pkl``. Defaults to none.
-            **kwargs: See :meth:`iterate`, as the errors.
+            **kwargs: See :meth:`iterate`, which also lists the exceptions.
 
         Returns:
-            dict: ``predictions`` and ``errors``, lists of what
+            dict: ``predictions`` and ``errors``, lists of the dicts that
             :meth:`iterate` yields, each in the order of the inputs.
         """
         check_pred_out_file(pred_out_file, return_datasamples)
@@ -183,23 +182,24 @@ class ILAInferencer(VideoEmbedder):
 
         Args:
             inputs (InputsType): See :func:`list_inputs`.
-            batch_size (int): Videos or windows, each with all its views, that
-                pass through the model at once.
-            topk (int): Classes to give, at most.
-            window (float, optional): Seconds of the windows that slide over
-                a video, see :func:`split_windows`. Defaults to all of it.
+            batch_size (int): Number of videos or windows, each with all its
+                views, in a batch.
+            topk (int): Largest number of classes in a prediction.
+            window (float, optional): Length in seconds of windows that slide
+                over a video, see :func:`split_windows`. Defaults to the whole
+                video.
             stride (float, optional): Seconds from one window to the next.
                 Defaults to ``window``.
-            vid_out_dir (str | Path): Folder for the videos with the classes
-                drawn on them, which are decoded once more for it. Defaults to
+            vid_out_dir (str | Path): Folder for copies of the videos with the
+                classes drawn on them; decodes each video again. Defaults to
                 none.
 
         Yields:
             dict: ``file`` and ``topk``, a list of dicts ``label``, ``name``
             and ``score``, the probability averaged over the views. With
             windows, ``file`` and ``timeline``, a list of dicts ``start``,
-            ``end``, in seconds, and ``topk``. Or ``file`` and ``error`` of an
-            input that has no prediction.
+            ``end``, in seconds, and ``topk``. For an input without a
+            prediction, ``file`` and ``error``.
 
         Raises:
             FileNotFoundError: There are no videos at all.
@@ -214,7 +214,7 @@ class ILAInferencer(VideoEmbedder):
                  topk: int = 5,
                  vid_out_dir: PathType = '',
                  **kwargs) -> Iterator[Tuple[int, Union[list, dict]]]:
-        """Give each input's number with its predictions or its error."""
+        """Yield each input's number with its predictions or its error."""
         check_count('topk', topk)
         videos = self.list_videos(inputs)
         if vid_out_dir:
@@ -258,20 +258,20 @@ class ILAInferencer(VideoEmbedder):
                stride: Optional[float] = None,
                topk: int = 5,
                fps: Optional[float] = None) -> Iterator[dict]:
-        """Classify what a camera or a stream shows, while it does.
+        """Classify a camera or a stream in real time.
 
-        The results are those of :meth:`iterate` with such windows.
+        Results are the same as from :meth:`iterate` with such windows.
 
         Args:
             source (int | str | InputType | Iterable): The number of a camera,
                 a stream's URL, such as ``'rtsp://...'``, a video, see
                 :func:`list_inputs`, or frames ``(H, W, 3)``, uint8, RGB.
-            window (float): Seconds of the windows.
+            window (float): Length of a window in seconds.
             stride (float, optional): Seconds from one window to the next.
                 Defaults to one frame.
-            topk (int): Classes to give, at most.
-            fps (float, optional): Frames per second. Defaults to what the
-                source states, or 25.
+            topk (int): Largest number of classes in a prediction.
+            fps (float, optional): Frames per second. Defaults to the rate
+                that the source states, or 25.
 
         Yields:
             dict: ``file``, the source's name, ``start``, ``end``, in seconds,
@@ -279,8 +279,8 @@ class ILAInferencer(VideoEmbedder):
 
         Raises:
             OSError: A file cannot be read.
-            ValueError: The source cannot be opened, the model cannot take its
-                frames, or an argument is out of its range.
+            ValueError: The source cannot be opened, the model does not accept
+                its frames, or an argument is out of its range.
         """
         check_count('topk', topk)
         for name in ('window', 'stride', 'fps'):

@@ -16,13 +16,13 @@ ModelConfig = Union[str, Path, Config, dict]
 
 
 def _config_folders() -> List[Path]:
-    """A wheel has the configs in ``.mim``, a clone beside the package."""
+    """Folders of configs: ``.mim`` of a wheel, or ``configs`` of a clone."""
     package = Path(__file__).resolve().parents[2]
     return [package / '.mim/configs', package.parent / 'configs']
 
 
 def list_configs() -> List[str]:
-    """List the names that :func:`find_config` takes."""
+    """List the names that :func:`find_config` accepts."""
     return sorted({
         path.relative_to(folder).with_suffix('').as_posix()
         for folder in _config_folders()
@@ -31,12 +31,13 @@ def list_configs() -> List[str]:
 
 
 def find_config(name: str) -> Config:
-    """Load a config, by its path or its name, or a shared model's.
+    """Load a config by its path or name, or the config of a shared model.
 
     Args:
-        name (str): A path, or a name in this project such as
-            ``'clip_vitb16_zeroshot'``, or with a folder as in
-            ``'released/ila_vitb16_k400'``; or see :func:`read_model_config`.
+        name (str): A path; or a name in this project, such as
+            ``'clip_vitb16_zeroshot'`` or, with a folder,
+            ``'released/ila_vitb16_k400'``; or a shared model, see
+            :func:`read_model_config`.
     """
     if is_model_folder(name) or os.path.isfile(name):
         return load_any_config(name)
@@ -54,7 +55,7 @@ def find_model_config(model: ModelConfig) -> dict:
 
     Args:
         model (str | Path | Config | dict): A config or its ``model``, a
-            config's file, or the name of one of this project's.
+            config file, or the name of a config of this project.
 
     Raises:
         ValueError: There is no such config.
@@ -77,18 +78,19 @@ def load_recognizer(model_cfg: ModelConfig,
         model_cfg (str | Path | Config | dict): Config of an
             ``ILARecognizer``, see :func:`find_model_config`.
         path (str, optional): The checkpoint, of this project or of the
-            released code; see :func:`local_copy` for names. Weights of CLIP
-            leave the other parts untrained, with a warning. None, for
-            trials, means random weights.
-        device (str): Where the model is going to be.
+            released code; see :func:`local_copy` for paths. With weights of
+            CLIP, other parts stay untrained, and a warning says so. None uses
+            random weights, for trials.
+        device (str): Device of the model.
         deploy (bool): Whether it is for inference only, see
             :meth:`ILARecognizer.switch_to_deploy`.
-        **settings: Change the config, such as ``compile=False``.
+        **settings: Changes to the config, such as ``compile=False``.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It cannot be read or is not a checkpoint of this model,
-            the model is no ``ILARecognizer``, or there is no such device.
+        ValueError: The file cannot be read or is not a checkpoint of this
+            model, the model is not an ``ILARecognizer``, or there is no such
+            device.
     """
     model_cfg = find_model_config(model_cfg)
     kind = get_str_type((model_cfg or {}).get('type', 'missing'))

@@ -14,20 +14,20 @@ from ..utils import replacing
 
 
 def check_scores(scores: Tensor) -> None:
-    """Refuse scores, or features, that are not finite with a ValueError."""
+    """Raise a ValueError if scores or features are not finite."""
     if not scores.isfinite().all():
         raise ValueError('the scores are not finite; use weights that are, or '
                          'compute in 32-bit floats')
 
 
 def check_pred_out_file(path: Union[str, Path], datasamples: bool) -> None:
-    """Refuse a file that predictions could not be written to in the end.
+    """Check that predictions can be written to a file later.
 
-    Its folder is made.
+    The folder of the file is created.
 
     Raises:
-        OSError: It cannot be written.
-        ValueError: MMEngine does not know its ending.
+        OSError: The file cannot be written.
+        ValueError: MMEngine does not support its extension.
     """
     suffixes = ('.pkl', '.pickle')
     if not datasamples:
@@ -44,10 +44,10 @@ def check_pred_out_file(path: Union[str, Path], datasamples: bool) -> None:
 
 
 def write_predictions(results: dict, path: Union[str, Path]) -> None:
-    """Write a file, by its ending, as a whole or not at all."""
+    """Write a file atomically, in the format of its extension."""
     kind = str(path).rpartition('.')[2].replace('yml', 'yaml')
     with replacing(str(path)) as partial:
-        # The default one cannot write file names that are not UTF-8.
+        # The default dumper cannot write file names that are not UTF-8.
         options = dict(Dumper=yaml.SafeDumper) if 'yaml' in kind else dict()
         dump(results, partial, file_format=kind, **options)
 

@@ -12,7 +12,7 @@ from ..weights.released_names import SSV2_CLASSES
 
 # Weights that only one of the two releases has.
 _MARKS = dict(k400='prompts_visual_proj', ssv2='mit.classify_head.2.weight')
-# Weights that sizes are read off.
+# Weights from which sizes are read.
 _SIZES = ('visual.conv1.weight', 'visual.positional_embedding', 'visual.proj',
           'mit.positional_embedding')
 
@@ -23,21 +23,21 @@ def load_released(
         class_names: Optional[Union[str, Sequence[str]]] = None) -> nn.Module:
     """Build the model of a released ILA checkpoint and load its weights.
 
-    All sizes are read off the weights, and so is the predictors' first layer.
-    Of the 400 rows of a linear head the first 174 are taken, see
+    All sizes and the type of the predictors' first layer are read from the
+    weights. A linear head with 400 rows keeps the first 174, see
     :func:`convert_released`.
 
     Args:
         state_dict (dict[str, Tensor]): The entry ``model`` of a released
             checkpoint.
         variant (str, optional): ``'k400'`` (text head) or ``'ssv2'`` (linear
-            head), if other weights are to be refused.
+            head), to refuse weights of the other variant.
         class_names (str | Sequence[str], optional): Classes of the text head.
             Defaults to those of Kinetics-400.
 
     Raises:
-        ValueError: The weights are not of that variant, not complete, or
-            have no text head for ``class_names``.
+        ValueError: The weights are of another variant, incomplete, or have no
+            text head for ``class_names``.
     """
     if variant not in (None, *_MARKS):
         raise ValueError(
@@ -101,17 +101,17 @@ def load_released(
 
 @torch.no_grad()
 def released_arrays(model: nn.Module, video: Tensor) -> Dict[str, Tensor]:
-    """Compute what the released code computes, under its names.
+    """Compute the outputs of the released code, under its names.
 
     Args:
         model (nn.Module): From :func:`load_released`.
         video (Tensor): Normalised videos, ``(B, T, 3, H, W)``.
 
     Returns:
-        dict[str, Tensor]: See :meth:`ILARecognizer._forward`; ``video`` and
-        ``cos_loss`` again as ``*_disturbed``, with the masks that are used in
-        training. The released SSv2 code classifies within its multi-frame
-        transformer, so there ``video`` is ``logits``.
+        dict[str, Tensor]: See :meth:`ILARecognizer._forward`; also
+        ``video_disturbed`` and ``cos_loss_disturbed``, with the masks that are
+        used in training. The released SSv2 code classifies within its
+        multi-frame transformer, so for it ``video`` equals ``logits``.
     """
     arrays = model(video)
     disturbed = model(video, disturb=True)

@@ -34,16 +34,16 @@ class VideoEmbedder(VideoInferencer):
         return batch['data_samples']
 
     def embed(self, inputs: InputsType, batch_size: int = 1) -> dict:
-        """Embed videos, for retrieval or a classifier of one's own.
+        """Embed videos, for retrieval or for another classifier.
 
         Args:
             inputs (InputsType): See :func:`list_inputs`.
-            batch_size (int): Videos, each with all its views, that pass
-                through the model at once.
+            batch_size (int): Number of videos, each with all its views, in a
+                batch.
 
         Returns:
-            dict: ``files``, a list of ``N`` names; ``embeddings``, their
-            float32 ``(N, E)`` of length 1, see
+            dict: ``files``, a list of ``N`` names; ``embeddings``, float32
+            ``(N, E)`` of length 1, see
             :meth:`ILARecognizer.encode_video`; ``errors``, a list of dicts
             ``file`` and ``error``.
 
@@ -61,8 +61,7 @@ class VideoEmbedder(VideoInferencer):
             errors=[result for result in results if 'error' in result])
 
     def embed_text(self, names: Union[str, Sequence[str]]) -> np.ndarray:
-        """Embed texts, put into the head's templates, for comparison with
-        videos.
+        """Embed texts in the head's templates, for comparison with videos.
 
         Args:
             names (str | Sequence[str]): One or ``K`` names of actions.

@@ -17,10 +17,10 @@ from .video_inputs import InputsType, VideoInput, list_inputs
 
 
 class VideoInferencer(BaseInferencer):
-    """Run a model on videos, or windows of them, that a config's test pipeline
-    reads.
+    """Run a model on videos, or windows of them, read by a config's test
+    pipeline.
 
-    A video that fails does not stop the others.
+    If a video fails, the others are still processed.
     """
 
     def _init_pipeline(self, cfg: Config) -> Compose:
@@ -49,12 +49,14 @@ class VideoInferencer(BaseInferencer):
 
         Args:
             videos (list[VideoInput]): From :meth:`list_videos`.
-            forward (Callable): Gets a batch, and returns its data samples
-                with what was computed.
-            key (str): Name of that in a data sample.
-            batch_size (int): Videos or windows, each with all its views, that
-                pass through the model at once.
-            window (float, optional): See :func:`split_windows`, as ``stride``.
+            forward (Callable): Takes a batch, and returns its data samples
+                with the results.
+            key (str): Name of the result in a data sample.
+            batch_size (int): Number of videos or windows, each with all its
+                views, in a batch.
+            window (float, optional): See :func:`split_windows`.
+            stride (float, optional): See :func:`split_windows`. Defaults to
+                ``window``.
 
         Yields:
             dict: ``number``, ``file`` and either ``clips``, the data samples
@@ -75,7 +77,7 @@ class VideoInferencer(BaseInferencer):
             for clip in self._forward(batch, forward, key,
                                       errors) if batch else []:
                 if clips and clips[0].number != clip.number:
-                    clips = []  # Of a video that failed after its first ones.
+                    clips = []  # The video failed after its first windows.
                 clips.append(clip)
                 if clip.is_last:
                     number = clip.number
@@ -95,11 +97,11 @@ class VideoInferencer(BaseInferencer):
     @staticmethod
     def _forward(batch: dict, forward: Callable, key: str,
                  errors: Dict[int, str]) -> List[ActionDataSample]:
-        """Run the model on a batch, and note the errors of its videos."""
+        """Run the model on a batch, and record the errors of its videos."""
         samples, error = batch['data_samples'], None
         try:
             samples = forward(batch)
-        except ValueError as failure:  # The model cannot take their size.
+        except ValueError as failure:  # The model does not accept their size.
             error = failure
         for sample in samples:
             try:
@@ -113,9 +115,9 @@ class VideoInferencer(BaseInferencer):
     def preprocess(self, inputs: List[VideoInput], batch_size: int,
                    window: Optional[float], stride: Optional[float],
                    errors: Dict[int, str]) -> Iterator[dict]:
-        """Read videos and make batches of those with the same size.
+        """Read videos, and make batches of consecutive clips of one size.
 
-        ``errors`` gets the errors, by number of the input.
+        Errors are added to ``errors``, by number of the input.
         """
 
         def read_all() -> Iterator[dict]:
@@ -139,7 +141,7 @@ class VideoInferencer(BaseInferencer):
                         message = f'{type(error).__name__}: {message}'
                     errors[number] = message
 
-        # What its user prints is not for the progress bar's console.
+        # Keep the caller's stdout out of the progress bar's console.
         with Progress(
                 console=Console(stderr=True),
                 redirect_stdout=False,
@@ -151,7 +153,7 @@ class VideoInferencer(BaseInferencer):
 
 
 def check_positive(name: str, value: Optional[float]) -> None:
-    """Refuse an argument that is not more than 0; None is one not given."""
+    """Refuse an argument that is not more than 0; None means not given."""
     if value is not None and not 0 < value < np.inf:
         raise ValueError(f'{name} must be more than 0, got {value}')
 

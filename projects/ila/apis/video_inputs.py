@@ -1,4 +1,4 @@
-"""What can be given as a video."""
+"""Inputs that can be given as videos."""
 import io
 import os
 import string
@@ -17,19 +17,19 @@ from torch import Tensor
 from ..datasets.search import VIDEO_SUFFIXES, find_videos
 
 STREAMS = ('rtsp://', 'rtsps://', 'rtmp://', 'rtp://', 'udp://', 'srt://')
-# Seconds without any answer, or with fewer bytes than these.
+# A download fails after so many seconds with fewer bytes than these.
 TIMEOUT, MIN_BYTES = 30, 2**14
-# A URL may be that of a stream without end.
+# A URL may lead to a stream without end.
 MAX_BYTES = 2**31
 
 
 @dataclass(eq=False)
 class VideoInput:
-    """A video that is to be read.
+    """A video to be read.
 
     Attributes:
-        name (str): Its path or URL, or for instance ``'array 2'``, its
-            place among the inputs from 0 on.
+        name (str): Its path or URL; or, for instance, ``'array 2'``, with its
+            position among the inputs, from 0.
         data (bytes | np.ndarray, optional): The content of its file, or its
             frames, ``(T, H, W, 3)``.
     """
@@ -41,8 +41,8 @@ CONTENTS = bytes, bytearray, memoryview
 PathType = Union[str, Path]
 InputType = Union[PathType, bytes, np.ndarray, Tensor, VideoInput]
 InputsType = Union[InputType, Sequence[InputType]]
-# Types of one input; open files, whose lines would be taken for inputs, are
-# refused as such.
+# Types of a single input. Open files are here so that they are refused:
+# otherwise each of their lines would be an input.
 SINGLE = (str, int, os.PathLike, *CONTENTS, np.ndarray, Tensor, VideoInput,
           io.IOBase)
 
@@ -63,7 +63,7 @@ def is_remote(name: str) -> bool:
 
 def check_frames(frames: Union[np.ndarray, Tensor],
                  layout: str = '(T, H, W, 3)') -> np.ndarray:
-    """Refuse frames of another layout or type with a ValueError."""
+    """Raise a ValueError if frames have another layout or type."""
     given = type(frames).__name__
     kind, shape = '', ()
     if isinstance(frames, (np.ndarray, Tensor)):
@@ -73,7 +73,7 @@ def check_frames(frames: Union[np.ndarray, Tensor],
             or shape[-1] != 3 or 0 in shape[-3:]):
         raise ValueError(f'frames must be uint8 {layout} in RGB, from 0 to '
                          f'255, got {given}; convert them')
-    # NumPy lacks some types of PyTorch, which are refused by now.
+    # Types of PyTorch that NumPy lacks were refused above.
     return frames if isinstance(frames, np.ndarray) else frames.cpu().numpy()
 
 
@@ -84,7 +84,7 @@ def fetch(url: str) -> bytes:
         ValueError: It cannot be fetched.
     """
     try:
-        # As browsers do with blanks and letters beyond ASCII.
+        # Quote spaces and characters beyond ASCII, as browsers do.
         with urlopen(
                 quote(url, safe=string.punctuation),
                 timeout=TIMEOUT) as response:
@@ -97,7 +97,7 @@ def fetch(url: str) -> bytes:
 
 
 def _read(response: HTTPResponse) -> bytes:
-    """Read an answer; an OSError says that it is none of a file."""
+    """Read a response; raise an OSError if it is not a whole file."""
     if response.headers.get_content_maintype() == 'multipart':
         raise OSError('it is a camera, which does not end and is for `stream` '
                       'or --stream')
@@ -129,14 +129,14 @@ def _find(path: str, prefer_frames: bool) -> List[VideoInput]:
     if is_camera or path.lower().startswith(STREAMS):
         raise ValueError(f"'{path}' is a camera or a stream, which does not "
                          'end; give it to `stream` (--stream)')
-    if '://' in path:  # For the config's storage if it is no web address.
+    if '://' in path:  # Not a web address: for the config's storage.
         return [VideoInput(path)]
     return [VideoInput(video) for video in find_videos(path, prefer_frames)]
 
 
 def list_inputs(inputs: InputsType,
                 prefer_frames: bool = False) -> List[VideoInput]:
-    """List the videos of all inputs; missing files stay in their place.
+    """List the videos of all inputs; missing files are kept as entries.
 
     Args:
         inputs (InputsType): One or a sequence of: paths, see
