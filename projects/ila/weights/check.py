@@ -1,4 +1,4 @@
-"""Whether weights fit a model."""
+"""Checks that weights fit a model."""
 from typing import Iterable, Set
 
 import torch
@@ -17,7 +17,7 @@ def _list(names: Iterable[str]) -> str:
 def describe_mismatch(missing: Iterable[str],
                       surplus: Iterable[str],
                       model: str = 'model') -> str:
-    """Say which entries of a ``model`` weights lack, and which it lacks."""
+    """Describe the entries that weights or a ``model`` lack."""
     missing, surplus = [*missing], [*surplus]
     return (f'the weights lack {len(missing)} entries that the {model} needs '
             f'({_list(missing)}) and have {len(surplus)} that it lacks '
@@ -25,18 +25,18 @@ def describe_mismatch(missing: Iterable[str],
 
 
 def _temporal_parts(state_dict: StateDict) -> Set[str]:
-    """Get the parts of temporal modules; none for those without weights."""
+    """Get the parts of temporal modules that have weights."""
     return {name.split('.')[3] for name in state_dict if is_temporal(name)}
 
 
 def _is_interpolated(name: str, own: Tensor, given: Tensor) -> bool:
-    """Whether a weight is positions, which loading takes to another size."""
+    """Whether a weight is a position embedding, resized when loaded."""
     return (name.endswith('pos_embed') and given.dim() == own.dim()
             and given.shape[-1] == own.shape[-1])
 
 
 def _is_plain(value: Tensor) -> bool:
-    """Whether a tensor has a number in memory for each of its elements."""
+    """Whether a tensor is dense, with a number in memory per element."""
     return (value.layout is torch.strided and not value.is_quantized
             and not value.is_nested and not value.is_complex()
             and value.device.type != 'meta' and value.itemsize * value.numel()
@@ -44,14 +44,14 @@ def _is_plain(value: Tensor) -> bool:
 
 
 def check_finite(state_dict: StateDict) -> None:
-    """Refuse weights that are not numbers.
+    """Refuse weights with NaN or infinite values.
 
-    A model gives predictions and accuracies with them too, which mean
+    A model would still give predictions and accuracies, but these would mean
     nothing.
 
     Raises:
-        ValueError: Some are NaN or infinite, or no plain tensors, so that it
-            cannot be told.
+        ValueError: Weights are NaN or infinite, or are not plain tensors, so
+            that they cannot be checked.
     """
     odd = [name for name, value in state_dict.items() if not _is_plain(value)]
     if odd:
@@ -61,8 +61,8 @@ def check_finite(state_dict: StateDict) -> None:
             'plain tensors')
 
     def is_finite(value: Tensor) -> bool:
-        # Least and greatest are NaN if one value is. Looking at each value
-        # takes many times as long.
+        # Minimum and maximum are NaN if any value is. Checking each value
+        # would take many times as long.
         if value.itemsize == 1:  # 8-bit types have few functions.
             value = value.float()
         return all(torch.isfinite(part) for part in value.aminmax())
@@ -80,20 +80,20 @@ def check_finite(state_dict: StateDict) -> None:
 def check_weights(own: StateDict,
                   state_dict: StateDict,
                   partial: bool = True) -> None:
-    """Refuse weights that would leave parts of an ILA model as they are.
+    """Refuse weights that would leave parts of an ILA model uninitialised.
 
-    MMEngine skips weights whose name or shape does not fit and only logs it.
+    MMEngine skips weights whose name or shape does not fit, and only logs it.
 
     Args:
         own (dict[str, Tensor]): The state dict of an ``ILARecognizer``.
         state_dict (dict[str, Tensor]): The weights, with the same names.
-        partial (bool): Whether weights of plain CLIP and another head are
-            fine, as at the start of a training.
+        partial (bool): Whether weights of plain CLIP or with another head are
+            accepted, as at the start of a training.
 
     Raises:
-        ValueError: The weights are of another temporal module or size, hold
-            NaN or infinite values, lack what the model needs of them or,
-            unless ``partial``, anything at all.
+        ValueError: The weights are of another temporal module or size,
+            contain NaN or infinite values, or lack required entries; unless
+            ``partial``, all entries are required.
     """
     parts, own_parts = _temporal_parts(state_dict), _temporal_parts(own)
     if parts and parts != own_parts:
@@ -125,7 +125,7 @@ def check_weights(own: StateDict,
         return name.startswith('backbone.')
 
     check_finite({
-        # As they are loaded: float64 has larger numbers than float32.
+        # In the type of the model: float64 has larger numbers than float32.
         name:
         value.to(own[name].dtype) if value.dtype == torch.double
         and name in own and own[name].is_floating_point() else value

@@ -1,4 +1,4 @@
-"""Files of weights: reading without running code from them, and writing."""
+"""Weight files: reading without running code from them, and writing."""
 import hashlib
 import json
 import os
@@ -37,11 +37,11 @@ def _is_safetensors(path: str) -> bool:
 
 @contextmanager
 def _naming(name: str, path: str) -> Iterator[None]:
-    """Turn what goes wrong while a file is read into one clear error.
+    """Turn any failure to read a file into one clear error.
 
     Args:
-        name (str): What the user calls the file.
-        path (str): Where it is.
+        name (str): Name of the file, as the user gave it.
+        path (str): Path of the file.
     """
     if not os.path.exists(path):
         raise FileNotFoundError(f"weight file '{name}' does not exist; fix "
@@ -70,7 +70,7 @@ def _naming(name: str, path: str) -> Iterator[None]:
                 f"weight file '{name}' holds more than data, and loading it "
                 f'could run code ({unsupported[0]}); take a file that holds '
                 'tensors only') from None
-        # Of PyTorch's advice, which is to run the code, only the reason.
+        # Only the reason, without PyTorch's advice to run the code.
         reason = re.search(r'WeightsUnpickler error:\s*(.+)', str(error))
         reason = reason[1] if reason else str(error).split('\n')[0]
         raise ValueError(
@@ -80,7 +80,7 @@ def _naming(name: str, path: str) -> Iterator[None]:
 
 
 def _check_hash(checkpoint: Any) -> None:
-    """Compare weights with the hash that was written beside them."""
+    """Compare weights with the hash that was saved with them."""
     expected = checkpoint
     for key in ('meta', 'ila', 'weights_sha256'):
         expected = expected.get(key) if isinstance(expected, dict) else None
@@ -93,7 +93,7 @@ def _check_hash(checkpoint: Any) -> None:
 
 
 def _read(path: str, map_location: Any = 'cpu') -> Any:
-    """Read any file of weights, and check what was written to check it."""
+    """Read any weight file, and check its checksums and its hash."""
     if _is_safetensors(path):
         checkpoint = _read_safetensors(path)
     else:
@@ -101,7 +101,7 @@ def _read(path: str, map_location: Any = 'cpu') -> Any:
         root = find_torchscript(path)
         if root is not None:
             return dict(state_dict=read_torchscript(path, root))
-        # Not by its name, from which PyTorch would take the format.
+        # Not by path: PyTorch would guess the format from the name.
         with open(path, 'rb') as file:
             checkpoint = load_data(file, map_location)
     _check_hash(checkpoint)
@@ -109,16 +109,16 @@ def _read(path: str, map_location: Any = 'cpu') -> Any:
 
 
 def read_checkpoint(path: str) -> dict:
-    """Read a file of weights without running code from it.
+    """Read a weight file without running code from it.
 
     Args:
         path (str): A checkpoint or state dict saved by PyTorch, a TorchScript
-            archive, of which only the tensors are taken, or a file of
-            safetensors; see :func:`local_copy` for URLs.
+            archive, from which only tensors are read, or a safetensors file;
+            see :func:`local_copy` for URLs.
 
     Returns:
-        dict: What the file holds; of archives and safetensors the weights as
-        entry ``state_dict``.
+        dict: Content of the file. The weights of archives and safetensors are
+        the entry ``state_dict``.
 
     Raises:
         FileNotFoundError: The file does not exist.
@@ -130,10 +130,10 @@ def read_checkpoint(path: str) -> dict:
 
 
 def find_weights(checkpoint: dict, path: str) -> StateDict:
-    """Find the weights in what a file holds.
+    """Find the weights in the content of a file.
 
     Args:
-        checkpoint (dict): What :func:`read_checkpoint` returns.
+        checkpoint (dict): From :func:`read_checkpoint`.
         path (str): The file, for the error message.
 
     Returns:
@@ -158,19 +158,19 @@ def find_weights(checkpoint: dict, path: str) -> StateDict:
     }
 
 
-# A loader that is not replaced here would read files in a way of its own.
+# All loaders are replaced, since others would read files differently.
 @CheckpointLoader.register_scheme(
     prefixes=list(CheckpointLoader._schemes), force=True)
 def load_from_file(filename: str, map_location: Any = None) -> dict:
     """Read a file for MMEngine's ``load_from``, ``resume`` and ``Pretrained``.
 
-    It is the loader of all of MMEngine's schemes. Beside MMEngine's own
-    checkpoints these are TorchScript archives, safetensors and checkpoints of
-    the released ILA. Errors in loading the weights into an ILA model name the
-    file.
+    It is the loader for all of MMEngine's schemes. In addition to MMEngine's
+    own checkpoints, it reads TorchScript archives, safetensors and checkpoints
+    of the released ILA. Errors in loading the weights into an ILA model name
+    the file.
 
     Args:
-        filename (str): The file: a path, a URL or a name of a model that
+        filename (str): The file: a path, a URL or the name of a model that
             MMEngine knows, such as ``'torchvision://resnet50'``.
         map_location (Any): See :func:`torch.load`.
 
@@ -188,7 +188,7 @@ def load_from_file(filename: str, map_location: Any = None) -> dict:
     try:
         weights = find_weights(checkpoint, filename)
     except ValueError:
-        return checkpoint  # Nothing that is known here.
+        return checkpoint  # Without weights, it is left to the caller.
     own = checkpoint if 'state_dict' in checkpoint else dict()
     if isinstance(own.get('meta'), dict):
         # MMEngine would run this entry as Python when it resumes.
@@ -213,11 +213,11 @@ def write_checkpoint(path: str, checkpoint: dict) -> None:
     """Write weights; a failure leaves no file.
 
     Args:
-        path (str): The file, ``.safetensors`` or anything else for PyTorch's
-            own format.
-        checkpoint (dict): ``state_dict`` or, for the released code,
-            ``model``, with the weights, and ``meta`` with plain data about
-            them as entry ``ila``.
+        path (str): The file: ``.safetensors``, or any other extension for
+            PyTorch's own format.
+        checkpoint (dict): The weights as ``state_dict`` or, for the released
+            code, as ``model``; and ``meta``, with plain data about them as
+            entry ``ila``.
 
     Raises:
         ValueError: The released code cannot read such a file.

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .names import StateDict, make_renamer, reshape, under
 
-# Tables of names, theirs on the left; see `make_renamer`.
+# Tables of names, from theirs to ours; see `make_renamer`.
 ENCODER_LAYER = {
     'ln_1.': 'ln1.',
     'ln_2.': 'ln2.',
@@ -85,11 +85,11 @@ _TIMM.update(
             'mlp.fc2.': 'mlp.c_proj.',
         }))
 
-# What OpenAI's archives and Hugging Face's files hold besides weights.
+# Entries of OpenAI's archives and Hugging Face's files that are no weights.
 _NO_WEIGHTS = re.compile(r'input_resolution|context_length|vocab_size|'
                          r'.*\.position_ids')
 
-# Changes of shape by our name, and back.
+# By our name: functions that change a weight to our shape, and back.
 RESHAPED: Dict[str, Tuple[Callable, Callable]] = {
     'backbone.image.model.cls_token':
     (lambda x: x.view(1, 1, -1), lambda x: x.flatten()),
@@ -100,7 +100,7 @@ RESHAPED: Dict[str, Tuple[Callable, Callable]] = {
 
 def convert(state_dict: StateDict, table: Dict[str, str],
             reshaped: Dict[str, Tuple[Callable, Callable]]) -> StateDict:
-    """Rename weights by a table, and give them our shapes, in float32."""
+    """Rename weights by a table, and change them to our shapes and float32."""
     rename = make_renamer(table)
     converted = dict()
     for name, value in state_dict.items():
@@ -119,7 +119,7 @@ def is_hugging_face_clip(state_dict: StateDict) -> bool:
 
 
 def convert_clip(state_dict: StateDict) -> StateDict:
-    """Rename OpenAI CLIP's weights to an ``ILARecognizer``'s.
+    """Rename weights of OpenAI's CLIP to those of an ``ILARecognizer``.
 
     Args:
         state_dict (dict[str, Tensor]): Names as in OpenAI's archives.
@@ -132,7 +132,7 @@ def convert_clip(state_dict: StateDict) -> StateDict:
 
 
 def convert_hugging_face_clip(state_dict: StateDict) -> StateDict:
-    """Rename Hugging Face's CLIP weights to OpenAI's.
+    """Rename CLIP weights of Hugging Face to OpenAI's names.
 
     Args:
         state_dict (dict[str, Tensor]): Names as in ``CLIPModel``.
@@ -141,7 +141,7 @@ def convert_hugging_face_clip(state_dict: StateDict) -> StateDict:
         dict[str, Tensor]: Names as in OpenAI's archives.
 
     Raises:
-        ValueError: Parts of an attention are missing.
+        ValueError: The query, key or value of an attention is missing.
     """
     rename = make_renamer(_HUGGING_FACE)
     converted = dict()
@@ -164,7 +164,7 @@ def convert_hugging_face_clip(state_dict: StateDict) -> StateDict:
 def is_timm_clip(state_dict: StateDict) -> bool:
     """Whether weights are those of CLIP's image tower with timm's names.
 
-    timm gives CLIP's projection a bias of 0; other values are a classifier's.
+    In timm, CLIP's projection has a bias of 0; a classifier has other values.
     """
     return {'norm_pre.weight', 'head.weight', 'patch_embed.proj.weight'
             } <= state_dict.keys() and not state_dict.get(
@@ -172,7 +172,7 @@ def is_timm_clip(state_dict: StateDict) -> bool:
 
 
 def convert_timm_clip(state_dict: StateDict) -> StateDict:
-    """Rename timm's CLIP weights to OpenAI's.
+    """Rename CLIP weights of timm to OpenAI's names.
 
     Args:
         state_dict (dict[str, Tensor]): Names as in a ``VisionTransformer``.

@@ -1,4 +1,4 @@
-"""Weights of any known kind, turned into an ``ILARecognizer``'s."""
+"""Conversion of weights of any known kind for an ``ILARecognizer``."""
 import warnings
 from contextlib import contextmanager
 from typing import Iterator, Optional
@@ -21,12 +21,12 @@ def is_clip(state_dict: StateDict) -> bool:
 
 def convert_to_ila(state_dict: StateDict,
                    num_classes: Optional[int] = None) -> StateDict:
-    """Rename weights of any known kind to an ``ILARecognizer``'s.
+    """Rename weights of any known kind to those of an ``ILARecognizer``.
 
     Args:
-        state_dict (dict[str, Tensor]): CLIP's with OpenAI's, open_clip's,
-            Hugging Face's or timm's names, the released ILA's or an
-            ``ILARecognizer``'s, which stay as they are.
+        state_dict (dict[str, Tensor]): Weights of CLIP with the names of
+            OpenAI, open_clip, Hugging Face or timm; of the released ILA; or
+            of an ``ILARecognizer``, which are not changed.
         num_classes (int, optional): See :func:`convert_released`.
 
     Returns:
@@ -53,10 +53,10 @@ def prepare_weights(own: StateDict,
     Args:
         own (dict[str, Tensor]): The model's state dict.
         weights (dict[str, Tensor]): See :func:`convert_to_ila`.
-        source (str): Where they are from, for the error message.
+        source (str): Source of the weights, for the error message.
         num_classes (int, optional): See :func:`convert_released`.
-        part (str): Start of the names in an ``ILARecognizer``, if the model is
-            a part of one.
+        part (str): Prefix of the model's names in an ``ILARecognizer``, if
+            the model is a part of one.
 
     Raises:
         ValueError: See :func:`check_weights`.
@@ -79,15 +79,15 @@ def prepare_weights(own: StateDict,
 
 def convert_all_weights(model: nn.Module, weights: StateDict,
                         path: str) -> StateDict:
-    """Rename weights, and refuse those that are not exactly a model's.
+    """Rename weights, and refuse weights that do not match a model exactly.
 
-    Those of an image model alone, or of CLIP, may lack the other parts. These
+    Weights of an image model or of CLIP may lack the other parts. These parts
     are then initialised as for training, with a warning.
 
     Args:
         model (nn.Module): An ``ILARecognizer``.
         weights (dict[str, Tensor]): See :func:`convert_to_ila`.
-        path (str): Their file, for the error message.
+        path (str): File of the weights, for the error message.
 
     Returns:
         dict[str, Tensor]: Names as in the model.
@@ -106,7 +106,7 @@ def convert_all_weights(model: nn.Module, weights: StateDict,
 
 @contextmanager
 def _without_details() -> Iterator[None]:
-    """Leave out how MMEngine initialises each parameter."""
+    """Suppress MMEngine's log of how each parameter is initialised."""
     logger = MMLogger.get_current_instance()
     level = logger.level
     logger.setLevel('WARNING')
@@ -117,7 +117,7 @@ def _without_details() -> Iterator[None]:
 
 
 def _initialise_rest(model: nn.Module, weights: StateDict, path: str) -> None:
-    """Initialise what weights of an image model or of CLIP lack."""
+    """Initialise the parts that weights of an image model or CLIP lack."""
     missing = model.state_dict().keys() - weights.keys()
     untrained = []
     for name, part in (('backbone.temporal', 'alignment'), ('neck', 'neck'),

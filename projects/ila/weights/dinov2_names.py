@@ -1,4 +1,4 @@
-"""Names of DINOv2's weights: Hugging Face's and timm's."""
+"""Conversion of DINOv2's weights from Hugging Face's names to timm's."""
 import math
 from typing import List, Optional, Tuple
 
@@ -31,9 +31,9 @@ _POSITIONS = 'embeddings.position_embeddings'
 
 
 def _find_positions(weights: StateDict, channels: int) -> List[str]:
-    """Find the class token's and the patches' position embeddings.
+    """Find the position embeddings of the class token and of the patches.
 
-    An export cuts them apart and drops their names.
+    An export to ONNX splits them and drops their names.
     """
     names = [
         name for name, value in weights.items()
@@ -50,7 +50,7 @@ def _find_positions(weights: StateDict, channels: int) -> List[str]:
 def _resize_positions(positions: Tensor, side: int) -> Tensor:
     """Interpolate ``(1, 1 + N, C)``, bicubic and without antialiasing.
 
-    So does Hugging Face's model; timm's antialiases.
+    This is the same as in Hugging Face's model; timm uses antialiasing.
     """
     first, patches = positions.split([1, positions.shape[1] - 1], dim=1)
     given = math.isqrt(patches.shape[1])
@@ -65,18 +65,18 @@ def convert_dinov2(
     """Rename DINOv2's weights to those of timm's ``VisionTransformer``.
 
     Args:
-        weights (dict[str, Tensor]): Hugging Face's ``Dinov2Model``, also as a
-            part of another model, or as :func:`read_onnx` reads it.
-        img_size (int, optional): Side of the images in pixels that the
-            position embeddings are interpolated to. Defaults to none.
+        weights (dict[str, Tensor]): Weights of Hugging Face's ``Dinov2Model``,
+            also as a part of another model, or from :func:`read_onnx`.
+        img_size (int, optional): Interpolates the position embeddings to
+            images of this many pixels per side. Defaults to no interpolation.
 
     Returns:
         tuple[dict[str, Tensor], list[str]]: Renamed weights, and the names of
-        those that are not the model's.
+        entries that do not belong to the model.
 
     Raises:
-        ValueError: These are no such weights, or the patches do not divide
-            ``img_size``.
+        ValueError: The weights are not of DINOv2, or ``img_size`` is not a
+            multiple of the patch size.
     """
     start = [
         name[:-len(_PATCHES)] for name in weights if name.endswith(_PATCHES)
@@ -90,7 +90,7 @@ def convert_dinov2(
         for name, value in weights.items() if name.startswith(start[0])
     }
     left_over = [name for name in weights if not name.startswith(start[0])]
-    model.pop('embeddings.mask_token', None)  # For its own training only.
+    model.pop('embeddings.mask_token', None)  # Only for DINOv2's training.
     if _POSITIONS not in model:
         names = _find_positions(weights, model[_PATCHES].shape[0])
         model[_POSITIONS] = torch.cat([weights[name] for name in names], dim=1)

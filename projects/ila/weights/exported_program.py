@@ -10,7 +10,7 @@ from torch.export import ExportedProgram
 
 from .torch_file import check_crc, restricted_pickle
 
-# What stands in such an archive. Compiled libraries are not among it.
+# Names of the parts of such an archive, without compiled libraries.
 _PARTS = re.compile(
     r'models/model\.json|data/(weights|constants)/((weight|tensor)_\d+'
     r'|model_(weights|constants)_config\.json|model\.pt)'
@@ -19,8 +19,8 @@ _PARTS = re.compile(
 _OPERATORS = re.compile(
     r'_operator\.(add|sub|mul|neg|floordiv|truediv|mod|pow|eq|ne|lt|le|gt|ge'
     r'|getitem)|math\.(ceil|floor|trunc)|torch\.sym_\w+')
-# PyTorch pastes names into code that it runs. Without brackets, quotes, `=`
-# and line breaks nothing can be called there.
+# PyTorch inserts names into code that it runs. Without brackets, quotes, `=`
+# and line breaks, this code cannot call anything.
 _NAME = re.compile(r'[\w.,:+-]*', re.ASCII)
 _GUARD = re.compile(r"L\['\w+'\]\.size\(\)\[\d+\] [<>=!]=? \d+", re.ASCII)
 # SymPy runs expressions as code.
@@ -33,7 +33,7 @@ _EXPRESSION_WORDS = {
 
 
 class UnsafeProgramError(ValueError):
-    """A program that could run code of its own."""
+    """A program that could run its own code."""
 
 
 def _check(fine: bool, what: str) -> None:
@@ -55,7 +55,7 @@ def _is_expression(text: str) -> bool:
 
 
 def _check_spec(spec: Any) -> None:
-    """Check the structure of arguments: containers of no other types."""
+    """Check the structure of arguments: only plain containers are allowed."""
     _check(
         spec['type']
         in (None, 'builtins.tuple', 'builtins.list', 'builtins.dict'),
@@ -83,7 +83,7 @@ def _check_target(target: str) -> None:
 
 
 def _strings(value: Any, key: str = '') -> Iterator[Tuple[str, str]]:
-    """Find all texts in JSON data, with the keys that they belong to."""
+    """Find all strings in JSON data, with the keys to which they belong."""
     if isinstance(value, str):
         yield key, value
     elif isinstance(value, list):
@@ -96,7 +96,7 @@ def _strings(value: Any, key: str = '') -> Iterator[Tuple[str, str]]:
 
 
 def _drop_metadata(graph: dict) -> None:
-    """Drop what nodes say to people who debug, at its place alone."""
+    """Drop the debugging metadata of nodes, and nothing else."""
     for node in graph['nodes']:
         node.pop('metadata', None)
         for value in node['inputs']:
@@ -130,7 +130,7 @@ def _check_tensors(config: dict) -> None:
 
 
 def _check_pickle(data: bytes) -> None:
-    """Refuse what PyTorch would unpickle with all that it may run."""
+    """Refuse data that PyTorch would unpickle without restrictions."""
     try:
         if data:
             torch.load(
@@ -143,11 +143,11 @@ def _check_pickle(data: bytes) -> None:
 
 
 def load_program(path: str, extra_files: dict) -> ExportedProgram:
-    """Load a program of ``torch.export.save``, and none that runs code.
+    """Load a program of ``torch.export.save``, but none that could run code.
 
-    ``torch.export.load`` unpickles inputs, evaluates shapes, pastes names
-    into code and calls any function that a file names. Each of these is
-    looked at before.
+    ``torch.export.load`` unpickles inputs, evaluates shapes, inserts names
+    into code and calls any function that a file names. All of these are
+    checked first.
 
     Args:
         path (str): The file.
@@ -157,11 +157,11 @@ def load_program(path: str, extra_files: dict) -> ExportedProgram:
         ExportedProgram: The program.
 
     Raises:
-        UnsafeProgramError: It is not a plain network.
-        Exception: Of many types, if it is damaged.
+        UnsafeProgramError: The program is not a plain network.
+        Exception: The file is damaged; errors are of many types.
     """
     check_crc(path)
-    # With PyTorch's own reader, lest the two differ in what they read.
+    # With PyTorch's own reader, so that both read the same.
     reader = torch._C.PyTorchFileReader(path)
     names = reader.get_all_records()
     _check(

@@ -1,4 +1,4 @@
-"""Folders and repositories that hold a model: its config and its weights."""
+"""Shared models: folders or repositories with a config and weights."""
 import os
 import re
 
@@ -12,8 +12,8 @@ from .remote_file import explaining_fetch, fetch_in_turn
 
 
 def is_model_folder(name: str) -> bool:
-    """Whether a name is ``hf:OWNER/REPOSITORY``, or of a folder with a model
-    or of the config in it, which MMEngine would run."""
+    """Whether a name is ``hf:OWNER/REPOSITORY``, the folder of a model, or the
+    config in such a folder, which MMEngine would run."""
     if os.path.basename(name) == CONFIG_NAME:
         return os.path.isfile(name)
     return bool(re.fullmatch('hf:[^/]+/[^/]+', name)) or os.path.isfile(
@@ -25,15 +25,15 @@ def read_model_config(name: str, **options) -> Config:
 
     Args:
         name (str): A folder that ``save_pretrained`` wrote, or ``owner/name``
-            of a repository of Hugging Face's hub, also after ``hf:``.
-        **options: Of ``huggingface_hub.snapshot_download``, such as
+            of a repository of Hugging Face's hub, optionally after ``hf:``.
+        **options: Arguments of ``huggingface_hub.snapshot_download``, such as
             ``revision``.
 
     Returns:
-        Config: See :func:`read_config`; ``load_from`` is the weights' file.
+        Config: See :func:`read_config`; ``load_from`` is the weight file.
 
     Raises:
-        ValueError: It cannot be fetched, or is not of a model.
+        ValueError: The model cannot be fetched, or there is no model.
     """
     folder = os.path.expanduser(name)
     if os.path.isfile(folder) and os.path.basename(folder) == CONFIG_NAME:
@@ -51,7 +51,7 @@ def read_model_config(name: str, **options) -> Config:
 
 
 def load_any_config(name: str) -> Config:
-    """Load a config file, or read that of a shared model."""
+    """Load a config file, or read the config of a shared model."""
     if is_model_folder(name):
         return read_model_config(name)
     return load_config_file(name)

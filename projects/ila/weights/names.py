@@ -1,4 +1,4 @@
-"""Names of weights: our own, and how others are turned into them."""
+"""Names of weights: our own, and conversion of other names to them."""
 import re
 from typing import Callable, Dict, Tuple
 
@@ -6,22 +6,22 @@ from torch import Tensor
 
 StateDict = Dict[str, Tensor]
 
-# What a text head saves beside its weights.
+# Entries that a text head saves in addition to its weights.
 _TEXT_FEATURES = ('cls_head.text_features', 'cls_head.texts')
 
 
 def is_temporal(name: str) -> bool:
-    """Whether a parameter or module of ours is a temporal module's."""
+    """Whether a name of ours belongs to a temporal module."""
     return name.startswith('backbone.temporal.')
 
 
 def is_text_feature(name: str) -> bool:
-    """Whether an entry of ours only keeps what the text tower computes."""
+    """Whether an entry of ours only caches outputs of the text tower."""
     return name in _TEXT_FEATURES
 
 
 def is_pretraining(name: str) -> bool:
-    """Whether a parameter of ours is one of the image model or of CLIP."""
+    """Whether a name of ours belongs to the image model or to CLIP."""
     return name.startswith(
         ('backbone.image.',
          'cls_head.text_encoder.')) or (name == 'cls_head.logit_scale'
@@ -29,7 +29,7 @@ def is_pretraining(name: str) -> bool:
 
 
 def under(theirs: str, ours: str, *tables: Dict[str, str]) -> Dict[str, str]:
-    """Put tables of names under a prefix on either side."""
+    """Add a prefix to the names on each side of tables."""
     return {
         f'{theirs}{old}': f'{ours}{new}'
         for table in tables
@@ -38,11 +38,11 @@ def under(theirs: str, ours: str, *tables: Dict[str, str]) -> Dict[str, str]:
 
 
 def make_renamer(table: Dict[str, str]) -> Callable[[str], str]:
-    """Make a function that renames by a table and leaves other names.
+    """Make a function that renames by a table and keeps other names.
 
     Args:
-        table (dict[str, str]): New names by old ones. What ends in '.' or '_'
-            is the start of a name, '#' stands for a number.
+        table (dict[str, str]): New names by old names. Entries that end in
+            '.' or '_' are prefixes; '#' stands for a number.
     """
     patterns = []
     for old, new in table.items():
@@ -64,6 +64,6 @@ def reshape(name: str,
             value: Tensor,
             table: Dict[str, Tuple[Callable, Callable]],
             back: bool = False) -> Tensor:
-    """Give a weight our shape by a table of our names, or undo it."""
+    """Change a weight to our shape, by a table of our names, or back."""
     key = re.sub(r'(?<=\.)\d+(?=\.)', '#', name)
     return table[key][back](value) if key in table else value

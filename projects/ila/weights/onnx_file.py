@@ -1,14 +1,14 @@
-"""ONNX files: reading weights, those of linear layers by their names."""
+"""Read weights from ONNX files, and restore names of linear layers."""
 import torch
 
 from .names import StateDict
 
 
 def is_onnx(path: str) -> bool:
-    """Whether a file begins as ONNX does, with the number of its format."""
+    """Whether a file starts like ONNX, with the field of its version."""
     with open(path, 'rb') as file:
         start = file.read(9)
-    # The length of a header of safetensors may begin alike.
+    # The header length of a safetensors file may start the same.
     return start[:1] == b'\x08' and start[8:] != b'{'
 
 
@@ -16,26 +16,26 @@ def read_onnx(path: str) -> StateDict:
     """Read the weights of a model that PyTorch exported to ONNX.
 
     The export transposes the weights of linear layers and drops their names.
-    Each is found by the bias that is added to its product.
+    Each name is restored from the bias that is added to the product.
 
     Args:
         path (str): The file.
 
     Returns:
-        dict[str, Tensor]: Weights with PyTorch's names and shapes. What has
-        lost its name and is no linear layer's keeps the name in the file.
+        dict[str, Tensor]: Weights with PyTorch's names and shapes. Other
+        weights without a name keep their name in the file.
 
     Raises:
         ImportError: The package ``onnx`` is missing.
-        ValueError: The file is damaged, no ONNX or keeps its weights in
+        ValueError: The file is damaged, is not ONNX, or keeps its weights in
             other files.
     """
     import onnx
     from onnx import numpy_helper
     try:
-        # Other files are not read: a path in it may name any.
+        # Do not read other files: paths in it may lead anywhere.
         graph = onnx.load(path, load_external_data=False).graph
-    except Exception as error:  # Of protobuf.
+    except Exception as error:  # From protobuf.
         raise ValueError(f"ONNX file '{path}' cannot be read ({error}); "
                          'download it again') from None
     weights = {}
@@ -67,7 +67,7 @@ def read_onnx(path: str) -> StateDict:
                     'export it with `do_constant_folding=True`')
             weights[name] = weights[source].t().contiguous()
             unnamed.add(source)
-    # Several layers may share one.
+    # Removed last, since several layers may share a weight.
     return {
         name: value
         for name, value in weights.items() if name not in unnamed

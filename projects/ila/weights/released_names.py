@@ -1,4 +1,4 @@
-"""Names of the released ILA's weights, and back."""
+"""Conversion of names of the released ILA's weights, and back."""
 import logging
 from typing import Dict, Optional
 
@@ -27,7 +27,7 @@ _ALIGNMENT = {
     'temporal_skip_fc.': 'skip_fc.',
     'temporal_skip_align_fc.': 'skip_align_fc.',
 }
-# The predictor's first layer, after which the released code counts on.
+# The predictor's first layer, which shifts the numbers of later layers.
 _STEMS = dict(
     separable={
         '0.depthwise_conv.0.': '0.depthwise_conv.conv.',
@@ -93,15 +93,15 @@ def is_released(state_dict: StateDict) -> bool:
 
 
 def has_released_form(state_dict: StateDict) -> bool:
-    """Whether weights are of ``ReleasedAlignment``, under either's names."""
+    """Whether weights are of ``ReleasedAlignment``, with either names."""
     return is_released(state_dict) or any(
         is_temporal(name) and '.temporal_fc.' in name for name in state_dict)
 
 
 def released_stem(state_dict: StateDict) -> str:
-    """Get the predictor's ``stem``, under the released names or ours.
+    """Get the predictor's ``stem`` from weights with released names or ours.
 
-    It is dense for Something-Something v2. For Kinetics-400 the released code
+    It is dense for Something-Something v2. For Kinetics-400, the released code
     changed it from dense to separable in August 2023.
     """
     separable = any('.depthwise_conv.' in name for name in state_dict)
@@ -110,10 +110,10 @@ def released_stem(state_dict: StateDict) -> str:
 
 def _drop_unused_classes(state_dict: StateDict,
                          num_classes: Optional[int]) -> StateDict:
-    """Take the first 174 of 400 rows of a linear head, for 174 classes.
+    """Keep the first 174 of 400 rows of a linear head, for 174 classes.
 
-    The released code builds the head for Something-Something v2 with as many
-    rows as Kinetics-400 has classes.
+    The released code builds the head for Something-Something v2 with 400 rows,
+    the number of classes of Kinetics-400.
     """
     rows = {
         name: value
@@ -137,14 +137,14 @@ def _drop_unused_classes(state_dict: StateDict,
 
 def convert_released(state_dict: StateDict,
                      num_classes: Optional[int] = None) -> StateDict:
-    """Rename released ILA weights to an ``ILARecognizer``'s.
+    """Rename weights of the released ILA to those of an ``ILARecognizer``.
 
     Args:
         state_dict (dict[str, Tensor]): The entry ``model`` of a released
             checkpoint.
-        num_classes (int, optional): Number of classes of a linear head. The
-            released head for Something-Something v2 has 400 rows, of which
-            the first 174 are taken if that is the number.
+        num_classes (int, optional): Number of classes of a linear head. If it
+            is 174, only the first 174 of 400 rows are kept, as the released
+            head for Something-Something v2 has 400.
     """
     converted = convert(state_dict, _table(released_stem(state_dict)),
                         _RESHAPED)
@@ -154,8 +154,7 @@ def convert_released(state_dict: StateDict,
 def revert_released(state_dict: StateDict) -> StateDict:
     """Undo :func:`convert_released`.
 
-    The result is what the released code takes as a checkpoint's entry
-    ``model``.
+    The result is the entry ``model`` of a checkpoint of the released code.
     """
     table = _table(released_stem(state_dict))
     rename = make_renamer({ours: theirs for theirs, ours in table.items()})

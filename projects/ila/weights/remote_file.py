@@ -1,4 +1,4 @@
-"""Files that are named by a URL or by a model's name."""
+"""Files that are given by a URL or by the name of a model."""
 import hashlib
 import os
 import re
@@ -39,7 +39,7 @@ def _find_url(name: str) -> str:
 def _download(url: str) -> str:
     """Download a file once for all processes of this machine, and keep it.
 
-    URLs that end in the same name are kept apart.
+    URLs with the same file name get different files.
     """
     digest = hashlib.sha256(url.encode()).hexdigest()[:16]
     name = os.path.basename(urlparse(url).path)
@@ -55,7 +55,7 @@ def _download(url: str) -> str:
 
 
 def fetch_in_turn(fetch: Callable[[], str]) -> str:
-    """Let a machine's first process fetch a file before the others look."""
+    """Let the first process of a machine fetch a file before the others."""
     rank, world_size = get_dist_info()
     path = None
     try:
@@ -68,15 +68,15 @@ def fetch_in_turn(fetch: Callable[[], str]) -> str:
 
 
 def _fetch_from_hub(repository: str, *files: str) -> str:
-    """Get the first of some files that a repository of the hub has.
+    """Get the first of some files that exists in a repository of the hub.
 
-    A file that was downloaded before is found without asking the hub.
+    A file that was downloaded before is found without a request to the hub.
     """
     found = (try_to_load_from_cache(repository, file) for file in files)
     for path in found:
         if isinstance(path, str):
             return path
-    # Without network a download would be tried for 47 seconds, this is not.
+    # Fails at once without a network; a download would retry for 47 seconds.
     there = {
         file.rfilename
         for file in HfApi().model_info(repository, timeout=10).siblings
@@ -88,7 +88,7 @@ def _fetch_from_hub(repository: str, *files: str) -> str:
 
 
 def _safe_first(file: str) -> Tuple[str, ...]:
-    """Name a file of weights after the one that holds nothing else."""
+    """Put the safetensors file, which cannot hold code, before a file."""
     stem = os.path.splitext(file)[0]
     stem = re.sub('(?<!open_clip_)pytorch_model$', 'model', stem)
     stem = stem.replace('open_clip_pytorch_model', 'open_clip_model')
@@ -120,7 +120,7 @@ def _fetch_open_clip(name: str) -> str:
 
 def _fetch_timm(name: str) -> str:
     """Download weights by timm's name of a model, with or without a tag."""
-    # It takes a second to import, which other names need not.
+    # The import takes a second, and other names do not need it.
     from timm.models import get_pretrained_cfg
     cfg = get_pretrained_cfg(name)
     if cfg is None or not (cfg.hf_hub_id or cfg.url):
@@ -133,7 +133,7 @@ def _fetch_timm(name: str) -> str:
 
 
 def _fetch_hugging_face(name: str) -> str:
-    """Download from the hub ``owner/repository/path``, or without a path the
+    """Download ``owner/repository/path`` from the hub, or, without a path, the
     weights of a shared model."""
     owner, _, rest = name.partition('/')
     repository, _, file = rest.partition('/')
@@ -144,7 +144,7 @@ def _fetch_hugging_face(name: str) -> str:
                            or SAFETENSORS_SINGLE_FILE)
 
 
-# Hubs whose own packages download and keep files, by the start of a name.
+# Hubs whose own packages download and cache files, by prefix of a name.
 HUBS = {
     'open_clip:': _fetch_open_clip,
     'timm:': _fetch_timm,
@@ -188,7 +188,7 @@ def hash_file(name: str) -> str:
 
 
 def explain_hub(error: Exception) -> str:
-    """Say in one line why a hub, or the way to it, refuses something."""
+    """Explain in one line why a request to a hub failed."""
     login = ('log in with `hf auth login`, or set HF_TOKEN, with a token that '
              'allows this')
     if isinstance(error, GatedRepoError):
@@ -199,7 +199,7 @@ def explain_hub(error: Exception) -> str:
     if isinstance(error, HfHubHTTPError) and status in (401, 403):
         return 'the hub refuses it: ' + login
     reason = str(error).strip().split('\n')[0] or type(error).__name__
-    # Of httpx or requests, as the release of the hub's package has it.
+    # From httpx or requests, depending on the release of the hub's package.
     is_offline = type(error).__name__.startswith('Connect')
     if is_offline or isinstance(error, LocalEntryNotFoundError):
         return f'there is no connection to the hub: {reason}'
@@ -208,7 +208,7 @@ def explain_hub(error: Exception) -> str:
 
 @contextmanager
 def explaining_fetch(name: str, kind: str = 'weight file') -> Iterator[None]:
-    """Turn whatever goes wrong while something is fetched into one error."""
+    """Turn any failure to fetch something into one clear error."""
     try:
         yield
     except Exception as error:  # Its type depends on the storage.
@@ -219,21 +219,21 @@ def explaining_fetch(name: str, kind: str = 'weight file') -> Iterator[None]:
 
 @contextmanager
 def local_copy(name: str) -> Iterator[str]:
-    """Get a file to where it can be read; nothing in it is looked at.
+    """Fetch a file if it is remote, without reading its content.
 
     Args:
-        name (str): A path, also of the folder of a shared model, a URL,
-            a model's name, see MMEngine's ``CheckpointLoader``, or that of a
-            file at a hub: ``open_clip:MODEL/TAG``, ``timm:MODEL.TAG``,
-            ``hf:OWNER/REPOSITORY/FILE`` or, of a shared model,
+        name (str): A path, also of the folder of a shared model; a URL; the
+            name of a model, see MMEngine's ``CheckpointLoader``; or a file at
+            a hub: ``open_clip:MODEL/TAG``, ``timm:MODEL.TAG``,
+            ``hf:OWNER/REPOSITORY/FILE`` or, for a shared model,
             ``hf:OWNER/REPOSITORY``.
 
     Yields:
-        str: Its path. A downloaded file is removed if it turns out that it
-        cannot be read.
+        str: Path of the local file. A downloaded file is removed if reading
+        it raises a ValueError.
 
     Raises:
-        ValueError: It cannot be fetched.
+        ValueError: The file cannot be fetched.
     """
     for hub_name, fetch in HUBS.items():
         if name.startswith(hub_name):
@@ -265,7 +265,7 @@ def local_copy(name: str) -> Iterator[str]:
     try:
         yield path
     except ValueError:
-        # Otherwise it would be found again once the original is whole.
+        # Otherwise the damaged file would be used again next time.
         if path != url and os.path.exists(path):
             os.remove(path)
         raise

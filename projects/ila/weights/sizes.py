@@ -1,4 +1,4 @@
-"""Sizes of models, read off their weights."""
+"""Sizes of models, read from their weights."""
 import logging
 import re
 
@@ -17,14 +17,14 @@ def _count_blocks(state_dict: StateDict, prefix: str) -> int:
 
 
 def clip_sizes(state_dict: StateDict) -> dict:
-    """Read the sizes of CLIP's towers off its weights.
+    """Read the sizes of CLIP's towers from its weights.
 
     Args:
         state_dict (dict[str, Tensor]): Names as in OpenAI's archives.
 
     Returns:
         dict: ``backbone`` with ``arch`` and ``img_size`` of an
-        ``ILAVisionTransformer``, and, where there is a text tower,
+        ``ILAVisionTransformer``, and, if there is a text tower,
         ``text_encoder`` with the arguments of a ``CLIPTextEncoder``.
     """
     width, _, patch_size, _ = state_dict['visual.conv1.weight'].shape
@@ -52,15 +52,15 @@ def clip_sizes(state_dict: StateDict) -> dict:
 
 
 def released_sizes(state_dict: StateDict) -> dict:
-    """Read the sizes of a released ILA model off its weights.
+    """Read the sizes of a released ILA model from its weights.
 
     Args:
         state_dict (dict[str, Tensor]): The entry ``model`` of a released
             checkpoint.
 
     Returns:
-        dict: As :func:`clip_sizes`, and ``neck`` with the arguments of a
-        ``MultiframeIntegrationTransformer``.
+        dict: Sizes as from :func:`clip_sizes`, and ``neck`` with the arguments
+        of a ``MultiframeIntegrationTransformer``.
     """
     _, num_frames, embed_dims = state_dict['mit.positional_embedding'].shape
     return dict(
@@ -72,16 +72,16 @@ def released_sizes(state_dict: StateDict) -> dict:
 
 
 def is_released_config(model_cfg: ConfigDict) -> bool:
-    """Whether a config's temporal module is what the released weights need."""
+    """Whether released weights fit the temporal module of a config."""
     temporal = model_cfg.get('backbone', dict()).get('temporal') or dict()
     kind = MODELS.get(temporal['type']) if 'type' in temporal else None
     return getattr(kind, 'released', False)
 
 
 def adopt_stem(model_cfg: ConfigDict, state_dict: StateDict) -> ConfigDict:
-    """Give a config of released weights their predictor's first layer.
+    """Set the predictor's first layer in a config to match released weights.
 
-    Both first layers of the predictor are released for Kinetics-400.
+    For Kinetics-400, weights with both types of first layer are released.
 
     Args:
         model_cfg (ConfigDict): Config of an ``ILARecognizer``.
@@ -89,8 +89,8 @@ def adopt_stem(model_cfg: ConfigDict, state_dict: StateDict) -> ConfigDict:
             released code or of an ``ILARecognizer``.
 
     Returns:
-        ConfigDict: A copy with the ``stem`` that the weights have;
-        ``model_cfg`` itself if config or weights are of another module.
+        ConfigDict: A copy with the ``stem`` of the weights; or ``model_cfg``
+        itself if config or weights have another temporal module.
     """
     if not is_released_config(model_cfg) or not has_released_form(state_dict):
         return model_cfg

@@ -1,4 +1,4 @@
-"""PyTorch's own files: reading their data, and none of their code."""
+"""PyTorch's own files: reading their data without running their code."""
 import io
 import pickle
 import zipfile
@@ -18,7 +18,7 @@ _torch_load = torch.load
 def check_crc(path: str) -> None:
     """Compare an archive with the checksums in it; other files pass.
 
-    PyTorch writes checksums into its archives but does not look at them.
+    PyTorch writes checksums into its archives but does not check them.
 
     Raises:
         ValueError: A part of the archive has changed.
@@ -28,7 +28,7 @@ def check_crc(path: str) -> None:
             return
     with zipfile.ZipFile(path) as archive:
         parts = [part for part in archive.infolist() if part.file_size]
-        # `torch.serialization.set_crc32_options(False)` leaves them out.
+        # `torch.serialization.set_crc32_options(False)` omits checksums.
         if not any(part.CRC for part in parts):
             return
         if archive.testzip() is not None:
@@ -39,11 +39,11 @@ def restricted_pickle(names: Dict[str, Any]) -> SimpleNamespace:
     """Make a module that unpickles tensors, for ``torch.load``.
 
     Args:
-        names (dict[str, Any]): What a file may refer to beside tensors, by
-            its name.
+        names (dict[str, Any]): Objects that a file may refer to, in addition
+            to those of tensors, by name.
 
     Returns:
-        SimpleNamespace: ``Unpickler`` and ``load`` as ``pickle`` has them.
+        SimpleNamespace: ``Unpickler`` and ``load``, as in ``pickle``.
     """
     allowed = {**_get_allowed_globals(), **names}
 
@@ -67,25 +67,26 @@ def restricted_pickle(names: Dict[str, Any]) -> SimpleNamespace:
 def load_data(file: Union[str, IO],
               map_location: Any = 'cpu',
               names: Optional[Dict[str, Any]] = None) -> Any:
-    """Load tensors, plain data and what MMEngine's ``Runner`` adds to them.
+    """Load tensors, plain data and objects that MMEngine's ``Runner`` adds.
 
-    Whether code is refused depends neither on PyTorch's release nor on the
-    environment.
+    Code is refused with any release of PyTorch and in any environment.
 
     Args:
         file (str | IO): A file that :func:`torch.save` wrote.
         map_location (Any): See :func:`torch.load`.
-        names (dict[str, Any], optional): What else it may refer to, by name.
+        names (dict[str, Any], optional): Other objects that the file may refer
+            to, by name.
 
     Returns:
-        Any: What it holds.
+        Any: Content of the file.
 
     Raises:
-        Exception: Of many types, if it is damaged or refers to anything else.
+        Exception: The file is damaged or refers to other objects; errors are
+            of many types.
     """
     names = names or {}
     if digit_version(torch.__version__) < digit_version('2.6.0'):
-        # `weights_only` could not be told what a `Runner` adds.
+        # Here `weights_only` cannot allow what a `Runner` adds.
         return _torch_load(
             file,
             map_location,
@@ -106,12 +107,13 @@ def load_pickle(file: IO[bytes]) -> Any:
         file (IO[bytes]): The file.
 
     Returns:
-        Any: What it holds.
+        Any: Content of the file.
 
     Raises:
-        Exception: Of many types, if it is damaged or refers to anything else.
+        Exception: The file is damaged or refers to other objects; errors are
+            of many types.
     """
-    # Here PyTorch would load the content of a tensor with all that it may run.
+    # PyTorch would load the content of a tensor without restrictions.
     storage = {
         'torch.storage._load_from_bytes':
         lambda data: load_data(io.BytesIO(data))

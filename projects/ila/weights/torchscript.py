@@ -1,4 +1,4 @@
-"""TorchScript archives, of which only the tensors are taken."""
+"""TorchScript archives, from which only tensors are read."""
 import io
 import pickle
 import zipfile
@@ -12,17 +12,17 @@ from .names import StateDict
 
 
 class _Module:
-    """Stands in for every class of a TorchScript archive."""
+    """Replaces every class of a TorchScript archive."""
 
 
 class _ArchiveUnpickler(pickle.Unpickler):
-    """Read the tensors of a TorchScript archive, and none of its code.
+    """Read the tensors of a TorchScript archive without running its code.
 
     Args:
         archive (ZipFile): The archive.
         root (str): Its only folder.
     """
-    # Lists of numbers come with a function that tags them with their type.
+    # Lists are pickled with functions that tag them with their type.
     containers = dict.fromkeys(
         ('build_intlist', 'build_doublelist', 'build_boollist',
          'build_tensorlist', 'restore_type_tag'), lambda value, *tag: value)
