@@ -1,4 +1,4 @@
-"""How good predictions are: accuracy by class, calibration, comparison."""
+"""Quality of predictions: accuracy by class, calibration, comparison."""
 import os
 from typing import NamedTuple, Optional, Tuple
 
@@ -24,12 +24,12 @@ class ClassAccuracy(NamedTuple):
 
     Attributes:
         videos (np.ndarray): Videos of each class, shape (classes,).
-        recall (np.ndarray): Share of a class's videos that are classified
+        recall (np.ndarray): Fraction of a class's videos that are classified
             correctly; NaN without videos.
-        precision (np.ndarray): Share of the videos classified as a class
-            that are of it; NaN without such videos.
-        rival (np.ndarray): The wrong class most often predicted for a class's
-            videos; -1 if there is none.
+        precision (np.ndarray): Fraction of the videos predicted as a class
+            that belong to it; NaN without such videos.
+        rival (np.ndarray): The wrong class that is predicted most often for a
+            class's videos; -1 if there is none.
     """
     videos: np.ndarray
     recall: np.ndarray
@@ -62,9 +62,10 @@ class Calibration(NamedTuple):
 
     Attributes:
         videos (np.ndarray): Videos in each bin, shape (bins,).
-        confidence (np.ndarray): Their mean confidence; NaN without videos.
-        accuracy (np.ndarray): Share that is classified correctly; NaN without
+        confidence (np.ndarray): Mean confidence in each bin; NaN without
             videos.
+        accuracy (np.ndarray): Fraction of correct videos in each bin; NaN
+            without videos.
     """
     videos: np.ndarray
     confidence: np.ndarray
@@ -101,14 +102,15 @@ def calibrate(predictions: Predictions,
 
 
 class Comparison(NamedTuple):
-    """Top-1 accuracy against that of a baseline on the same videos.
+    """Top-1 accuracy compared with a baseline on the same videos.
 
     Attributes:
-        gained (int): Videos that only the predictions have right.
-        lost (int): Videos that only the baseline has right.
-        difference (float): Accuracy less the baseline's.
-        low, high (float): Its 95 % interval, by a paired bootstrap.
-        p_value (float): Of McNemar's exact test.
+        gained (int): Videos that are correct only in the predictions.
+        lost (int): Videos that are correct only in the baseline.
+        difference (float): Accuracy minus that of the baseline.
+        low, high (float): 95 % interval of the difference, by a paired
+            bootstrap.
+        p_value (float): p-value of McNemar's exact test.
     """
     gained: int
     lost: int
@@ -124,8 +126,8 @@ def compare(predictions: Predictions,
     """Compare predictions with those of a baseline.
 
     Raises:
-        ValueError: They are not of the same classes, or of the same videos in
-            the same order.
+        ValueError: Predictions and baseline have different classes, videos or
+            orders of videos.
     """
     if predictions.scores.shape[1] != baseline.scores.shape[1]:
         raise ValueError(
@@ -144,7 +146,7 @@ def compare(predictions: Predictions,
     count = len(predictions.labels)
     change = predictions.correct.astype(int) - baseline.correct
     gained, lost = int((change > 0).sum()), int((change < 0).sum())
-    # How often the videos drawn are gained, lost or neither.
+    # Numbers of drawn videos that are gained, lost or neither.
     draws = np.random.default_rng(0).multinomial(
         count,
         np.array([gained, lost, count - gained - lost]) / count, resamples)
@@ -158,10 +160,10 @@ def compare(predictions: Predictions,
 
 
 def order_mistakes(predictions: Predictions) -> np.ndarray:
-    """Numbers of the wrongly classified videos, the worst first.
+    """Indices of the wrongly classified videos, the worst first.
 
-    The worst is the one whose predicted class has the highest score above
-    that of the right class.
+    The worst video has the largest difference between the scores of the
+    predicted and the right class.
     """
     videos = np.arange(len(predictions.labels))
     scores = predictions.scores

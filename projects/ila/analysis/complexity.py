@@ -14,7 +14,7 @@ from ..utils import explaining_builds
 from ..weights import is_temporal
 from ..weights.released_names import KINETICS_CLASSES, SSV2_CLASSES
 
-# GFLOPs per view in the paper, which are MACs: by number of classes, then
+# "GFLOPs" per view in the paper, which are GMACs: by number of classes, then
 # (arch, image size, frames).
 PUBLISHED = {
     KINETICS_CLASSES: {
@@ -33,7 +33,7 @@ PARTS = ('patch embedding', 'blocks', 'alignment', 'neck', 'head')
 
 
 def build_without_data(model_cfg: dict) -> nn.Module:
-    """Build a recognizer on the meta device, where nothing is computed."""
+    """Build a recognizer on the meta device, without data or computation."""
     # Blending is not for prediction and needs real numbers.
     with torch.device('meta'), explaining_builds():
         return MODELS.build({**model_cfg, 'data_preprocessor': None}).eval()
@@ -47,8 +47,8 @@ def part_of(name: str, image: ImageModel) -> str:
         image (ImageModel): The recognizer's ``backbone.image``.
 
     Returns:
-        str: One of ``PARTS``. What any temporal module adds counts as
-        alignment, and what follows the blocks as neck.
+        str: One of ``PARTS``. Any temporal module counts as alignment, and
+        layers of the image model after its blocks count as neck.
     """
     if is_temporal(name):
         return 'alignment'
@@ -67,9 +67,9 @@ def count(model: nn.Module, frames: int,
           size: Tuple[int, int]) -> Tuple[Counter, Counter]:
     """Count the MACs and parameters of each part for one view.
 
-    All matrix products and convolutions of a prediction are counted, also
-    those within the attention. A text tower is frozen and does not run per
-    video: it counts by its parameters only.
+    All matrix products and convolutions of a prediction are counted, also in
+    the attention. A text tower is frozen and does not run for each video, so
+    only its parameters count.
 
     Args:
         model (nn.Module): From :func:`build_without_data`.
@@ -97,7 +97,7 @@ def count(model: nn.Module, frames: int,
     }
     for name, value in counts.items():
         macs[part_of(name, image)] += value
-        # A module's count holds those of its children; lists are not counted.
+        # A module's count includes its children; lists have no count.
         while name:
             name = name.rpartition('.')[0]
             if name in counts:
@@ -110,7 +110,7 @@ def count(model: nn.Module, frames: int,
 
 def published_gmacs(model_cfg: ConfigDict, frames: int,
                     size: Tuple[int, int]) -> Optional[int]:
-    """Look up the paper's GMACs of one view; None where it has none."""
+    """Look up the paper's GMACs of one view; None if it gives none."""
     head = model_cfg.cls_head
     classes = head.get('num_classes')
     if head.get('class_names') == 'kinetics400':

@@ -1,13 +1,13 @@
-"""The curves of training logs: reading, choosing and drawing them."""
+"""Curves of training logs: reading, choosing and drawing them."""
 import json
 import math
 from pathlib import Path
 from typing import Dict, List, Optional
 
-# Without pyplot Agg draws pictures, and no display is needed.
+# Without pyplot, Agg is used, which needs no display.
 from matplotlib.figure import Figure
 
-# Values by iteration, of each key.
+# For each key, values by iteration.
 Curves = Dict[str, Dict[int, float]]
 
 PANELS = ('losses', 'accuracy', 'learning rate')
@@ -15,7 +15,7 @@ STYLES = ('-', '--', ':', '-.', (0, (6, 1)))
 
 
 def panel_of(key: str) -> str:
-    """Name the subplot of a key: one of ``PANELS``, or one of its own."""
+    """Name the subplot of a key: one of ``PANELS``, or the key itself."""
     if 'loss' in key:
         return 'losses'
     if 'acc/' in key or key.endswith('_acc'):
@@ -27,7 +27,7 @@ def read_log(path: Path) -> List[dict]:
     """Read the lines of one log, MMEngine's ``scalars.json``.
 
     Raises:
-        ValueError: A line other than the last is not one of a log.
+        ValueError: A line, other than the last, is not from a log.
     """
     lines = path.read_text('utf-8', errors='replace').rstrip().split('\n')
     records = []
@@ -48,10 +48,10 @@ def read_log(path: Path) -> List[dict]:
 
 
 def add_log(curves: Curves, records: List[dict]) -> None:
-    """Add a log to the curves of the same run's earlier ones, in place."""
+    """Add a log to the curves of the run's earlier logs, in place."""
     iterations = [record['iter'] for record in records if 'iter' in record]
     start = min(iterations, default=math.inf)
-    # A resumed run goes on from its checkpoint: what came after that is void.
+    # A resumed run continues from a checkpoint: drop values from after it.
     for key, curve in curves.items():
         curves[key] = {x: value for x, value in curve.items() if x < start}
 
@@ -64,7 +64,7 @@ def add_log(curves: Curves, records: List[dict]) -> None:
             # In iteration-based training the step is the iteration already.
             iteration = epoch_ends.get(record['step'], record['step'])
         for key, value in record.items():
-            # Training has these too, and they are not one curve.
+            # Training also logs these keys, but as another curve.
             if key in ('time', 'data_time') and not is_training:
                 key = f'val/{key}'
             if key not in ('epoch', 'iter', 'step') and isinstance(
@@ -77,10 +77,10 @@ def read_curves(source: Path) -> Curves:
 
     Args:
         source (Path): A ``scalars.json``, or a work directory, whose logs are
-            joined in order of time.
+            joined in chronological order.
 
     Returns:
-        dict: Values by iteration, in its order, of each key.
+        dict: For each key, values by iteration, in order of the iterations.
 
     Raises:
         ValueError: There is no log, or nothing in it.

@@ -19,7 +19,7 @@ class Predictions(NamedTuple):
     """The scores and labels of videos with one label each.
 
     Attributes:
-        source (str): The file they are from.
+        source (str): The file that contains them.
         scores (np.ndarray): Shape (videos, classes), float64.
         labels (np.ndarray): Shape (videos,).
         files (list[str]): The video files; empty if they are not known.
@@ -32,7 +32,7 @@ class Predictions(NamedTuple):
     @property
     def predicted(self) -> np.ndarray:
         """np.ndarray: Classes of the highest scores, shape (videos,)."""
-        # Equal scores are ordered as by MMAction2's `top_k_accuracy`.
+        # Equal scores are ordered as in MMAction2's `top_k_accuracy`.
         return self.scores.argsort(1)[:, -1]
 
     @property
@@ -87,15 +87,15 @@ def _check(scores: np.ndarray, labels: np.ndarray) -> None:
 
 
 def read_predictions(path: str) -> Predictions:
-    """Read what ``tools/test.py --dump`` writes.
+    """Read a file that ``tools/test.py --dump`` wrote.
 
-    A file cannot run code, whoever wrote it.
+    No code from the file is run, so it may be from anyone.
 
     Args:
         path (str): The pickle file.
 
     Raises:
-        OSError: It cannot be read.
+        OSError: The file cannot be read.
         ValueError: It does not hold predictions for one label per video.
     """
     with open(path, 'rb') as file, naming_source(path):
@@ -133,9 +133,9 @@ def class_names_of(cfg: Config) -> List[str]:
 
 
 def add_files(predictions: Predictions, cfg: Config) -> Predictions:
-    """Take the files from the list of a config's test, if they are not known.
+    """Add the video files from the test list of a config, if not known.
 
-    Data sets other than this project's leave them out of a dump, which has the
+    With data sets of MMAction2, a dump does not contain the files, but has the
     order of the list.
 
     Raises:
@@ -144,7 +144,7 @@ def add_files(predictions: Predictions, cfg: Config) -> Predictions:
     dataset = (cfg.get('test_dataloader') or {}).get('dataset', {})
     if predictions.files or not dataset.get('ann_file'):
         return predictions
-    # As MMAction2's data sets join them.
+    # Join paths as MMAction2's data sets do.
     root, prefix = dataset.get('data_root') or '', dataset.get('data_prefix')
     prefix = prefix or {}
     prefix = os.path.join(root, prefix.get('video', prefix.get('img', '')))

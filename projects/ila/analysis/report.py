@@ -1,4 +1,4 @@
-"""The report on a test: a summary and tables of classes and mistakes."""
+"""Report on a test: a summary, and tables of classes and mistakes."""
 import csv
 import io
 from typing import Dict, Iterable, Iterator, List, Optional, Tuple
@@ -10,7 +10,7 @@ from mmaction.evaluation import ConfusionMatrix, top_k_accuracy
 from . import accuracy
 from .predictions import Predictions
 
-# Rows of mistakes in the Markdown file; the CSV file has all.
+# Number of mistakes in the Markdown file; the CSV file has all.
 _MAX_MISTAKES = 20
 
 
@@ -42,7 +42,7 @@ def _to_csv(rows: List[dict]) -> str:
 
 
 def _to_cell(value: object) -> str:
-    """Write a share as per cent; names may hold any characters."""
+    """Format a fraction in per cent, or a name with any characters."""
     text = _percent(value) if isinstance(value, float) else str(value)
     return ' '.join(text.split()).replace('|', r'\|')
 
@@ -56,16 +56,17 @@ def _to_markdown(rows: Iterable[dict]) -> Iterator[str]:
 
 
 class Report:
-    """What there is to say about the predictions of a test.
+    """Report on the predictions of a test.
 
     Args:
         predictions (Predictions): The predictions.
         classes (list[str], optional): The class names. Defaults to numbers.
-        baseline (Predictions, optional): Of another model, to compare with.
+        baseline (Predictions, optional): Predictions of another model, for
+            comparison.
 
     Raises:
         ValueError: There are more or fewer class names than scores, or the
-            baseline is not of the same videos and classes.
+            baseline has other videos or classes.
 
     Attributes:
         matrix (Tensor): Confusion matrix, videos by label and predicted class.
@@ -93,7 +94,7 @@ class Report:
         self.calibration = accuracy.calibrate(predictions)
 
     def summarize(self) -> Iterator[Tuple[str, str]]:
-        """Yield what is measured and the figures."""
+        """Yield names and values of the metrics."""
         predictions, by_class = self.predictions, self.by_class
         count = len(self.classes)
         yield 'videos', f'{len(predictions.labels)}'
@@ -131,7 +132,7 @@ class Report:
                 f'{self.comparison.lost}; McNemar p = {p_value:.2g}')
 
     def class_rows(self) -> Iterator[dict]:
-        """Yield a row per class; shares without videos are NaN."""
+        """Yield a row per class; fractions without videos are NaN."""
         own = self.by_class
         if self.baseline:
             recall = accuracy.class_accuracy(_count(
@@ -167,7 +168,7 @@ class Report:
             }
 
     def texts(self) -> Dict[str, str]:
-        """Write the text files of the report, by their names."""
+        """Make the contents of the report's text files, by file name."""
         classes, mistakes = [*self.class_rows()], [*self.mistake_rows()]
         summary = ({
             '': name,

@@ -1,4 +1,4 @@
-"""Plan of a training: memory of a GPU, videos and clips of a step."""
+"""Plan of a training: GPU memory, number of videos, clips per step."""
 import weakref
 from pathlib import Path
 from typing import Dict, Iterable
@@ -21,10 +21,10 @@ AMP_WRAPPERS = ('AmpOptimWrapper', 'OptionalAmpOptimWrapper')
 
 
 class LiveMemory(TorchDispatchMode):
-    """Add up the bytes of all tensors that are alive at a time.
+    """Track the bytes of all tensors that are alive at the same time.
 
     Args:
-        known (Iterable[Tensor]): Tensors that do not count.
+        known (Iterable[Tensor]): Tensors that are not counted.
     """
 
     def __init__(self, known: Iterable[Tensor]) -> None:
@@ -33,7 +33,7 @@ class LiveMemory(TorchDispatchMode):
         self.now = self.peak = 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        """Run an operation and count what it returns, but for views."""
+        """Run an operation and count its outputs, except for views."""
         result = func(*args, **(kwargs or {}))
         for value in tree_flatten(result)[0]:
             if isinstance(value, Tensor):
@@ -54,49 +54,49 @@ class LiveMemory(TorchDispatchMode):
 
 
 def make_fake(model: nn.Module) -> None:
-    """Turn a model on the meta device into one of the current fake mode.
+    """Replace tensors of a model on the meta device by fake tensors.
 
-    Its tensors have no data either, but a device. Without one, neither
-    autocast nor the attention that training would use is chosen.
+    Fake tensors have no data either, but they have a device. Without one,
+    neither autocast nor the attention kernel of the training would be used.
     """
     for module in model.modules():
         tensors = [*module.named_parameters(recurse=False)]
         for name, tensor in tensors + [*module.named_buffers(recurse=False)]:
             fake = torch.empty_strided(
                 tensor.shape, tensor.stride(), dtype=tensor.dtype)
-            # An assignment would read LoRA's weight, which is computed.
+            # Assignment would read LoRA's weight, which is computed.
             if isinstance(tensor, nn.Parameter):
                 module._parameters[name] = nn.Parameter(
                     fake, tensor.requires_grad)
             else:
                 module._buffers[name] = fake
         if isinstance(module, nn.LayerNorm):
-            # Autocast does so on GPUs, but not on the fake tensors' CPU.
+            # Autocast does this on GPUs, but not on the CPU of fake tensors.
             module.register_forward_pre_hook(lambda _, x: x[0].float())
 
 
 def build_for_training(cfg: Config) -> nn.Module:
     """Build the model of a training on the meta device."""
-    # Blending needs real numbers, and compiled blocks cannot be looked into.
+    # Blending needs real data, and compiled blocks hide their operations.
     settings = {**cfg.model, 'data_preprocessor': None, 'compile': False}
     with torch.device('meta'), explaining_builds():
         return MODELS.build(settings).train()
 
 
 def count_states(optimizer: dict) -> int:
-    """Count the tensors that an optimizer keeps of each parameter."""
+    """Count the tensors that an optimizer keeps for each parameter."""
     parameter = nn.Parameter(torch.zeros(2, 2))
     parameter.grad = torch.zeros(2, 2)
     built = OPTIMIZERS.build(dict(optimizer, params=[parameter]))
     built.step()
-    # Others hold a number for all of a parameter, such as the steps.
+    # Other states are one number per parameter, such as the step.
     return sum(
         isinstance(value, Tensor) and value.shape == parameter.shape
         for value in built.state[parameter].values())
 
 
 def state_memory(cfg: Config, gpus: int) -> Dict[str, int]:
-    """Find the memory of what a GPU holds between the steps.
+    """Compute the memory that a GPU needs between steps.
 
     Args:
         cfg (Config): Config of a training of an ``ILARecognizer``.
@@ -106,7 +106,7 @@ def state_memory(cfg: Config, gpus: int) -> Dict[str, int]:
         dict[str, int]: Bytes by purpose.
 
     Raises:
-        ValueError: A strategy shares them among the GPUs.
+        ValueError: A strategy shards this memory over the GPUs.
     """
     if cfg.get('strategy'):
         raise ValueError(
@@ -132,15 +132,15 @@ def state_memory(cfg: Config, gpus: int) -> Dict[str, int]:
 
 
 def clip_memory(cfg: Config, batch: int) -> int:
-    """Find the bytes that the passes take beyond weights and gradients.
+    """Compute the peak bytes of a step, beyond weights and gradients.
 
-    The forward and the backward pass are followed operation by operation on
-    tensors without data, so that recomputed blocks, mixed precision and the
-    backward pass's own tensors count as they are.
+    The forward and backward passes run on tensors without data, operation by
+    operation. So the result accounts for recomputed blocks, mixed precision
+    and temporary tensors of the backward pass.
 
     Args:
         cfg (Config): Config of a training of an ``ILARecognizer``.
-        batch (int): Clips that one GPU takes at once.
+        batch (int): Number of clips in the batch of one GPU.
     """
     model = build_for_training(cfg)
     amp = cfg.optim_wrapper.get('type') in AMP_WRAPPERS
@@ -156,13 +156,13 @@ def clip_memory(cfg: Config, batch: int) -> int:
         label = torch.empty(head.num_classes)
         samples = [ActionDataSample().set_gt_label(label)] * batch
         with LiveMemory((*model.parameters(), *model.buffers())) as live:
-            # They are there from the first accumulated iteration on.
+            # Gradients exist from the first accumulated iteration on.
             for parameter in model.parameters():
                 if parameter.requires_grad:
                     parameter.grad = torch.empty_like(parameter)
             gradients = live.now
             clips = torch.empty(batch, 1, 3, *shape)
-            # float16 takes as much, but not every PyTorch has it on CPUs.
+            # float16 needs as much, but not every PyTorch has it on CPUs.
             with torch.autocast('cpu', torch.bfloat16, enabled=amp):
                 losses = model(clips, samples, mode='loss')
             sum(losses.values()).backward()
@@ -191,10 +191,10 @@ def count_videos(cfg: Config) -> int:
 
 
 def share_of_step(cfg: Config, gpus: int) -> int:
-    """Count the clips of an optimizer step that are one GPU's.
+    """Count the clips of an optimizer step on one GPU.
 
     Raises:
-        ValueError: The GPUs cannot have as many each.
+        ValueError: The clips cannot be divided equally among the GPUs.
     """
     scaling = cfg.get('auto_scale_lr') or {}
     total = scaling.get('base_batch_size',

@@ -1,4 +1,4 @@
-"""What is known of the training of a checkpoint."""
+"""Information about the training of a checkpoint."""
 import json
 import os.path as osp
 import re
@@ -11,12 +11,12 @@ from ..engine.hooks.resume_check_hook import parse_config
 from ..weights import read_checkpoint
 from .curves import read_curves
 
-# What `train_dataloader.dataset` is wrapped in.
+# Keys under which a data set wraps others.
 _INNER = 'dataset', 'datasets'
 
 
 def _base_name(path: Any) -> str:
-    """Name a file or folder; others need not know where it was."""
+    """Name a file or folder without its local path."""
     path = str(path)
     is_local = '://' not in path and (osp.isabs(path) or path[:1] in '.~')
     return osp.basename(path.rstrip('/')) if is_local else path
@@ -39,7 +39,7 @@ def _read_accuracy(path: Path, meta: dict) -> Dict[str, float]:
         curves = read_curves(path.parent)
     except (OSError, ValueError):
         return dict()
-    # One that is written after a validation counts the iteration after it.
+    # A checkpoint saved after a validation may have the next iteration.
     steps = [meta['iter'], meta['iter'] - 1] if 'iter' in meta else []
     found = dict()
     for key, curve in curves.items():
@@ -87,24 +87,24 @@ def _describe_settings(cfg: dict, meta: dict) -> Dict[str, Any]:
 def describe_run(path: str, cfg: Config) -> Dict[str, dict]:
     """Describe the training of a checkpoint for its model card.
 
-    What is not in the checkpoint is taken from the work directory that it is
-    in: ``run.json`` and the logs of that run.
+    Other information is read from the work directory of the checkpoint:
+    ``run.json`` and the logs of the run.
 
     Args:
         path (str): The checkpoint.
         cfg (Config): Config of the training, for a checkpoint without one.
 
     Returns:
-        dict: ``training``, texts by what they are about; ``accuracy``, those
-        of the validation after which the checkpoint was saved. What is not
-        known is left out.
+        dict: ``training``, texts by topic; ``accuracy``, the accuracies of the
+        validation before the checkpoint was saved. Unknown entries are left
+        out.
     """
     checkpoint = read_checkpoint(path)
     meta = checkpoint.get('meta') if isinstance(checkpoint, dict) else None
     if not isinstance(meta, dict):
         meta = dict()
     rows: Dict[str, Any] = dict()
-    # Weights that were converted are of another training.
+    # Converted weights are from another training.
     own = parse_config(str(meta.get('cfg', ''))) or dict()
     converted = (meta.get('ila') or dict()).get('source')
     if converted:

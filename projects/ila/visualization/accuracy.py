@@ -1,4 +1,4 @@
-"""Drawings of how good predictions are."""
+"""Drawings of the quality of predictions."""
 from typing import Sequence
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 from mmaction.evaluation import ConfusionMatrix
 from ..analysis.accuracy import Calibration
 
-# More names, or numbers in cells, cannot be read.
+# More names, or more numbers in cells, would not be readable.
 _MAX_NAMES, _MAX_VALUES = 60, 20
 
 
@@ -27,7 +27,7 @@ def draw_confusion(matrix: Tensor, classes: Sequence[str]) -> Figure:
         include_values=len(classes) <= _MAX_VALUES,
         classes=[name.replace('$', r'\$') for name in classes],
         show=False)
-    plt.close(figure)  # Else pyplot keeps it.
+    plt.close(figure)  # Otherwise pyplot keeps it.
     axes = figure.axes[0]
     if len(classes) > _MAX_NAMES:
         for axis in (axes.xaxis, axes.yaxis):

@@ -54,7 +54,7 @@ def mark(axis: Axes, points: np.ndarray, marker: str) -> None:
         color='red',
         markersize=6,
         fillstyle='none',
-        # Seen on red frames as well.
+        # Visible on red frames, too.
         path_effects=[withStroke(linewidth=2.5, foreground='white')])
 
 
@@ -62,7 +62,7 @@ def compute_masks(points: np.ndarray, size: Sequence[int],
                   style: DrawingStyle) -> torch.Tensor:
     """Masks of a block's pairs, ``(1, T - 1, 2, h, w)``.
 
-    Points are ``(T - 1, 2, [K,] 2)``, ``size`` is that of the patch grid.
+    Points are ``(T - 1, 2, [K,] 2)``; ``size`` is the patch grid, ``(h, w)``.
     """
     return pair_masks(
         torch.as_tensor(points)[None], size, style.radius, style.slope)
@@ -76,9 +76,9 @@ def frame_masks(points: np.ndarray, size: Sequence[int],
 
 def frame_markers(t: int, points: np.ndarray,
                   pairs: Pairs) -> Iterator[Tuple[str, np.ndarray]]:
-    """Give the markers of frame ``t``, each with its points ``([K,] 2)``.
+    """Yield the markers of frame ``t``, each with its points ``([K,] 2)``.
 
-    Points of all pairs are ``(T - 1, 2, [K,] 2)``.
+    ``points`` are those of all pairs, ``(T - 1, 2, [K,] 2)``.
     """
     for pair, own in zip(pairs.numbers(len(points) + 1), points):
         if t in pair:
@@ -88,7 +88,7 @@ def frame_markers(t: int, points: np.ndarray,
 
 def show_frame(axis: Axes, t: int, frames: np.ndarray, masks: np.ndarray,
                points: np.ndarray, pairs: Pairs) -> None:
-    """Show frame ``t`` with its mask and its points, which are in pixels."""
+    """Show frame ``t`` with its mask and its points, given in pixels."""
     axis.imshow(shade(frames[t], masks[t]))
     for marker, shown in frame_markers(t, points, pairs):
         mark(axis, shown, marker)
@@ -99,15 +99,16 @@ def draw_alignment(frames: np.ndarray,
                    style: DrawingStyle = PLAIN) -> Figure:
     """Draw a video's frames with their interactive points and masks.
 
-    One row shows the frames, one more per block shows them as its soft masks
-    weight them. A circle is the point that a frame shares with the next one,
-    or any later one, a cross that with the one before, or any earlier one.
+    The first row shows the frames. Each further row is for one block and shows
+    the frames weighted by its soft masks. A circle is the point that a frame
+    shares with the next (or a later) frame, a cross the point that it shares
+    with the previous (or an earlier) frame.
 
     Args:
         frames (np.ndarray): ``(T, H, W, 3)``, uint8, RGB.
         points (np.ndarray): ``(layers, T - 1, 2, [K,] 2)``, see
             ``ILAFeatures``.
-        style (DrawingStyle): Such as ``DrawingStyle.of(model)``.
+        style (DrawingStyle): For instance ``DrawingStyle.of(model)``.
     """
     chosen, size = style.choose(points), grid_size(frames, style)
     figure, axes = make_grid(
@@ -133,9 +134,9 @@ def draw_pairs(frames: np.ndarray,
                style: DrawingStyle = PLAIN) -> Figure:
     """Draw every pair of frames in every block.
 
-    Rows are blocks, columns are pairs. Both frames have the pair's own masks
-    and points: a circle in the earlier and a cross in the later one. Below
-    stands how similar their aligned features are.
+    Rows are blocks, columns are pairs. Both frames have the masks and points
+    of this pair only: a circle in the earlier and a cross in the later frame.
+    The similarity of their aligned features is written below.
 
     Args:
         similarities (np.ndarray): ``(layers, T - 1)``, cosines; see

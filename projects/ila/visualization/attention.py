@@ -20,18 +20,18 @@ class TokenAttention(NamedTuple):
     It is averaged over the heads. ``L`` is the number of patches.
 
     Attributes:
-        received (Tensor): How much the class token and the patches attend to
-            the token of their frame, ``(B * T, 1 + L)``.
-        paid (Tensor): How much the token attends to the class token, the
-            patches and itself, ``(B * T, 1 + L + 1)``. It changes nothing,
-            since the token is dropped after the block.
+        received (Tensor): Attention of the class token and the patches to the
+            token of their frame, ``(B * T, 1 + L)``.
+        paid (Tensor): Attention of the token to the class token, the patches
+            and itself, ``(B * T, 1 + L + 1)``. It has no effect, since the
+            token is dropped after the block.
     """
     received: Tensor
     paid: Tensor
 
 
 class _AttentionMode(TorchFunctionMode):
-    """Give the weights of every attention, fused or not, to a function."""
+    """Pass the weights of every attention, fused or not, to a function."""
 
     def __init__(self, record: Callable[[Tensor], None]) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class _AttentionMode(TorchFunctionMode):
 
 
 def has_token_attention(backbone: nn.Module) -> bool:
-    """Whether a token joins class token and patches in the attention."""
+    """Whether attention includes an added token and a class token."""
     return backbone.adds_token and backbone.image.has_class_token
 
 
@@ -63,8 +63,8 @@ def record_token_attention(
             compiled.
 
     Yields:
-        list[TokenAttention]: Gets an entry from each block that runs within
-        the context and has such tokens.
+        list[TokenAttention]: Each block with such tokens adds an entry when it
+        runs within the context.
 
     Raises:
         ValueError: The backbone has no such tokens.
@@ -100,14 +100,14 @@ def draw_attention(frames: np.ndarray,
                    style: DrawingStyle = PLAIN) -> Figure:
     """Draw the attention of a video's mutual-information tokens as heat maps.
 
-    Rows are blocks, each with its own scale, and columns are frames. The class
-    token's value, and the token's own if there is one, stand below.
+    Rows are blocks, each with its own scale, and columns are frames. The value
+    of the class token, and of the token itself if present, are written below.
 
     Args:
         frames (np.ndarray): ``(T, H, W, 3)``, uint8, RGB.
         attention (np.ndarray): ``(layers, T, 1 + L)`` or
             ``(layers, T, 1 + L + 1)``, see :class:`TokenAttention`.
-        style (DrawingStyle): Such as ``DrawingStyle.of(model)``.
+        style (DrawingStyle): For instance ``DrawingStyle.of(model)``.
     """
     chosen = style.choose(attention)
     height, width = grid_size(frames, style)
@@ -121,7 +121,7 @@ def draw_attention(frames: np.ndarray,
     for t, axis in enumerate(axes[0]):
         axis.set_title(f't = {t}', fontsize=9)
 
-    # As bright as it can be, since the heat maps darken it.
+    # As bright as possible, since heat maps darken the frames.
     grey = frames.mean(-1)
     grey_range = dict(vmin=grey.min(), vmax=grey.max())
     for row, (layer, own) in zip(axes, chosen.items()):

@@ -6,10 +6,10 @@ from matplotlib.figure import Figure
 
 # All in inches.
 LABELS = 0.35  # left of the pictures
-HEADINGS = 0.25  # above them
-LINE = 0.17  # of the title
+HEADINGS = 0.25  # above the pictures
+LINE = 0.17  # height of a line of the title
 GAP = 0.06  # between columns and at the edges
-CHARACTER = 0.085  # of the title, on average
+CHARACTER = 0.085  # mean width of a character of the title
 
 
 def make_grid(rows: int,
@@ -20,8 +20,8 @@ def make_grid(rows: int,
               right: float = GAP) -> Tuple[Figure, np.ndarray]:
     """Make axes for pictures in rows and columns, without overlaps.
 
-    Sizes are set, not searched for as by matplotlib's own layouts, which take
-    long for hundreds of pictures.
+    Sizes are computed directly. Matplotlib's own layouts search for them,
+    which is slow for hundreds of pictures.
 
     Args:
         cell (tuple[float, float]): Width and height of a picture in inches.
@@ -30,8 +30,8 @@ def make_grid(rows: int,
         right (float): Inches at the right of the pictures.
 
     Returns:
-        tuple[Figure, np.ndarray]: The figure, which needs no closing, and its
-        axes, ``(rows, columns)``, without ticks.
+        tuple[Figure, np.ndarray]: The figure, which need not be closed, and
+        its axes, ``(rows, columns)``, without ticks.
     """
     width, height = cell
     row_gap = captions + GAP
@@ -57,7 +57,7 @@ def make_grid(rows: int,
             hspace=row_gap / height))
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
-    # Names of files and classes are no formulas, whatever is in them.
+    # Names of files and classes must not be parsed as formulas.
     figure.suptitle(
         '\n'.join(lines),
         y=1 - GAP / total_height,
@@ -68,5 +68,5 @@ def make_grid(rows: int,
 
 
 def cell_size(frame: np.ndarray, width: float) -> Tuple[float, float]:
-    """Size in inches of a picture ``(H, W, 3)`` of some width in inches."""
+    """Size in inches of a picture ``(H, W, 3)``, from its width in inches."""
     return width, width * frame.shape[0] / frame.shape[1]

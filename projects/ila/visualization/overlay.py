@@ -14,9 +14,9 @@ from .style import PLAIN, DrawingStyle
 def draw_overlay(frames: np.ndarray,
                  points: np.ndarray,
                  style: DrawingStyle = PLAIN) -> np.ndarray:
-    """Draw a video beside its points and masks in every block.
+    """Draw a video next to its points and masks in every block.
 
-    The arguments are those of :func:`draw_alignment`.
+    Arguments are the same as for :func:`draw_alignment`.
 
     Returns:
         np.ndarray: One picture per frame, ``(T, height, width, 3)``, uint8,
@@ -28,7 +28,7 @@ def draw_overlay(frames: np.ndarray,
         to_pixels(own, size, style.patch_size) for own in chosen.values()
     ]
     panels = len(chosen) + 1
-    # About as wide as a screen.
+    # Roughly the aspect ratio of a screen.
     columns = math.ceil(math.sqrt(1.6 * panels))
     rows = math.ceil(panels / columns)
     pictures: List[np.ndarray] = []
@@ -54,7 +54,7 @@ def draw_overlay(frames: np.ndarray,
 
 
 def enlarge(picture: np.ndarray, width: int) -> np.ndarray:
-    """Repeat the pixels of a picture, to about a width, without blur."""
+    """Enlarge a picture to about ``width`` by repeating pixels."""
     times = max(1, round(width / picture.shape[1]))
     return picture.repeat(times, 0).repeat(times, 1)
 
@@ -70,11 +70,11 @@ def draw_frame(frames: np.ndarray,
     Pixels are repeated, so that the borders of patches stay sharp.
 
     Args:
-        t (int): Number of the frame.
-        layer (int): Number of the block.
-        width (int): About how many pixels wide the picture is.
+        t (int): Index of the frame.
+        layer (int): Index of the block.
+        width (int): Approximate width of the picture in pixels.
 
-    The other arguments are those of :func:`draw_alignment`.
+    Other arguments are the same as for :func:`draw_alignment`.
 
     Returns:
         np.ndarray: ``(height, width, 3)``, uint8, RGB.
@@ -92,7 +92,7 @@ def draw_frame(frames: np.ndarray,
 
 def _mark(picture: np.ndarray, point: np.ndarray, marker: str) -> None:
     """Draw a red marker with a white border around a point in pixels."""
-    bits = 4  # of fractions of a pixel
+    bits = 4  # for fractions of a pixel
     radius = max(3, picture.shape[1] / 50)
     x, y, r = (int(round(v * 2**bits)) for v in (*point, radius))
     drawn = dict(lineType=cv2.LINE_AA, shift=bits)

@@ -1,4 +1,4 @@
-"""All pictures of what a model aligns in one view of a video."""
+"""All pictures of a model's alignment in one view of a video."""
 from dataclasses import replace
 from pathlib import Path
 from typing import Dict, Iterator, List, Optional
@@ -24,10 +24,10 @@ def load_model(cfg: Config, checkpoint: str, device: str) -> nn.Module:
     """Build a config's model with all of its weights.
 
     Raises:
-        ValueError: The checkpoint is not one of this model, or the model
-            aligns nothing.
+        ValueError: The checkpoint is of another model, or the model has no
+            alignment.
     """
-    # What is within a compiled network cannot be recorded.
+    # Values within a compiled network cannot be recorded.
     model = load_recognizer(cfg.model, checkpoint, device, compile=False)
     check_alignment(model)
     return model
@@ -39,15 +39,15 @@ def load_view(cfg: Config, video: str, view: Optional[int] = None) -> dict:
     Args:
         cfg (Config): Config with the pipelines.
         video (str): Path of the video.
-        view (int, optional): Number of a view of the test pipeline. Defaults
-            to the only one of the validation pipeline.
+        view (int, optional): Index of a view of the test pipeline. Defaults
+            to the single view of the validation pipeline.
 
     Returns:
-        dict: What the pipeline gives, with ``inputs``
-        ``(1, 3, T, H, W)``, uint8.
+        dict: Output of the pipeline, with ``inputs`` ``(1, 3, T, H, W)``,
+        uint8.
 
     Raises:
-        ValueError: The video cannot be loaded or has not that view.
+        ValueError: The video cannot be loaded, or there is no such view.
     """
     split = 'val' if view is None else 'test'
     if not cfg.get(f'{split}_dataloader'):
@@ -73,10 +73,10 @@ def describe(head: nn.Module,
         head (nn.Module): The recognizer's head.
         scores (Tensor): ``(classes,)``.
         class_names (str, optional): See :func:`load_class_names`. Defaults to
-            those of the head, if it has any.
+            the names of the head, if it has any.
 
     Raises:
-        ValueError: The names are not as many as the classes.
+        ValueError: The number of names is not the number of classes.
     """
     label = scores.argmax().item()
     names = getattr(head, 'class_names', None)
@@ -91,7 +91,7 @@ def describe(head: nn.Module,
 
 
 def check_layers(layers: Optional[List[int]], backbone: nn.Module) -> None:
-    """Refuse blocks that a model does not have or that align nothing."""
+    """Refuse blocks that do not exist or have no alignment."""
     number, aligned = backbone.num_layers, backbone.temporal_layers
     for layer in layers or []:
         if not 0 <= layer < number:
@@ -112,16 +112,16 @@ def write_pictures(folder: Path,
     """Write all pictures of a view.
 
     Args:
-        folder (Path): Where to.
+        folder (Path): Folder of the pictures.
         sample (dict): From :func:`load_view`.
         found (dict[str, Tensor]): From :func:`.run_model`.
         model (nn.Module): The ``ILARecognizer``.
-        title (str): What stands above the pictures.
+        title (str): Title above the pictures.
         layers (list[int], optional): Blocks to draw. Defaults to all.
         fps (int): Frames per second of the overlay. Defaults to 2.
 
     Yields:
-        str: The path of each picture, or why there is none.
+        str: The path of each picture, or why a picture was not made.
     """
     style = DrawingStyle.of(model, title=title, layers=layers)
     yield from map(str, write_alignment(folder, sample, found, style, fps))

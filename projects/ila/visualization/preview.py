@@ -7,15 +7,15 @@ from ..datasets.video_file import open_container
 from ..datasets.video_reader import VideoReader
 from ..datasets.video_writer import write_video
 
-# Endings and codecs that all browsers play.
+# Extensions and codecs that all browsers play.
 PLAYABLE = {'.mp4': ('h264', 'av1'), '.webm': ('vp8', 'vp9', 'av1')}
 
 
 def is_playable(path: Path) -> bool:
-    """Whether browsers play a video file as it is.
+    """Whether browsers can play a video file without conversion.
 
     Raises:
-        ValueError: It is not a video.
+        ValueError: The file is not a video.
     """
     codecs = PLAYABLE.get(path.suffix.lower(), ())
     with open_container(path.read_bytes()) as container:
@@ -26,15 +26,15 @@ def is_playable(path: Path) -> bool:
 
 
 def make_playable(path: Path, folder: Path, side: int = 640) -> Path:
-    """Write what a browser can show of a video that it cannot play.
+    """Convert a video for browsers, if they cannot play it.
 
     Args:
         path (Path): The video.
-        folder (Path): Where the other file is written to.
-        side (int): Pixels that neither side of it exceeds.
+        folder (Path): Folder for the converted file.
+        side (int): Longest side of the converted video, in pixels.
 
     Returns:
-        Path: ``path`` if browsers play it, otherwise the new file.
+        Path: ``path`` if browsers can play it, otherwise the new file.
 
     Raises:
         ValueError: The video cannot be decoded.

@@ -10,13 +10,13 @@ from ..models.alignment import pair_masks
 
 @contextmanager
 def record_similarities(backbone: nn.Module) -> Iterator[List[Tensor]]:
-    """Record how similar the aligned features of a pair's frames are.
+    """Record the similarity of the aligned features of each pair of frames.
 
     Yields:
-        list[Tensor]: Gets a tensor ``(B, T - 1)`` from each block that runs
-        within the context and aligns: per pair the cosine of its patch
-        features, each frame's averaged with the weights of its mask. The
-        alignment loss (paper, section 3.3) is 1 less their mean.
+        list[Tensor]: Each block with alignment adds a tensor ``(B, T - 1)``
+        when it runs within the context. For each pair it is the cosine
+        between both frames' patch features, averaged with the weights of the
+        masks. The alignment loss (paper, section 3.3) is 1 minus its mean.
     """
     similarities = []
 

@@ -9,16 +9,17 @@ from ..models.alignment import Pairs
 
 @dataclass(frozen=True)
 class DrawingStyle:
-    """What drawings need beside frames and values.
+    """Settings of drawings, in addition to frames and values.
 
     Attributes:
-        patch_size (int): Pixels per side of a patch. With 1 the masks are
+        patch_size (int): Pixels per side of a patch. With 1, masks are
             smooth, and points at the edge are up to half a patch too far out.
-        radius (float): See :func:`soft_mask`, as ``slope``.
-        pairs (Pairs): Which frames are aligned.
-        blocks (Sequence[int], optional): Numbers of the blocks that the
-            values are of. Defaults to 0, 1 and so on.
-        layers (Sequence[int], optional): Numbers of the blocks to draw.
+        radius (float): See :func:`soft_mask`.
+        slope (float): See :func:`soft_mask`.
+        pairs (Pairs): The pairs of frames that are aligned.
+        blocks (Sequence[int], optional): Indices of the blocks to which the
+            values belong. Defaults to 0, 1 and so on.
+        layers (Sequence[int], optional): Indices of the blocks to draw.
             Defaults to all.
         title (str): Lines above the drawing; long ones are wrapped.
     """
@@ -32,7 +33,7 @@ class DrawingStyle:
 
     @classmethod
     def of(cls, model: nn.Module, **kwargs) -> 'DrawingStyle':
-        """Take what an ``ILARecognizer`` that aligns decides."""
+        """Take the settings from an ``ILARecognizer`` with alignment."""
         backbone = model.backbone
         alignment = backbone.alignments[0]
         return cls(
@@ -44,7 +45,7 @@ class DrawingStyle:
             **kwargs)
 
     def choose(self, values: np.ndarray) -> Dict[int, np.ndarray]:
-        """Choose of values ``(blocks, ...)`` those of ``layers``, by block."""
+        """Choose values of ``layers``, by block, from ``(blocks, ...)``."""
         blocks = self.blocks
         named = dict(
             zip(range(len(values)) if blocks is None else blocks, values))

@@ -9,25 +9,25 @@ from .alignment import shade
 
 _GAP, _CAPTION = 8, 30  # pixels
 _RED, _WHITE = (230, 30, 30), (255, 255, 255)
-_FRACTION_BITS = 4  # of the coordinates that OpenCV takes
+_FRACTION_BITS = 4  # for fractions of a pixel in OpenCV's coordinates
 
 
 def draw_trail(frames: np.ndarray,
                places: np.ndarray,
                masks: np.ndarray,
                caption: str = '') -> np.ndarray:
-    """Draw the way of a block's points, and what its masks let through.
+    """Draw the path of a block's points, and the frames under its masks.
 
     Args:
         frames (np.ndarray): ``(T, H, W, 3)``, uint8, RGB. They may be larger
-            than those that the model saw.
+            than the frames that the model processed.
         places (np.ndarray): One point per frame, ``(T, 2)``, in pixels.
         masks (np.ndarray): ``(T, h, w)``.
-        caption (str): A line below.
+        caption (str): A line of text below.
 
     Returns:
         np.ndarray: One picture per frame, ``(T, height, W, 3)``, uint8, RGB:
-        the frame with the way so far, the masked frame, and the caption.
+        the frame with the path so far, the masked frame, and the caption.
     """
     width, height = frames.shape[2], frames.shape[1]
     foot = Image.new('RGB', (width, _CAPTION), _WHITE)
@@ -46,7 +46,7 @@ def draw_trail(frames: np.ndarray,
 
 
 def _draw_way(frame: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Draw places ``(n, 2)``, in pixels, the last of them as a ring."""
+    """Draw a path ``(n, 2)``, in pixels, with a ring at its end."""
     frame = frame.copy()
     corners = np.round(places * 2**_FRACTION_BITS).astype(np.int32)
     radius = round(frame.shape[1] / 22) << _FRACTION_BITS
@@ -65,7 +65,7 @@ def write_animation(path: Path,
                     videos: Sequence[np.ndarray],
                     fps: int = 8,
                     quality: int = 75) -> None:
-    """Write videos of equal size beside each other as an endless WebP.
+    """Write videos of equal size side by side as an endless WebP animation.
 
     The last frame stays for a second.
 

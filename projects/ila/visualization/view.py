@@ -21,11 +21,11 @@ from .style import DrawingStyle
 
 
 def load_views(dataloader: dict, video: str) -> dict:
-    """Load a video as the data loader of a config does.
+    """Load a video with the pipeline of a config's data loader.
 
     Returns:
-        dict: What the pipeline gives, with ``inputs``
-        ``(views, 3, T, H, W)``, uint8.
+        dict: Output of the pipeline, with ``inputs`` ``(views, 3, T, H, W)``,
+        uint8.
 
     Raises:
         ValueError: The video cannot be loaded.
@@ -40,7 +40,7 @@ def load_views(dataloader: dict, video: str) -> dict:
 
 
 def check_alignment(model: nn.Module) -> None:
-    """Refuse an ``ILARecognizer`` without alignment with a ValueError."""
+    """Raise a ValueError if an ``ILARecognizer`` has no alignment."""
     if not model.backbone.alignments:
         raise ValueError(
             f'the temporal module {model.backbone.temporal_type} has no '
@@ -50,13 +50,13 @@ def check_alignment(model: nn.Module) -> None:
 
 @torch.no_grad()
 def run_model(model: nn.Module, sample: dict) -> Dict[str, Tensor]:
-    """Run a model that is not compiled on a view, and look into it.
+    """Run a model, which must not be compiled, and record its alignment.
 
     Returns:
         dict[str, Tensor]: ``scores`` (classes,); ``points``
         (layers, T - 1, 2, [K,] 2); ``similarities`` (layers, T - 1) and, with
         ``TokenAlignment``, ``received`` and ``paid`` as in ``TokenAttention``,
-        but of all blocks that align, (layers, T, ...).
+        but for all blocks with alignment, (layers, T, ...).
     """
     inputs = model.data_preprocessor(pseudo_collate([sample]))['inputs']
     backbone = model.backbone
@@ -66,7 +66,7 @@ def run_model(model: nn.Module, sample: dict) -> Dict[str, Tensor]:
             recorder(backbone) as attentions:
         outputs = model(inputs)
     found = dict(
-        # Heads of MMAction2 have no such method of their own.
+        # Heads of MMAction2 do not have this method.
         scores=ILAHead.logits_to_scores(model.cls_head, outputs['logits'][0]),
         points=outputs['points'][:, 0].unflatten(-1, (2, -1, 2)).squeeze(3),
         similarities=torch.cat(cosines))
@@ -77,12 +77,12 @@ def run_model(model: nn.Module, sample: dict) -> Dict[str, Tensor]:
 
 
 def frames_of(sample: dict) -> np.ndarray:
-    """Take the frames ``(T, H, W, 3)`` of the first view out of a sample."""
+    """Get the frames ``(T, H, W, 3)`` of the first view of a sample."""
     return sample['inputs'][0].permute(1, 2, 3, 0).numpy()
 
 
 def save_figure(path: Path, figure: Figure) -> Path:
-    """Write a drawing as a picture, and give its path."""
+    """Save a figure as a picture, and return its path."""
     figure.savefig(path, dpi=120)
     return path
 
@@ -95,10 +95,10 @@ def write_alignment(folder: Path,
     """Write the drawings of points and masks.
 
     Args:
-        folder (Path): Where to.
+        folder (Path): Folder of the drawings.
         sample (dict): From :func:`load_views`, with a single view.
         found (dict[str, Tensor]): From :func:`run_model`.
-        style (DrawingStyle): Such as ``DrawingStyle.of(model)``.
+        style (DrawingStyle): For instance ``DrawingStyle.of(model)``.
         fps (int): Frames per second of the overlay.
 
     Yields:
