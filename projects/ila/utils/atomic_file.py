@@ -9,11 +9,11 @@ from mmengine.fileio import LocalBackend, register_backend
 
 @contextmanager
 def replacing(path: str) -> Iterator[str]:
-    """Write a file that is either there as a whole or not changed at all.
+    """Write a file atomically: completely, or not at all.
 
     Yields:
-        str: Where to write. It becomes ``path`` at the end, unless an error
-        is raised: then it is removed.
+        str: Path to write to. It is renamed to ``path`` at the end, or
+        removed if an error is raised.
 
     Raises:
         OSError: ``path`` is a device or a pipe, which would be replaced too.
@@ -23,7 +23,7 @@ def replacing(path: str) -> Iterator[str]:
     partial = f'{path}.partial'
     try:
         yield partial
-        # Its name must not reach the disk before its content.
+        # The content must reach the disk before the new name.
         with open(partial, 'rb') as file:
             os.fsync(file.fileno())
         os.replace(partial, path)
@@ -33,12 +33,12 @@ def replacing(path: str) -> Iterator[str]:
 
 
 def remove_folder(path: str, successor: Optional[str] = None) -> None:
-    """Remove a folder; one that is removed in part has another name.
+    """Remove a folder; it is renamed first, so that no partial one is left.
 
     Args:
         path (str): The folder.
-        successor (str, optional): File or folder that takes its place, before
-            the content is removed.
+        successor (str, optional): File or folder that replaces it, before the
+            content is removed.
     """
     removed = f'{path}.removed'
     if os.path.isdir(removed):
@@ -51,10 +51,10 @@ def remove_folder(path: str, successor: Optional[str] = None) -> None:
 
 @register_backend('atomic')
 class AtomicLocalBackend(LocalBackend):
-    """MMEngine's storage on local disks, with files written as a whole.
+    """MMEngine's backend for local disks, which writes files atomically.
 
-    A process that is killed while it writes, or a full disk, leaves the file
-    that was there before.
+    If a process is killed while it writes, or the disk is full, the previous
+    file is kept.
     """
 
     def put(self, obj: Union[bytes, memoryview], filepath: str) -> None:

@@ -1,9 +1,9 @@
-"""Shape of the clips that the pipelines of a config give."""
+"""Shape of the clips from the pipelines of a config."""
 from typing import Iterator, Sequence, Tuple
 
 from mmengine.config import Config
 
-# Arguments of MMAction2's transforms that give all frames one size.
+# Arguments of MMAction2's transforms that set the size of all frames.
 SIZES = dict(
     CenterCrop='crop_size',
     ThreeCrop='crop_size',
@@ -14,10 +14,10 @@ SPLITS = 'test', 'train'
 
 
 def _find_steps(cfg: Config, splits: Sequence[str]) -> Iterator[dict]:
-    """Find the steps of the splits' pipelines, the last of each first."""
+    """Yield the steps of the splits' pipelines, each in reverse order."""
     for split in splits:
         dataset = (cfg.get(f'{split}_dataloader') or {}).get('dataset') or {}
-        while 'pipeline' not in dataset:  # It is wrapped, or there is none.
+        while 'pipeline' not in dataset:  # Wrapped, or without a pipeline.
             inner = dataset.get('datasets') or [dataset.get('dataset') or {}]
             if not inner[0]:
                 break
@@ -26,15 +26,18 @@ def _find_steps(cfg: Config, splits: Sequence[str]) -> Iterator[dict]:
 
 
 def find_clip_length(cfg: Config, splits: Sequence[str] = SPLITS) -> int:
-    """Find the number of frames of a clip, from the pipelines or the neck,
-    which interpolates its positions for clips of another length.
+    """Find the number of frames of a clip, from the pipelines or the neck.
+
+    Pipelines come first, since the neck interpolates its positions for clips
+    of another length.
 
     Args:
         cfg (Config): The config.
-        splits (Sequence[str]): Whose pipelines are read, the first first.
+        splits (Sequence[str]): Splits whose pipelines are read, in order of
+            priority.
 
     Raises:
-        ValueError: Neither a pipeline nor the neck says it.
+        ValueError: Neither a pipeline nor the neck states the number.
     """
     for step in _find_steps(cfg, splits):
         if 'clip_len' in step:
@@ -54,8 +57,9 @@ def find_frame_size(cfg: Config,
 
     Args:
         cfg (Config): The config.
-        img_size (int): Side of the frames if no pipeline gives them a size.
-        splits (Sequence[str]): Whose pipelines are read, the first first.
+        img_size (int): Side of the frames if no pipeline sets their size.
+        splits (Sequence[str]): Splits whose pipelines are read, in order of
+            priority.
     """
     for step in _find_steps(cfg, splits):
         size = step.get(SIZES.get(step['type']))

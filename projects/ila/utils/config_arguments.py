@@ -1,4 +1,4 @@
-"""What the classes that a config names take as arguments."""
+"""Arguments of the classes that a config names."""
 import collections.abc
 import inspect
 import typing
@@ -14,24 +14,24 @@ from torch import nn
 from mmaction import registry
 
 _NUMBERS = {int: 'a number', float: 'a number', bool: 'True or False'}
-# MMAction2 annotates it as a dict in its `BaseHead`, but takes a text.
+# MMAction2's `BaseHead` annotates it as a dict, but accepts a string.
 _WRONG_HINTS = {('mmaction.models.heads.base', 'average_clips')}
 _LISTS = list, tuple, collections.abc.Sequence, collections.abc.Iterable
 
 
 def find_class(kind: Any) -> Optional[Any]:
-    """Find what a config's ``type`` stands for."""
+    """Find the class or function for a config's ``type``."""
     if not isinstance(kind, str):
         return kind
     for candidate in list_registries():
-        # `get` would look for a package of that name in each of them.
+        # `get` would look for a package of that name in each registry.
         for place in (candidate, candidate.parent):
             if place is not None and kind in place.module_dict:
                 return place.module_dict[kind]
     for candidate in list_registries():
         try:
             found = candidate.get(kind)
-        except ImportError:  # Of a scope that it takes for a package.
+        except ImportError:  # The scope was taken for a package.
             continue
         if found is not None:
             return found
@@ -47,11 +47,11 @@ def list_registries() -> List[Registry]:
 
 
 def list_arguments(kind: Any) -> Tuple[Set[str], bool]:
-    """List what a class or function takes.
+    """List the arguments of a class or function.
 
     Returns:
-        tuple: Names of arguments, also those that it hands on to base classes
-        or to what its ``hands_on`` lists, and whether it takes others as well.
+        tuple: Names of arguments, including those passed on to base classes or
+        to the entries of ``hands_on``; and whether it accepts other names.
     """
     if not inspect.isclass(kind):
         signature = inspect.signature(kind)
@@ -91,7 +91,7 @@ def _split(signature: inspect.Signature) -> Tuple[Set[str], bool]:
 
 @lru_cache(None)
 def find_hints(kind: Any) -> Dict[str, Any]:
-    """Find the types of a class's or function's arguments, where it says."""
+    """Find the annotated types of a class's or function's arguments."""
     hints: Dict[str, Any] = dict()
     makers = [kind]
     if inspect.isclass(kind):
@@ -102,7 +102,7 @@ def find_hints(kind: Any) -> Dict[str, Any]:
     for maker in makers:
         try:
             found = typing.get_type_hints(maker)
-        except Exception:  # Types that are only there for a type checker.
+        except Exception:  # Types that exist only for type checkers.
             continue
         for name, hint in found.items():
             if (maker.__module__, name) not in _WRONG_HINTS:
@@ -111,11 +111,11 @@ def find_hints(kind: Any) -> Dict[str, Any]:
 
 
 def _list_forms(hint: Any) -> Set[str]:
-    """List what a type can be in a config; empty if that is not known."""
+    """List the forms that a type can have in a config; empty if unknown."""
     origin, parts = typing.get_origin(hint) or hint, typing.get_args(hint)
     if origin is typing.Union or type(hint).__name__ == 'UnionType':
         forms = [_list_forms(part) for part in parts]
-        # What is given as a dict may be an object of any class, too.
+        # A setting that may be a dict may also be an object of any class.
         if {'a dict'} in forms:
             forms = [
                 form for part, form in zip(parts, forms)
@@ -133,21 +133,23 @@ def _list_forms(hint: Any) -> Set[str]:
             return {'a dict'}
         if issubclass(origin, (torch.Tensor, nn.Module)):
             return {'None'}
-        # Numbers often stand for lists of equal ones.
+        # A number often stands for a list of equal numbers.
         if origin in _LISTS and parts and 'a dict' in _list_forms(parts[0]):
             return {'a list'}
     return set()
 
 
 def find_mismatch(value: Any, hint: Any) -> Optional[str]:
-    """Say what a setting must be, if it is a number or a text instead.
+    """Find which form a setting must have, if it has a wrong one.
+
+    Only settings that are numbers or strings are checked.
 
     Args:
         value (Any): The setting.
-        hint (Any): The annotation of the argument that it is for.
+        hint (Any): Annotation of the argument.
 
     Returns:
-        str, optional: What it must be. None if that is not certain.
+        str, optional: The required form. None if the setting may be right.
     """
     forms = _list_forms(hint) - {'None'}
     if not forms or not isinstance(value, (int, float, str)):

@@ -9,7 +9,7 @@ def load_config_file(path: Union[str, Path]) -> Config:
     """Read a config file.
 
     Raises:
-        ValueError: It cannot be read, for whatever reason.
+        ValueError: The file cannot be read, for any reason.
     """
     try:
         return Config.fromfile(path)

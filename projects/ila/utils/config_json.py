@@ -1,4 +1,4 @@
-"""Configs as plain data, which is all that is read of others' models."""
+"""Configs as plain data, to read models of others without running code."""
 import inspect
 import json
 import os
@@ -11,15 +11,15 @@ from torch import nn
 from mmaction import registry
 
 SPLITS = 'val_dataloader', 'test_dataloader'
-# What decides how a video is read.
+# Keys that decide how a video is read.
 READING = 'pipeline', 'filename_tmpl'
-# What says where the first weights of a training were, and how to get to the
-# videos: one of MMEngine's storages imports a module from a folder it is given.
+# Keys for the location of initial weights, and for access to videos: one of
+# MMEngine's storage backends imports a module from a given folder.
 PLACES = ('init_cfg', 'pretrained', 'pretrained_cfg_overlay', 'io_backend',
           'backend_args', 'file_client_args')
-# What may be a file's name in a config, but is read when a model is saved.
+# Keys that may name a file in a config, which is read when a model is saved.
 LISTS = 'class_names', 'templates'
-# Classes that a config may name. Others could run anything, or load files.
+# Allowed classes of a config. Others could run any code, or load files.
 TRUSTED = ('projects.ila.', 'mmaction.datasets.transforms.',
            'mmaction.models.common.', 'mmaction.models.data_preprocessors.',
            'mmaction.models.heads.', 'mmaction.models.losses.',
@@ -27,14 +27,14 @@ TRUSTED = ('projects.ila.', 'mmaction.datasets.transforms.',
            'mmengine.', 'mmpretrain.models.backbones.vision_transformer',
            'mmpretrain.models.backbones.vit_eva02', 'mmpretrain.models.utils.',
            'torch.nn.')
-MAX_DEPTH = 32  # That of the configs here is 8.
+MAX_DEPTH = 32  # Configs of this project have a depth of 8.
 
 
 def make_plain(value: Any) -> Any:
-    """Turn a part of a config into what JSON has.
+    """Turn a part of a config into types of JSON.
 
     Raises:
-        ValueError: It holds something else, such as a class.
+        ValueError: It contains other types, such as a class.
     """
     if isinstance(value, dict):
         return {str(key): make_plain(part) for key, part in value.items()}
@@ -61,20 +61,20 @@ def _leave_out_places(node: Any, depth: int = 0) -> Any:
 
 
 def select_shared(model: dict, cfg: dict) -> dict:
-    """Select what others need to run a model.
+    """Select the parts of a config that others need to run a model.
 
-    Nothing of it says where files of the training were.
+    Locations of files of the training are left out.
 
     Args:
         model (dict): Config of the model.
-        cfg (dict): Config with its validation and test pipelines, which may
-            be missing.
+        cfg (dict): Config with validation and test pipelines, which may be
+            missing.
 
     Returns:
         dict: Plain data, see :func:`read_config`.
 
     Raises:
-        ValueError: A part of it could not be read again.
+        ValueError: A part could not be read again.
     """
     shared = dict(model=make_plain(model))
     for split in SPLITS:
@@ -88,7 +88,7 @@ def select_shared(model: dict, cfg: dict) -> dict:
 
 
 def _find(kind: str) -> Any:
-    """Find a registered class; unlike a registry, import no other module."""
+    """Find a registered class; unlike registries, import no other module."""
     scope, _, name = kind.rpartition('.')
     for own in (registry.MODELS, registry.TRANSFORMS):
         root = own.parent
@@ -137,7 +137,7 @@ def _check_parts(shared: Any) -> None:
 
 
 def _with_tuples(node: Any) -> Any:
-    """Turn lists of numbers into tuples, as transforms want their sizes."""
+    """Turn lists of numbers into tuples, which transforms need for sizes."""
     if isinstance(node, dict):
         return {key: _with_tuples(part) for key, part in node.items()}
     if not isinstance(node, list):
@@ -148,12 +148,12 @@ def _with_tuples(node: Any) -> Any:
 
 
 def read_config(path: str) -> Config:
-    """Read the config of a model that somebody shared; run none of it.
+    """Read the config of a shared model, without running code.
 
     Args:
-        path (str): A JSON file with ``model`` and, of ``val_dataloader`` and
-            ``test_dataloader``, the ``dataset.pipeline``. Other keys are left
-            out.
+        path (str): A JSON file with ``model``, and with ``dataset.pipeline``
+            in ``val_dataloader`` and ``test_dataloader``. Other keys are
+            ignored.
 
     Raises:
         ValueError: It is not such a file, or names something that is not part

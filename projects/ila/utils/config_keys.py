@@ -1,4 +1,4 @@
-"""Finding keys of a config that nothing reads."""
+"""Find keys of a config that nothing reads."""
 import inspect
 import re
 import sys
@@ -17,21 +17,21 @@ from .config_arguments import (find_class, find_hints, find_mismatch,
                                list_arguments, list_registries)
 from .paramwise_keys import find_wrong_keys
 
-# What makes a key likely to be another one with a mistake.
+# Similarity from which a key is probably another key with a typing error.
 SIMILAR = 0.8
-# Keys that MMEngine reads beside the arguments of its runners.
+# Keys that MMEngine reads in addition to the arguments of its runners.
 TOP_LEVEL = {
     'activation_checkpointing', 'compile', 'custom_imports',
     'efficient_conv_bn_eval', 'find_unused_parameters',
     'init_weights_for_test_or_val', 'model_wrapper_cfg', 'runner_type',
     'sync_bn', 'tta_model'
 }
-# Keys that are taken out of a config before a class gets the others.
+# Keys that are removed from a config before a class gets the others.
 TAKEN_OUT = {
     'dataset', 'sampler', 'batch_sampler', 'collate_fn', 'worker_init_fn',
     'num_batch_per_epoch', 'disable_subprocess_warning'
 }, {'optimizer', 'constructor', 'paramwise_cfg'}, {'by_epoch'}
-# Keys of `model.backbone` in version 1 and what they are now.
+# Keys of `model.backbone` in version 1, and their new names.
 RENAMED = dict(
     form='temporal',
     alignment='temporal',
@@ -53,11 +53,11 @@ def _list_known(path: str, node: dict) -> Tuple[Set[str], bool]:
     """List the keys that a dict of a config may have.
 
     Args:
-        path (str): Where it is.
+        path (str): Path of the dict in the config.
         node (dict): The dict, with all settings.
 
     Returns:
-        tuple: The keys, and whether others may be right.
+        tuple: The keys, and whether other keys may be right.
     """
     loader, wrapper, loop = TAKEN_OUT
     kinds, more = [node.get('type')], set()
@@ -82,7 +82,7 @@ def _list_known(path: str, node: dict) -> Tuple[Set[str], bool]:
     known, open_ended = set(more), False
     for kind in kinds:
         found = None if kind is None else find_class(kind)
-        if found is None:  # A plain dict, or a type that is found wrong later.
+        if found is None:  # A plain dict, or a wrong type, reported later.
             return set(), True
         names, others = list_arguments(found)
         known |= names
@@ -98,10 +98,10 @@ def _find_problem(before: Any, after: Any, key: str,
         before (dict): The config without the setting.
         after (dict): The config with it.
         key (str): The key.
-        top_level (set[str]): What the config itself may have.
+        top_level (set[str]): Keys that the config itself may have.
 
     Returns:
-        str, optional: What is wrong and what to do.
+        str, optional: What is wrong, and how to fix it.
     """
     parts, path = key.split('.'), ''
     own = before.get(key)
@@ -145,7 +145,7 @@ def _find_problem(before: Any, after: Any, key: str,
 
 
 def _find_unknown(path: str, node: Any) -> Iterator[str]:
-    """Say which types and keys within a part of a config are unknown."""
+    """Describe unknown types and keys within a part of a config."""
     if isinstance(node, (list, tuple)):
         for index, part in enumerate(node):
             yield from _find_unknown(f'{path}.{index}', part)
@@ -183,7 +183,7 @@ def _find_unknown(path: str, node: Any) -> Iterator[str]:
 
 
 def _find_all_unknown(cfg: Config, top_level: Set[str]) -> List[str]:
-    """Say what is wrong with all that a runner reads."""
+    """Describe the problems in everything that a runner reads."""
     problems, hints = [], find_hints(Runner)
     for key in filter(top_level.__contains__, cfg):
         value = cfg._cfg_dict[key]
@@ -198,14 +198,14 @@ def _find_all_unknown(cfg: Config, top_level: Set[str]) -> List[str]:
 def check_keys(cfg: Config, options: Optional[dict]) -> None:
     """Exit if a config, or a setting, has a key that nothing reads.
 
-    A config may have variables of its own, so that at its top level only keys
-    are refused that are nearly one of the runner's; within these, keys that
-    the class of their ``type`` does not take. Settings have to name a
-    key that the config has, or an argument of the class that they are for.
+    A config may have variables of its own. So at the top level, only keys that
+    are similar to one of the runner's keys are refused; within the runner's
+    keys, those that the class of a ``type`` does not accept. Settings must
+    name a key of the config, or an argument of the class that they are for.
 
     Args:
-        cfg (Config): The config as it is in its file.
-        options (dict, optional): What ``--cfg-options`` overrides.
+        cfg (Config): The config, as in its file.
+        options (dict, optional): Settings from ``--cfg-options``.
     """
     top_level = TOP_LEVEL.union(*(inspect.signature(runner).parameters
                                   for runner in (Runner, FlexibleRunner)))
@@ -261,12 +261,12 @@ def parse_options(settings: Optional[List[str]]) -> Optional[Dict[str, Any]]:
 
 
 def merge_options(cfg: Config, options: dict) -> None:
-    """Override settings of a config, and exit where that is impossible."""
+    """Override settings of a config; exit if that is impossible."""
     try:
         cfg.merge_from_dict(options)
     except (KeyError, TypeError) as error:
         sys.exit(f'--cfg-options: {error.args[0]}')
-    except AttributeError:  # An item of a list is, or becomes, no dict.
+    except AttributeError:  # An item of a list, old or new, is not a dict.
         keys = [key for key in options if re.search(r'\.\d+(\.|$)', key)]
         sys.exit('--cfg-options: only items that are dicts can be set one by '
                  f"one in a list; set all of it, not {', '.join(keys)}")

@@ -5,7 +5,7 @@ from mmengine.device import get_device
 
 
 def check_device(device: str) -> None:
-    """Refuse a device that cannot be used, with a ValueError."""
+    """Raise a ValueError if a device cannot be used."""
     try:
         torch.empty(0, device=device)
     except (AssertionError, RuntimeError) as error:
@@ -15,5 +15,5 @@ def check_device(device: str) -> None:
 
 
 def find_device(device: Optional[str] = 'auto') -> str:
-    """Find a device: for ``'auto'`` or None a GPU if there is one."""
+    """Find a device: for ``'auto'`` or None, a GPU if available."""
     return get_device() if device in (None, 'auto') else device

@@ -9,7 +9,7 @@ PACKAGE = osp.dirname(osp.dirname(osp.abspath(__file__)))
 
 @contextmanager
 def naming_source(source: str) -> Iterator[None]:
-    """Put the source of data, such as a path, before errors about it."""
+    """Prefix errors about data with its source, such as a path."""
     try:
         yield
     except (ValueError, RuntimeError) as error:
@@ -17,7 +17,7 @@ def naming_source(source: str) -> Iterator[None]:
 
 
 def is_explained(error: Exception) -> bool:
-    """Whether an error is one of this project's, which say what to fix."""
+    """Whether an error is from this project, so that it says what to fix."""
     if not isinstance(error, (OSError, ValueError)):
         return False
     last = error.__traceback__
@@ -40,11 +40,11 @@ def _find_type(error: BaseException) -> Optional[Any]:
 
 @contextmanager
 def explaining_builds() -> Iterator[None]:
-    """Turn errors in building from a config into ones that name the part.
+    """Turn errors in building from a config into errors that name the part.
 
     Raises:
-        ValueError: Something cannot be built. Errors of this project stay as
-            they are.
+        ValueError: Something cannot be built. Errors of this project are not
+            changed.
     """
     try:
         yield

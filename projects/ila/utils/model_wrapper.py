@@ -7,7 +7,7 @@ except ImportError:  # Before PyTorch 2.6.
 
 
 def unwrap_model(model: nn.Module) -> nn.Module:
-    """Take a model out of what distributed training wraps it in.
+    """Get the model inside a wrapper of distributed training.
 
     Args:
         model (nn.Module): A runner's model.

@@ -1,4 +1,4 @@
-"""Keys of ``optim_wrapper.paramwise_cfg`` that change nothing."""
+"""Find keys of ``optim_wrapper.paramwise_cfg`` that have no effect."""
 import logging
 import re
 from difflib import get_close_matches
@@ -27,10 +27,11 @@ def _find_constructor(optim_wrapper: dict) -> Any:
 
 
 def find_wrong_keys(optim_wrapper: Any) -> Iterator[str]:
-    """Say which keys the constructor of an optimizer wrapper does not take.
+    """Describe keys that an optimizer wrapper's constructor does not accept.
 
-    Those of MMEngine's default one and of ``SwinOptimWrapperConstructor`` are
-    known. The latter takes parts of parameters' names.
+    Keys of MMEngine's default constructor and of
+    ``SwinOptimWrapperConstructor`` are checked. The latter accepts parts of
+    parameter names.
     """
     if not isinstance(optim_wrapper, dict):
         return
@@ -55,25 +56,25 @@ def find_wrong_keys(optim_wrapper: Any) -> Iterator[str]:
             continue
         for name in factors:
             nearest = get_close_matches(name, _FACTORS, 1, SIMILAR)
-            # The default one hands others on to the optimizer.
+            # The default constructor passes others on to the optimizer.
             if name not in _FACTORS and (nearest or by_name is cfg):
                 yield (f"`{place}` has no key '{name}' for '{key}'; it takes "
                        f"{' and '.join(_FACTORS)}")
 
 
 def report_unmatched(optim_wrapper: Any, model: Any) -> None:
-    """Log which parts of names in ``paramwise_cfg`` no parameter has.
+    """Log parts of names in ``paramwise_cfg`` that match no parameter.
 
-    Nothing is said of a model that is not built yet, as sharded ones are.
-    They may be for other models that a config is the base of. Those that are
-    nearly a part of this model are warned of.
+    They may be meant for other models, since configs are inherited. A part
+    that is similar to a name in this model is logged as a warning. Models that
+    are not built yet, such as sharded models, are skipped.
     """
     if not isinstance(optim_wrapper, dict) or not isinstance(model, nn.Module):
         return
     cfg = optim_wrapper.get('paramwise_cfg') or dict()
     if _find_constructor(optim_wrapper) is not SwinOptimWrapperConstructor:
         cfg = cfg.get('custom_keys', dict())
-    # As the constructor names them.
+    # Names as in the constructor.
     names = [f'base.{name}' for name, _ in model.named_parameters()]
     unmatched = [key for key in cfg if not any(key in name for name in names)]
     if not unmatched:

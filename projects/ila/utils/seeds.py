@@ -2,10 +2,10 @@ import numpy as np
 
 
 def mix_seed(*numbers: int) -> int:
-    """Make one seed of several numbers, none of them negative.
+    """Make one seed from several numbers, which must not be negative.
 
     Returns:
-        int: In [0, 2**32). Other numbers, or the same in another order, give
-        an unrelated one.
+        int: In [0, 2**32). Other numbers, or another order of the same
+        numbers, give an unrelated seed.
     """
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])

@@ -1,4 +1,4 @@
-"""Reading of text files whose encoding is certain."""
+"""Read text files, and check their encoding."""
 import codecs
 import io
 import os.path as osp
@@ -27,8 +27,8 @@ def split_lines(text: str) -> List[str]:
         text (str): The text.
 
     Returns:
-        list[str]: The lines without their ends and without the byte order
-        marks that begin them where files were joined.
+        list[str]: The lines without line ends, and without byte order marks
+        at their start, which occur where files were joined.
     """
     return [
         line.rstrip('\n').removeprefix('\ufeff')
@@ -43,8 +43,8 @@ def find_undecodable(text: str) -> str:
         text (str): A line or a name.
 
     Returns:
-        str: The number, from 1, and the value of the first such byte; empty
-        if there is none.
+        str: Message with the position, from 1, and the value of the first such
+        byte; empty if there is none.
     """
     match = re.search('[\ud800-\udfff]', text)
     if not match:
@@ -61,7 +61,7 @@ def read_text(path: str, errors: str = 'strict') -> str:
     Args:
         path (str): The file, in any storage of MMEngine.
         errors (str): ``'strict'``, or ``'surrogateescape'`` to keep bytes
-            that are not UTF-8, as file names may have them; the caller has to
+            that are not UTF-8, which file names may contain; the caller must
             check these. Defaults to ``'strict'``.
 
     Returns:
@@ -69,7 +69,7 @@ def read_text(path: str, errors: str = 'strict') -> str:
 
     Raises:
         OSError: The file cannot be read.
-        ValueError: It is not a file, or of another encoding. The message
+        ValueError: It is not a file, or has another encoding. The message
             names the file, the line and the byte.
     """
     if osp.exists(path) and not osp.isfile(path):
