@@ -66,7 +66,7 @@ class _PairPool(Function):
 
 
 def pair_pool(patches: Tensor, masks: Tensor) -> Tensor:
-    """Average the patches of pairs of neighbouring frames under their masks.
+    """Average patches of pairs of neighbouring frames, weighted by masks.
 
     Args:
         patches (Tensor): ``(B, T, H, W, C)``.
@@ -80,7 +80,7 @@ def pair_pool(patches: Tensor, masks: Tensor) -> Tensor:
 
 def pair_tokens(patches: Tensor, points: Tensor, radius: float,
                 slope: float) -> Tensor:
-    """Average frames under the masks of neighbours' points, for inference.
+    """Average frames, weighted by masks of their points, for inference.
 
     Args:
         patches (Tensor): ``(B, T, H, W, C)``.

@@ -13,8 +13,8 @@ _get_capability = lru_cache(torch.cuda.get_device_capability)
 
 
 def _is_suitable(index: int) -> bool:
-    """Whether a GPU is the current one, on which Triton launches kernels, and
-    of NVIDIA's Ampere generation or newer."""
+    """Whether a GPU is the current device, where Triton launches kernels, and
+    is NVIDIA Ampere or newer."""
     return (index == torch.cuda.current_device()
             and _get_capability(index) >= (8, 0))
 
@@ -32,7 +32,7 @@ def has_kernels(x: Tensor) -> bool:
 
 
 def compute_dtype(patches: Tensor) -> torch.dtype:
-    """Get the type in which a convolution computes, autocast or not."""
+    """Get the data type of a convolution, with or without autocast."""
     kind = patches.device.type
     if torch.is_autocast_enabled(kind):
         return torch.get_autocast_dtype(kind)
@@ -40,9 +40,9 @@ def compute_dtype(patches: Tensor) -> torch.dtype:
 
 
 def as_frames(patches: Tensor) -> Tuple[Tensor, int, int]:
-    """Get patches with the strides of a frame and of a patch.
+    """Get patches, and the strides of a frame and of a patch.
 
-    Those of a view of tokens are kept, others are copied.
+    Views of tokens are used directly; other layouts are copied.
     """
     frame, patch = patches.stride(1), patches.stride(3)
     if patches.stride() != (patches.shape[1] * frame, frame,

@@ -7,7 +7,7 @@ from .common import as_frames, blocks, compute_dtype, power_of_two
 
 
 def _row_tile(width: int, size: int) -> dict:
-    """Choose a tile of a row of patches that stays in registers."""
+    """Choose the size of a tile of a row of patches that fits registers."""
     width = power_of_two(width)
     return dict(WIDTH=width, CHANNELS=max(16, size // width))
 
@@ -65,7 +65,7 @@ class _PairDepthwiseConv(Function):
                                                    of_patches, frames, height,
                                                    width, channels, **tile)
         if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
-            # Partial sums instead of atomic ones, whose order would differ.
+            # Partial sums, since the order of atomic sums would vary.
             parts = min(64, batch * frames)
             tile = _row_tile(width, 256)
             grid = parts, blocks(channels, tile['CHANNELS'])
@@ -84,9 +84,9 @@ def pair_depthwise_conv(patches: Tensor,
                         weight: Tensor,
                         bias: Tensor,
                         relu: bool = False) -> Tensor:
-    """Convolve pairs of neighbouring frames depthwise, 3 x 3, padded.
+    """Depthwise 3 x 3 convolution, padded, over pairs of neighbouring frames.
 
-    It reads each frame once for both pairs that it is in.
+    Each frame is read once for both of its pairs.
 
     Args:
         patches (Tensor): ``(B, T, H, W, C)``.

@@ -11,8 +11,8 @@ def pair_points(interaction: Tensor, prediction: nn.Conv2d, first: nn.Conv2d,
     Args:
         interaction (Tensor): ``(P, channels, H, W)``.
         prediction (nn.Conv2d): The 3 x 3 convolution between the poolings.
-        first (nn.Conv2d): 1 x 1, in two groups, before ReLU.
-        second (nn.Conv2d): Likewise, before tanh.
+        first (nn.Conv2d): 1 x 1, with two groups, before ReLU.
+        second (nn.Conv2d): 1 x 1, with two groups, before tanh.
         limit (float): Largest coordinate.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Kernels of averages under masks; sums are in float32."""
+"""Kernels for averages weighted by masks; sums are in float32."""
 import triton
 import triton.language as tl
 
@@ -6,7 +6,7 @@ import triton.language as tl
 @triton.jit
 def pool(patches, masks, out, frames, area, channels, frame_stride,
          patch_stride, ROWS: tl.constexpr, CHANNELS: tl.constexpr):
-    """Average a frame under the masks of both pairs that it is in."""
+    """Average a frame, weighted by its mask in each of its two pairs."""
     frame = tl.program_id(0).to(tl.int64)
     channel = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
     known = channel < channels
@@ -37,7 +37,7 @@ def pool(patches, masks, out, frames, area, channels, frame_stride,
 @triton.jit
 def pool_patch_gradient(masks, gradient, out, frames, area, channels,
                         ROWS: tl.constexpr, CHANNELS: tl.constexpr):
-    """Compute what :func:`pool` hands back to a frame's patches."""
+    """Compute the gradient of :func:`pool` for a frame's patches."""
     frame = tl.program_id(0).to(tl.int64)
     position = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
     channel = tl.program_id(2) * CHANNELS + tl.arange(0, CHANNELS)
@@ -66,7 +66,7 @@ def pool_patch_gradient(masks, gradient, out, frames, area, channels,
 def pool_mask_gradient(patches, gradient, out, frames, area, channels,
                        frame_stride, patch_stride, ROWS: tl.constexpr,
                        CHANNELS: tl.constexpr):
-    """Compute what :func:`pool` hands back to a frame's masks."""
+    """Compute the gradient of :func:`pool` for a frame's masks."""
     frame = tl.program_id(0).to(tl.int64)
     position = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
     inside = position < area
@@ -113,7 +113,7 @@ def soft_weight(points, count, x, y, radius, slope, known):
 def token(patches, points, out, frames, height, width, channels, frame_stride,
           patch_stride, count, radius, slope, ROWS: tl.constexpr,
           CHANNELS: tl.constexpr):
-    """Average a frame under its masks in both pairs, then over the pairs."""
+    """Average a frame, weighted by its masks, and then over its pairs."""
     frame = tl.program_id(0).to(tl.int64)
     channel = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
     known = channel < channels
@@ -125,7 +125,7 @@ def token(patches, points, out, frames, height, width, channels, frame_stride,
     for first in range(0, area, ROWS):
         position = first + tl.arange(0, ROWS)
         inside = position < area
-        # A single row or column is in the middle.
+        # A single row or column is at 0.
         x = (position % width * 2 -
              (width - 1)).to(tl.float32) / tl.maximum(width - 1, 1)
         y = (position // width * 2 -

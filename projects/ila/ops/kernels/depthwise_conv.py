@@ -1,4 +1,4 @@
-"""Kernels of the depthwise convolution; sums are in float32."""
+"""Kernels for the depthwise convolution; sums are in float32."""
 import triton
 import triton.language as tl
 
@@ -15,7 +15,7 @@ def load_row(image, row, column, channel, known, height, width, stride):
 
 @triton.jit
 def load_neighbours(image, row, column, channel, known, height, width, stride):
-    """Load the left neighbours of a row's patches, these, and the right."""
+    """Load a row's patches, with their left and right neighbours."""
     left = load_row(image, row, column - 1, channel, known, height, width,
                     stride)
     middle = load_row(image, row, column, channel, known, height, width,
@@ -43,16 +43,16 @@ def load_taps(weight, known):
 def depthwise(patches, weight, bias, out, frames, height, width, channels,
               frame_stride, patch_stride, RELU: tl.constexpr,
               WIDTH: tl.constexpr, CHANNELS: tl.constexpr):
-    """Convolve a frame for both pairs that it is in, row by row.
+    """Convolve a frame for both of its pairs, row by row.
 
-    A row of patches is read once for the three rows that it is a part of.
+    Each row of patches is read once, for the three output rows that need it.
     """
     frame = tl.program_id(0).to(tl.int64)
     channel = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
     known = channel < channels
     column = tl.arange(0, WIDTH)
     time = frame % frames
-    pair = frame - frame // frames  # Of which this frame is the earlier.
+    pair = frame - frame // frames  # This frame is the earlier one in it.
     image = patches + frame * frame_stride
     area = height * width
     place = (
@@ -67,7 +67,7 @@ def depthwise(patches, weight, bias, out, frames, height, width, channels,
     bias += channel
     a_start = zero + tl.load(bias, mask=known, other=0.)[None, :]
     b_start = zero + tl.load(bias + channels, mask=known, other=0.)[None, :]
-    # Of the row above the one that is read, and of that row.
+    # Sums of the output row above the row being read, and of that row.
     a_above, a_here = zero, a_start
     b_above, b_here = zero, b_start
     for row in range(0, height + 1):
@@ -95,7 +95,7 @@ def depthwise(patches, weight, bias, out, frames, height, width, channels,
 def depthwise_input_gradient(gradient, weight, out, frames, height, width,
                              channels, WIDTH: tl.constexpr,
                              CHANNELS: tl.constexpr):
-    """Sum a frame's gradient over both pairs that it is in, row by row."""
+    """Sum a frame's gradient over both of its pairs, row by row."""
     frame = tl.program_id(0).to(tl.int64)
     channel = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
     known = channel < channels
@@ -116,7 +116,7 @@ def depthwise_input_gradient(gradient, weight, out, frames, height, width,
     above = tl.zeros((WIDTH, CHANNELS), tl.float32)
     here = tl.zeros((WIDTH, CHANNELS), tl.float32)
     for row in range(0, height + 1):
-        # What is on the left took a patch as its right neighbour.
+        # Outputs on the left used a patch as their right neighbour.
         right, middle, left = load_neighbours(a_image, row, column, channel,
                                               a_known, height, width, stride)
         above += left * a0 + middle * a1 + right * a2
@@ -138,10 +138,11 @@ def depthwise_input_gradient(gradient, weight, out, frames, height, width,
 def depthwise_weight_gradient(patches, gradient, out, count, frames, height,
                               width, channels, frame_stride, patch_stride,
                               WIDTH: tl.constexpr, CHANNELS: tl.constexpr):
-    """Sum the weights' gradients over every so many-th frame.
+    """Sum gradients of the weights over every ``parts``-th frame.
 
-    The result is ``(parts, earlier and later, rows, 4, C)``; of the last row
-    the first entry is the bias's, and of the 4 the last means nothing.
+    The result is ``(parts, 2, 4, 4, C)``: earlier or later frame, then three
+    rows of weights and a row whose first entry is the bias. The last of the 4
+    columns is unused.
     """
     part, parts = tl.program_id(0), tl.num_programs(0)
     channel = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)

@@ -1,4 +1,4 @@
-"""Kernel that finds a pair's points; sums are in float32."""
+"""Kernel that predicts a pair's points; sums are in float32."""
 import triton
 import triton.language as tl
 
@@ -13,7 +13,7 @@ def points(interaction, weight, bias, first_weight, first_bias, second_weight,
     pair = tl.program_id(0).to(tl.int64)
     high, wide = tl.minimum(height, 2), tl.minimum(width, 2)
     rows, columns = height // high, width // wide
-    # Positions that the second pooling leaves out are not needed.
+    # Positions that the second pooling drops are not needed.
     last = rows // tl.minimum(rows, 2) * tl.minimum(rows, 2)
     used = columns // tl.minimum(columns, 2) * tl.minimum(columns, 2)
     start = interaction + pair * height * width * channels
@@ -53,7 +53,7 @@ def points(interaction, weight, bias, first_weight, first_bias, second_weight,
                 total = tl.dot(value.to(kind), factor.to(kind), total)
         total = tl.where(inside[:, None], total + shift[None, :], 0.)
         feature = tl.maximum(feature, tl.max(total, 0))
-    # Two groups of each layer, one for either frame.
+    # Each layer has two groups, one for each frame.
     neuron = tl.arange(0, INNER)
     group = neuron // (inner // 2)
     own = (output[None, :] // (hidden // 2) == group[:, None]) & (
