@@ -15,7 +15,7 @@ def register_all() -> None:
     from . import datasets, engine, models  # noqa: F401
 
 
-# It is while Python looks for the module of `python -m projects.ila.…`, which
-# parses its arguments first and then registers the components itself.
+# True while Python locates the module of `python -m projects.ila.…`, which
+# parses its arguments first, and then registers the components itself.
 if sys.argv[:1] != ['-m']:
     register_all()

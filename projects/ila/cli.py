@@ -1,4 +1,4 @@
-"""What the command line tools share: loading configs, building runners."""
+"""Shared code of command line tools: loading configs, building runners."""
 import runpy
 import sys
 from argparse import Namespace
@@ -35,7 +35,7 @@ def find_mmaction_tool(name: str) -> str:
         name (str): Path in MMAction2's ``tools/``.
     """
     package = Path(mmaction.__file__).parent
-    # A release ships its tools in `.mim`, a clone has them beside the package.
+    # A release has its tools in `.mim`, a clone next to the package.
     for folder in (package / '.mim' / 'tools', package.parent / 'tools'):
         if (folder / name).is_file():
             return str(folder / name)
@@ -49,11 +49,11 @@ def load_mmaction_tool(name: str) -> Dict[str, Any]:
 
 
 def load_config(args: Namespace, *needed: str) -> Config:
-    """Load a config and check its keys and those of the settings.
+    """Load a config, and check its keys and those of the settings.
 
     Args:
-        args (Namespace): With ``cfg_options``, which become a dict.
-        *needed (str): Keys that have to be there.
+        args (Namespace): Command line; its ``cfg_options`` become a dict.
+        *needed (str): Keys that the config must have.
     """
     with exit_on_bad_input():
         cfg = load_any_config(args.config)
@@ -79,7 +79,7 @@ def load_overridden_config(args: Namespace, *needed: str) -> Config:
 
 
 def merge_args(tool: Dict[str, Any], cfg: Config, args: Namespace) -> Config:
-    """Merge the command line into the config as one of MMAction2's tools.
+    """Merge the command line into the config, as in a tool of MMAction2.
 
     Args:
         tool (dict): From :func:`load_mmaction_tool`.
@@ -94,7 +94,7 @@ def merge_args(tool: Dict[str, Any], cfg: Config, args: Namespace) -> Config:
 
 @contextmanager
 def exit_on_bad_input() -> Iterator[None]:
-    """Exit with an error's message alone, which says what to fix."""
+    """Exit with only the message of an error, which says what to fix."""
     try:
         yield
     except BlockingIOError as error:
@@ -105,7 +105,7 @@ def exit_on_bad_input() -> Iterator[None]:
 
 @contextmanager
 def exit_on_bad_config(cfg: Config) -> Iterator[None]:
-    """Exit in one line if something cannot be built from a config.
+    """Exit with one line if something cannot be built from a config.
 
     With ``log_level='DEBUG'`` the error keeps its traceback.
     """
@@ -122,7 +122,7 @@ def exit_on_bad_config(cfg: Config) -> Iterator[None]:
 
 
 class _BeginHook(Hook):
-    """Notes that all is built, and that a batch has passed the model."""
+    """Record when all is built, and when the model has processed a batch."""
     built = passed = False
     priority = 'LOWEST'
 
@@ -139,11 +139,11 @@ class _BeginHook(Hook):
 
 @contextmanager
 def exit_on_bad_start(runner: Runner) -> Iterator[None]:
-    """Exit with an error's message alone if a run does not begin.
+    """Exit with only the message of an error if a run does not start.
 
-    Until its first epoch what the config names is built and read. In the first
-    batch the sizes of the input meet those of the model, for which this
-    project has errors of its own. All others keep their traceback.
+    Before the first epoch, the parts of the config are built and read. In the
+    first batch, input sizes may not fit the model, for which this project has
+    its own errors. All other errors keep their traceback.
     """
     hook = _BeginHook()
     runner.register_hook(hook)
@@ -161,8 +161,8 @@ def exit_on_bad_start(runner: Runner) -> Iterator[None]:
 def keep_predictions(runner: Runner, path: Optional[str]) -> Iterator[None]:
     """Keep the predictions of a test that ends early.
 
-    MMEngine writes them at the end. They get another name, so that nobody
-    takes them for those of all videos.
+    MMEngine would only write them at the end. The file gets another name, so
+    that it is not mistaken for the predictions of all videos.
 
     Args:
         runner (Runner): The runner of the test.
@@ -202,7 +202,7 @@ def build_runner(cfg: Config) -> Runner:
             runner = QuietRunner.from_cfg(cfg)
     summarize(runner)
     for hook in runner.hooks:
-        # MMEngine takes any argument and fails when the first one is saved.
+        # MMEngine accepts any argument, and fails at the first checkpoint.
         if isinstance(hook, CheckpointHook) and hook.args:
             sys.exit(f'{cfg.filename}: {type(hook).__name__} has no argument '
                      f"'{next(iter(hook.args))}'; fix it in "
@@ -211,7 +211,7 @@ def build_runner(cfg: Config) -> Runner:
 
 
 def _averages(hook: dict) -> bool:
-    """Whether a hook's config is that of an ``EMAHook``."""
+    """Whether a config is for an ``EMAHook``."""
     kind = hook['type']
     kind = HOOKS.get(kind) if isinstance(kind, str) else kind
     return isinstance(kind, type) and issubclass(kind, EMAHook)
@@ -220,8 +220,8 @@ def _averages(hook: dict) -> bool:
 def leave_out_averaging(cfg: Config) -> None:
     """Leave ``EMAHook`` out of the config of a test.
 
-    Its checkpoints have the averaged weights in the place of the others, so
-    that a test gets them without it. It could not swap folded ones.
+    Checkpoints hold averaged weights in place of the others, so a test gets
+    them without the hook. The hook could not swap folded weights.
     """
     cfg.custom_hooks = [
         hook for hook in cfg.get('custom_hooks') or [] if not _averages(hook)
@@ -232,12 +232,12 @@ def load_all_weights(runner: Runner, weights: StateDict, path: str) -> None:
     """Load weights, and make an ILA model ready for inference.
 
     Args:
-        runner (Runner): The runner, which loads no others then.
+        runner (Runner): The runner, which then loads no other weights.
         weights (dict[str, Tensor]): The weights.
-        path (str): Their file.
+        path (str): File of the weights.
 
     Raises:
-        ValueError: They are not exactly those of an ILA model.
+        ValueError: The weights do not match the ILA model exactly.
     """
     model = unwrap_model(runner.model)
     is_own = isinstance(model, ILARecognizer)
@@ -251,7 +251,7 @@ def load_all_weights(runner: Runner, weights: StateDict, path: str) -> None:
 
 
 def prepare_for_strategy(cfg: Config) -> None:
-    """Let a sharded model start from any file of weights.
+    """Let a sharded model start from any weight file.
 
     MMEngine would load it into the shards, whose names and sizes differ.
     """
@@ -275,8 +275,8 @@ def prepare_for_strategy(cfg: Config) -> None:
 def prepare_for_cpu(cfg: Config) -> None:
     """Let the processes of a distributed run work without GPUs.
 
-    MMEngine would select a GPU for each of them and wrap the model for it.
-    Memory that is pinned for a GPU would bring a warning per epoch.
+    MMEngine would select a GPU for each process and wrap the model for it.
+    Memory that is pinned for a GPU would cause a warning in every epoch.
     """
     cfg.merge_from_dict({'env_cfg.dist_cfg.backend': 'gloo'})
     for split in ('train', 'val', 'test'):

@@ -1,6 +1,6 @@
-"""Repairs for installs that MMAction2 1.2.0 does not work on.
+"""Repairs for environments in which MMAction2 1.2.0 does not work.
 
-Each leaves a healthy install as it is.
+None of them changes a working environment.
 """
 import importlib
 import logging
@@ -28,7 +28,7 @@ from mmaction.registry import MODELS
 def apply() -> None:
     """Make MMAction2 importable and MMEngine's checkpoints loadable.
 
-    It has to run before ``mmaction.models`` is imported and may run again.
+    It must run before ``mmaction.models`` is imported, and may run again.
     """
     import_mmcv_quietly()
     provide_drn()
@@ -52,9 +52,9 @@ def import_mmcv_quietly() -> None:
 
 
 def provide_drn() -> None:
-    """Stand in for ``mmaction.models.localizers.drn`` where it is missing.
+    """Replace ``mmaction.models.localizers.drn`` if it is missing.
 
-    The package of MMAction2 1.2.0 on PyPI was built without that folder, which
+    The package of MMAction2 1.2.0 on PyPI was built without this folder, which
     ``mmaction.models`` imports.
     """
     name = 'mmaction.models.localizers.drn'
@@ -80,7 +80,7 @@ def leave_out_broken_multimodal(package: str) -> None:
     """Leave the multimodal models out of a package if they break its import.
 
     They need names that later releases of transformers lack. Placeholders are
-    registered instead, as the package does itself without transformers.
+    registered instead, like the package does without transformers.
     """
     if find_spec(package) is None:
         return
@@ -95,7 +95,7 @@ def leave_out_broken_multimodal(package: str) -> None:
                   f'installed transformers ({error}). Please install an older '
                   'release of transformers to use it')
 
-    # What was registered before the failure is in the placeholders' way.
+    # Models registered before the failure would clash with placeholders.
     for registry in vars(
             importlib.import_module(f'{package}.registry')).values():
         if isinstance(registry, Registry):
@@ -120,22 +120,22 @@ def leave_out_broken_multimodal(package: str) -> None:
 
 
 def runner_globals() -> Dict[str, Any]:
-    """Get what the checkpoints of MMEngine's ``Runner`` may refer to.
+    """Get the objects that checkpoints of MMEngine's ``Runner`` may refer to.
 
-    Beside tensors they hold the history of the logged values and NumPy's
-    numbers and arrays; those of the released ILA hold their config. Where the
-    original could do more than the checkpoints need, a stand-in takes its
-    place: none of these can run code from a file. Keys are the names in the
-    file.
+    In addition to tensors, these checkpoints hold the history of logged values
+    and NumPy's numbers and arrays; checkpoints of the released ILA hold their
+    config. If an object could do more than checkpoints need, a substitute is
+    used: none of the objects can run code from a file. Keys are the names in
+    the file.
     """
     names = {
         'mmengine.logging.history_buffer.HistoryBuffer': HistoryBuffer,
         'numpy.dtype': _get_plain_dtype,
-        # Called by a file, it would take any bytes for pointers. Only
-        # `_make_array` needs it, which makes nothing else.
+        # If a file could call the original, any bytes could become pointers.
+        # Only `_make_array` needs the class.
         'numpy.ndarray': _NoArray,
         # Pickle refers to the methods in a HistoryBuffer through `getattr`,
-        # which reaches everything.
+        # which could access anything.
         'builtins.getattr': _get_statistic,
         # A dict of plain values.
         'yacs.config.CfgNode': OrderedDict
@@ -157,8 +157,8 @@ def allow_runner_checkpoints() -> None:
     if digit_version(torch.__version__) < digit_version('2.6.0'):
         return
     safe = [(value, name) for name, value in runner_globals().items()]
-    # The state of an array and of its type is set as well. No file can refer
-    # to these names, which have a line break.
+    # Loading also sets the state of arrays and of their types. No file can
+    # refer to these names, since they contain a line break.
     types = [np.ndarray] + [type(np.dtype(name)) for name in _PLAIN_DTYPES]
     safe += [(kind, f'{kind.__name__}\n') for kind in types]
     torch.serialization.add_safe_globals(safe)
@@ -169,9 +169,9 @@ _PLAIN_DTYPES = ('f8', 'f4', 'f2', 'i8', 'i4', 'i2', 'i1', 'u8', 'u4', 'u2',
 
 
 def log_loading() -> None:
-    """Let MMEngine log what it prints when weights are loaded.
+    """Make MMEngine log the messages that it prints when weights are loaded.
 
-    Its runner gives no logger, so that the log file would lack the names of
+    Its runner passes no logger, so the log file would lack the names of
     missing weights.
     """
 
@@ -182,7 +182,7 @@ def log_loading() -> None:
 
 
 def ignore_deprecated_scaler() -> None:
-    """Ignore that MMEngine 0.10.7 makes its ``GradScaler`` the older way."""
+    """Ignore a warning that MMEngine 0.10.7 uses the old ``GradScaler``."""
     warnings.filterwarnings(
         'ignore',
         message='`torch.cuda.amp.GradScaler',
@@ -191,7 +191,7 @@ def ignore_deprecated_scaler() -> None:
 
 
 class _NoArray:
-    """Stands in for ``numpy.ndarray`` in checkpoints."""
+    """Replaces ``numpy.ndarray`` in checkpoints."""
 
 
 def _make_array(*args) -> np.ndarray:
@@ -200,10 +200,10 @@ def _make_array(*args) -> np.ndarray:
 
 
 def _get_plain_dtype(name: str, *args) -> np.dtype:
-    """Stand in for ``numpy.dtype``, for types of plain numbers alone.
+    """Replace ``numpy.dtype``, for types of plain numbers only.
 
-    NumPy's own objects are returned, whose state cannot be changed. That of
-    the copies it would make could turn bytes into pointers.
+    NumPy's own objects are returned, whose state cannot be changed. A changed
+    state of a copy could turn bytes into pointers.
     """
     if name not in _PLAIN_DTYPES:
         raise pickle.UnpicklingError(
@@ -212,7 +212,7 @@ def _get_plain_dtype(name: str, *args) -> np.dtype:
 
 
 def _get_statistic(owner: Any, name: str) -> Callable:
-    """Stand in for ``getattr``, for the statistics of a ``HistoryBuffer``."""
+    """Replace ``getattr``, for the statistics of a ``HistoryBuffer`` only."""
     if owner is HistoryBuffer and name in ('min', 'max', 'current', 'mean'):
         return getattr(HistoryBuffer, name)
     raise pickle.UnpicklingError(
@@ -221,7 +221,7 @@ def _get_statistic(owner: Any, name: str) -> Callable:
 
 
 def leave_out_removed_deepspeed_optimizers() -> None:
-    """Let MMEngine 0.10.7 use a DeepSpeed without its 1-bit optimizers."""
+    """Let MMEngine 0.10.7 use a DeepSpeed without 1-bit optimizers."""
     if (strategy.deepspeed is None
             or find_spec('deepspeed.runtime.fp16.onebit')):
         return
@@ -236,7 +236,7 @@ def leave_out_removed_deepspeed_optimizers() -> None:
 
 
 def _placeholder(name: str, reason: str) -> Callable:
-    """Make a model that only says why it is not available."""
+    """Make a placeholder that raises why a model is not available."""
 
     def refuse(*args, **kwargs):
         raise ImportError(f'{name} is not available: {reason}.')

@@ -1,8 +1,7 @@
-"""Show on a web page what a model sees in videos.
+"""Show a model's predictions and alignment of videos on a web page.
 
-Only browsers of this machine reach the page, unless --host says otherwise.
-Uploads and results are removed when their page is closed, and all of them at
-the end.
+The page can be opened only on this machine, unless --host is given. Uploads
+and results are removed when their page is closed, and all of them at the end.
 """
 import argparse
 import math
@@ -22,8 +21,8 @@ def parse_args() -> argparse.Namespace:
         prog='python -m projects.ila.demo', description=__doc__)
     parser.add_argument(
         'config',
-        help="config file of the model, or one of this project's "
-        'names')
+        help='config file of the model, or the name of a config of this '
+        'project')
     parser.add_argument(
         'checkpoint',
         nargs='?',
@@ -41,7 +40,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--host',
         default='127.0.0.1',
-        help='address of this machine to listen at, 0.0.0.0 for all of them; '
+        help='address to listen on, 0.0.0.0 for all of this machine; '
         'default: %(default)s')
     parser.add_argument(
         '--port', type=int, default=7860, help='default: %(default)s')
@@ -58,8 +57,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--device',
         default='auto',
-        help='such as cpu or cuda:1; default: %(default)s, a GPU if there is '
-        'one')
+        help='such as cpu or cuda:1; default: %(default)s, a GPU if available')
     args = parser.parse_args()
     for name in ('max_seconds', 'max_mb'):
         if not 0 < getattr(args, name) < math.inf:
@@ -87,9 +85,9 @@ def serve(args: argparse.Namespace, folder: str) -> None:
 
     Args:
         args (Namespace): The command line.
-        folder (str): For all files that come up.
+        folder (str): Folder for all uploads and results.
     """
-    # Gradio reads them when it is imported.
+    # Gradio reads these variables when it is imported.
     os.environ.update(GRADIO_TEMP_DIR=folder, GRADIO_ANALYTICS_ENABLED='False')
     projects.ila.register_all()
     from projects.ila.apis import ILAInferencer
@@ -119,9 +117,9 @@ def serve(args: argparse.Namespace, folder: str) -> None:
             server_name=args.host,
             server_port=args.port,
             share=False,
-            # Errors are shown to those who can fix them.
+            # Show errors to the user, who can fix them.
             show_error=True,
-            # Its message counts in these; the page is the more exact one.
+            # Gradio uses MiB; the page itself checks in MB.
             max_file_size=int(args.max_mb * 2**20),
             footer_links=[],
             ssr_mode=False,
@@ -130,7 +128,7 @@ def serve(args: argparse.Namespace, folder: str) -> None:
             head=HEAD,
             quiet=True,
             prevent_thread_lock=True)
-    except OSError:  # Gradio's own message names arguments of its own.
+    except OSError:  # Gradio's own message names other arguments.
         sys.exit(f'--port {args.port} of --host {args.host} cannot be used, '
                  'another program may have it. Please choose another one')
     print(f'The page is at {url}, until Ctrl+C', flush=True)
@@ -140,7 +138,7 @@ def serve(args: argparse.Namespace, folder: str) -> None:
 def main() -> None:
     args = parse_args()
     check_inputs(args)
-    # Leave in order, with the folder removed.
+    # Exit cleanly, so that the folder is removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     with TemporaryDirectory(prefix='ila_demo_') as folder:
         serve(args, folder)

@@ -31,7 +31,7 @@ class SessionFiles:
     """A folder for each open page, removed when the page is closed.
 
     Args:
-        folder (str): Where the folders are.
+        folder (str): Parent of these folders.
     """
 
     def __init__(self, folder: str) -> None:
@@ -40,9 +40,9 @@ class SessionFiles:
         self._originals: Dict[str, str] = {}
 
     def new_folder(self, session: str, name: str) -> str:
-        """Make an empty folder in place of the last one of that name.
+        """Make an empty folder, and remove the last one with this name.
 
-        Its path is a new one, since browsers keep what they have loaded.
+        The path is new, since browsers cache files by path.
         """
         # Systems clean up temporary folders after some days.
         os.makedirs(self.folder, exist_ok=True)
@@ -54,7 +54,7 @@ class SessionFiles:
         return mkdtemp(prefix=f'{name}_', dir=home)
 
     def show(self, path: str, folder: str) -> str:
-        """Give a file that browsers play, written to a folder if need be.
+        """Get a file that browsers can play, converted if necessary.
 
         Raises:
             ValueError: The video cannot be decoded.
@@ -64,11 +64,11 @@ class SessionFiles:
         return shown
 
     def __contains__(self, shown: Optional[str]) -> bool:
-        """Whether :meth:`show` gave a file."""
+        """Whether a file is from :meth:`show`."""
         return shown in self._originals
 
     def original(self, shown: str) -> str:
-        """Get the file that :meth:`show` was given."""
+        """Get the original file for a file from :meth:`show`."""
         return self._originals.get(shown, shown)
 
     def remove(self, session: str) -> None:

@@ -12,7 +12,7 @@ from ..utils import naming_source
 from .files import SessionFiles, check_length, check_size
 from .results import View, classify, describe_model
 
-# Only fonts that the machine has: nothing is fetched from elsewhere.
+# Only fonts of the machine, so that nothing is fetched from elsewhere.
 THEME = gr.themes.Soft(
     font=['system-ui', 'sans-serif'], font_mono=['monospace'])
 # Gradio would fetch the program that trims videos from elsewhere. Errors are
@@ -23,8 +23,8 @@ CSS = '''
 #video button:is([aria-label^="Trim"], [aria-label^="Reset"]),
 #video [data-testid="status-tracker"]:has(.error) { display: none; }
 '''
-# An upload that browsers cannot play is replaced by a copy that they can, or a
-# message says why not. The player's own message would come before.
+# An upload that browsers cannot play is replaced by a converted copy, or a
+# message says why not. The player's own message, which comes first, is hidden.
 HEAD = '''<script>
 addEventListener("error", event => {
     if (event.target.closest?.("#video")) event.stopPropagation();
@@ -43,24 +43,24 @@ def build_page(inferencer: ILAInferencer,
                samples: Sequence[str] = (),
                max_seconds: float = 60,
                max_mb: float = 100) -> gr.Blocks:
-    """Build a page that classifies videos and shows what is aligned in them.
+    """Build a page that classifies videos and shows their alignment.
 
-    Visitors have files and class names of their own. Their videos wait for
-    each other, since one at a time passes through the model.
+    Each visitor has separate files and class names. Videos are queued, since
+    the model processes one at a time.
 
     Args:
         inferencer (ILAInferencer): With a model that is not compiled.
         folder (str): Gradio's folder of files, ``GRADIO_TEMP_DIR``.
         samples (Sequence[str]): Videos to choose from.
         max_seconds (float): Longer videos are refused.
-        max_mb (float): So are larger files, in megabytes.
+        max_mb (float): Larger files, in megabytes, are refused.
 
     Returns:
         gr.Blocks: The page, to be launched with :data:`THEME`,
         :data:`CSS` and :data:`HEAD`.
 
     Raises:
-        OSError: There is no such sample.
+        OSError: A sample does not exist.
         ValueError: A sample cannot be shown.
     """
     own_classes = inferencer.classes
@@ -70,7 +70,7 @@ def build_page(inferencer: ILAInferencer,
     if [*layers] != [*range(len(layers))]:
         places = f", by its place in {', '.join(map(str, layers))}"
     files = SessionFiles(folder)
-    # A run that was cancelled goes on beside the next one to its next result.
+    # A cancelled run continues until its next result, in parallel to the next.
     model_lock = Lock()
 
     def check(path: str) -> None:
@@ -78,11 +78,11 @@ def build_page(inferencer: ILAInferencer,
         check_length(path, max_seconds)
 
     def warn(path: str, error: Exception) -> None:
-        # An error would mark all outputs, too.
+        # A Gradio error would also mark all outputs.
         gr.Warning(escape(f'{Path(path).name}: {error}'), duration=None)
 
     def keep(path: str, request: gr.Request) -> Optional[str]:
-        """Take an upload into the folder of its page, and show it."""
+        """Move an upload to the folder of its page, and show it."""
         try:
             target = files.new_folder(request.session_hash, 'upload')
             path = str(shutil.move(path, target))
@@ -96,10 +96,10 @@ def build_page(inferencer: ILAInferencer,
         files.remove(request.session_hash)
 
     def reset(shown: Optional[str]) -> dict:
-        """Clear the results of another video."""
+        """Clear results when the video changes."""
         return {
             scores: None,
-            # An upload is not until it was kept, or it would be cleared again.
+            # Not yet for a new upload: its change to the kept file resets all.
             button: gr.Button(interactive=shown in files),
             section: gr.Column(visible=False),
             view: None
@@ -147,7 +147,7 @@ def build_page(inferencer: ILAInferencer,
     with gr.Blocks(
             title='ILA',
             analytics_enabled=False,
-            # In seconds: how often files are looked at, and their age.
+            # Seconds between checks, and the age at which files are deleted.
             delete_cache=(60, 3600)) as page:
         gr.Markdown(
             '# Implicit Learnable Alignment\n'
@@ -158,7 +158,7 @@ def build_page(inferencer: ILAInferencer,
             with gr.Column():
                 video = gr.Video(
                     label='Video',
-                    # Left and right decide in many classes.
+                    # Left and right distinguish many classes.
                     webcam_options=gr.WebcamOptions(mirror=False),
                     elem_id='video')
                 names = gr.Textbox(

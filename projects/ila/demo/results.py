@@ -1,4 +1,4 @@
-"""What the page shows of a video, computed."""
+"""Compute the results that the page shows."""
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, Iterator, Tuple
@@ -15,7 +15,7 @@ _WIDTH = 672  # of sharp pictures, in pixels
 
 
 def describe_model(inferencer: ILAInferencer) -> str:
-    """Say in Markdown which model, temporal module and weights these are."""
+    """Describe the model, temporal module and weights in Markdown."""
     backbone = inferencer.model.backbone
     aligned = len(backbone.temporal_layers)
     temporal = 'no temporal module'
@@ -47,13 +47,13 @@ def classify(inferencer: ILAInferencer, path: str) -> Dict[str, float]:
 
 @dataclass
 class View:
-    """What a model finds in one view of a video.
+    """A model's alignment in one view of a video.
 
     Attributes:
-        folder (Path): For pictures of it.
+        folder (Path): Folder for its pictures.
         sample (dict): From :func:`load_views`.
         found (dict[str, Tensor]): From :func:`run_model`.
-        style (DrawingStyle): Of the model.
+        style (DrawingStyle): Style for this model.
     """
     folder: Path
     sample: dict
@@ -62,9 +62,9 @@ class View:
 
     @classmethod
     def of(cls, inferencer: ILAInferencer, path: str, folder: str) -> 'View':
-        """Look into the view of the validation pipeline.
+        """Run the model on the view of the validation pipeline.
 
-        Without such a pipeline it is the first view of the test pipeline.
+        Without this pipeline, the first view of the test pipeline is used.
 
         Raises:
             ValueError: The video cannot be loaded.
@@ -83,9 +83,9 @@ class View:
         return frames_of(self.sample)
 
     def write_frame(self, t: int, layer: int) -> Tuple[str, str]:
-        """Write a frame, and the same with a block's points and mask.
+        """Write a frame, and the frame with a block's points and mask.
 
-        Pictures that are already there stay.
+        Existing pictures are kept.
         """
         frame = self.folder / f'frame_{t}.png'
         overlay = self.folder / f'frame_{t}_block_{layer}.png'
