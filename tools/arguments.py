@@ -1,4 +1,4 @@
-"""Arguments that the tools share, with nothing but the standard library.
+"""Arguments that the tools share, with the standard library only.
 
 The tools import PyTorch and MMAction2 after their arguments are parsed, so
 that help and errors in arguments appear at once.
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Optional, Sequence
 
 ROOT = Path(__file__).resolve().parents[1]
-# This repository's `projects`, whatever the working directory is.
+# Find this repository's `projects` from any working directory.
 sys.path.insert(0, str(ROOT))
 
 
@@ -25,7 +25,7 @@ def setting(text: str) -> str:
 
 
 def add_override_arguments(parser: ArgumentParser) -> None:
-    """Let a tool take settings, which ``projects.ila.cli`` parses."""
+    """Let a tool accept settings, which ``projects.ila.cli`` parses."""
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -37,17 +37,17 @@ def add_override_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         '--allow-new-keys',
         action='store_true',
-        help='accept keys that nothing is known to read')
+        help='accept keys that no known part of the program reads')
 
 
 def find_own_config(name: str) -> Optional[str]:
-    """Look up the name of one of this project's configs."""
+    """Look up a config of this project by its name."""
     own = ROOT / 'configs' / f"{name.removesuffix('.py')}.py"
     return None if Path(name).exists() or not own.is_file() else str(own)
 
 
 def existing_config(path: str) -> str:
-    """Check the path of a config, or look up one of this project's names."""
+    """Check the path of a config, or look up a config of this project."""
     own = find_own_config(path)
     if own is None and not Path(path, 'config.json').is_file():  # Shared.
         check_file(path, 'Config')
@@ -55,7 +55,7 @@ def existing_config(path: str) -> str:
 
 
 def refuse_shared(config: str) -> None:
-    """Exit if a run is given a shared model, which names no data."""
+    """Exit if a run gets a shared model as config, which names no data."""
     if not Path(config).is_file() or Path(config).name == 'config.json':
         sys.exit(
             f"'{config}' is a shared model, which has no data set. Please "
@@ -64,12 +64,12 @@ def refuse_shared(config: str) -> None:
 
 
 def add_config_arguments(parser: ArgumentParser, help: str) -> None:
-    """Let a tool take a config and settings that override it."""
+    """Let a tool accept a config and settings that override it."""
     parser.add_argument(
         'config',
         type=existing_config,
-        help=f"{help}, the name of one of this project's, such as "
-        'ila_vitb16_k400, or a shared model, its folder or '
+        help=f'{help}, the name of a config of this project, such as '
+        'ila_vitb16_k400, or a shared model: its folder or '
         'hf:OWNER/REPOSITORY')
     add_override_arguments(parser)
 
@@ -82,7 +82,7 @@ def add_inference_arguments(parser: ArgumentParser) -> None:
         nargs='?',
         help="the model's weights: a file, a URL, open_clip:MODEL/TAG, "
         'timm:MODEL.TAG or hf:OWNER/REPOSITORY/FILE; by default `load_from` '
-        'of the config, or those of the shared model')
+        'of the config, or the weights of the shared model')
     parser.add_argument(
         'paths',
         nargs='+',
@@ -92,24 +92,23 @@ def add_inference_arguments(parser: ArgumentParser) -> None:
         '--batch-size',
         type=int,
         default=1,
-        help='videos, or windows, at once; default: %(default)s')
+        help='videos or windows in a batch; default: %(default)s')
     add_device_argument(parser)
 
 
 def add_device_argument(parser: ArgumentParser) -> None:
-    """Let a tool choose where its model is."""
+    """Let a tool choose the device of its model."""
     parser.add_argument(
         '--device',
         default='auto',
-        help='such as cpu or cuda:1; default: %(default)s, a GPU if there is '
-        'one')
+        help='such as cpu or cuda:1; default: %(default)s, a GPU if available')
 
 
 def find_checkpoint(args: Namespace, load_from: Optional[str]) -> None:
-    """Tell the checkpoint, which may be left out, from the videos.
+    """Distinguish the checkpoint, which is optional, from the videos.
 
     Args:
-        args (Namespace): ``checkpoint`` and ``paths``, which are set right.
+        args (Namespace): Its ``checkpoint`` and ``paths`` are corrected.
         load_from (str, optional): The checkpoint that the config names.
     """
     from projects.ila.datasets.search import names_videos
@@ -131,20 +130,20 @@ def find_checkpoint(args: Namespace, load_from: Optional[str]) -> None:
 
 
 def exit_on_sigterm() -> None:
-    """Let SIGTERM, by which batch systems end jobs, raise SystemExit, so that
-    files are left whole and other processes ended."""
+    """Let SIGTERM, with which batch systems end jobs, raise SystemExit, so
+    that files are completed and child processes ended."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 def start_inference(args: Namespace) -> object:
-    """Get ready to run a model on videos.
+    """Prepare to run a model on videos.
 
     Args:
         args (Namespace): From :func:`add_inference_arguments`; see
             :func:`find_checkpoint`.
 
     Returns:
-        Config: The config, with what overrides it.
+        Config: The config, with its overrides.
     """
     sys.stdout.reconfigure(errors='backslashreplace')  # For odd file names.
     exit_on_sigterm()
@@ -155,7 +154,7 @@ def start_inference(args: Namespace) -> object:
 
 
 def exit_on_failures(errors: Sequence[dict], count: int) -> None:
-    """Exit if some of ``count`` videos failed, and list these."""
+    """Exit with a list of the failed videos, if any of ``count`` failed."""
     if errors:
         lines = [f'{len(errors)} of {count} failed:']
         lines += [f"{error['file']}: {error['error']}" for error in errors]
@@ -163,12 +162,12 @@ def exit_on_failures(errors: Sequence[dict], count: int) -> None:
 
 
 def add_launcher_arguments(parser: ArgumentParser) -> None:
-    """Let a tool be started as one of several processes."""
+    """Let a tool run as one of several processes."""
     parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
         default='none',
-        help='what starts the processes; default: %(default)s')
+        help='launcher of the processes; default: %(default)s')
     parser.add_argument(
         '--local_rank',
         '--local-rank',
@@ -179,7 +178,7 @@ def add_launcher_arguments(parser: ArgumentParser) -> None:
 
 
 def set_local_rank(args: Namespace) -> None:
-    """Tell MMEngine a process's number; exit if nothing has started it."""
+    """Pass the process's number to MMEngine; exit without a launcher."""
     if args.launcher == 'pytorch' and 'RANK' not in os.environ:
         sys.exit('--launcher pytorch is for processes that torchrun starts; '
                  'use tools/dist_train.sh or tools/dist_test.sh')
@@ -187,12 +186,12 @@ def set_local_rank(args: Namespace) -> None:
 
 
 def holds_weights(path: str) -> bool:
-    """Whether a path is that of the folder of a shared model."""
+    """Whether a path is the folder of a shared model."""
     return Path(path, 'model.safetensors').expanduser().is_file()
 
 
 def find_checkpoints(path: str) -> Sequence[str]:
-    """Find the checkpoints in a run's folder, the best and last one last."""
+    """Find the checkpoints in a run's folder, by time, with the best last."""
     return sorted(
         map(str,
             Path(path).expanduser().glob('*.pth')),
@@ -205,7 +204,7 @@ def check_file(path: str, kind: str) -> None:
     if checkpoints:
         sys.exit(f"'{path}' is the folder of a run. Please give one of its "
                  f'checkpoints, such as {checkpoints[-1]}')
-    # Of a drive there is one letter before the colon.
+    # A drive has a single letter before the colon.
     is_remote = re.match(r'[\w-]{2,}:', path)
     if not (is_remote or Path(path).expanduser().is_file()
             or holds_weights(path)):
@@ -214,13 +213,13 @@ def check_file(path: str, kind: str) -> None:
 
 
 def check_outputs(*paths: Optional[str], suffixes: Sequence[str] = ()) -> None:
-    """Exit before some work if its results could not be written.
+    """Exit before the work starts if its results could not be written.
 
-    The files' folders are made; files that exist are not changed.
+    Folders of the files are created; existing files are not changed.
 
     Args:
-        *paths (str | None): Files; None is one that is not wanted.
-        suffixes (Sequence[str]): Allowed endings. Defaults to any.
+        *paths (str | None): Files; None means that a file is not wanted.
+        suffixes (Sequence[str]): Allowed extensions. Defaults to any.
     """
     for path in filter(None, paths):
         if suffixes and not path.endswith(tuple(suffixes)):
@@ -238,7 +237,7 @@ def check_outputs(*paths: Optional[str], suffixes: Sequence[str] = ()) -> None:
 
 
 def check_absent(paths: Sequence[str], force: bool) -> None:
-    """Exit before files are replaced, unless that is forced."""
+    """Exit if files exist that would be replaced, unless ``force`` is set."""
     existing = [path for path in paths if os.path.exists(path)]
     if existing and not force:
         sys.exit(f'{existing[0]} exists already; give another --out or '
@@ -247,7 +246,7 @@ def check_absent(paths: Sequence[str], force: bool) -> None:
 
 def check_inputs_stay(outputs: Sequence[str],
                       inputs: Sequence[Optional[str]]) -> None:
-    """Exit before an input is replaced; None is one that is not given."""
+    """Exit if an output would replace an input; None means not given."""
     kept = {*map(os.path.realpath, filter(None, inputs))}
     for path in outputs:
         if os.path.realpath(path) in kept:
@@ -256,9 +255,9 @@ def check_inputs_stay(outputs: Sequence[str],
 
 
 def check_output_folder(folder: str) -> None:
-    """Exit before some work if files cannot be written to a folder.
+    """Exit before the work starts if files cannot be written to a folder.
 
-    The folder is made.
+    The folder is created.
     """
     try:
         _try_to_write(os.path.join(folder, 'output'))
@@ -280,7 +279,7 @@ def check_work_dir(folder: str, config: str) -> None:
 
 
 def _try_to_write(path: str) -> None:
-    """Make a path's folder and, for a moment, a file beside the path."""
+    """Create a path's folder, and briefly a file next to the path."""
     attempt = f'{path}.{os.getpid()}.partial'
     os.makedirs(os.path.dirname(path) or os.curdir, exist_ok=True)
     try:

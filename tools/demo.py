@@ -11,7 +11,7 @@ from arguments import ROOT, setting
 
 CONFIG = 'configs/ila_figures.py'
 SHUFFLED_CONFIG = 'configs/ila_figures_shuffled.py'
-# Labels and seeds of the videos in the animation.
+# (label, seed) of the videos in the animation.
 ANIMATED = ((5, 0), (9, 1), (6, 2))
 
 
@@ -76,10 +76,10 @@ def draw(checkpoint: Path, path: Path) -> None:
 
 
 def animate(checkpoint: Path, path: Path) -> None:
-    """Draw where the points are in videos of another kind than its own.
+    """Draw the points in videos of another kind than the training videos.
 
-    The model sees clips of every third frame, in its own size: each frame is
-    in one of them and has points of its own.
+    The model processes clips of every third frame, in its input size: each
+    frame is in one of the clips and has its own points.
     """
     import cv2
     import numpy as np

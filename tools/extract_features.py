@@ -1,8 +1,8 @@
 """Embed videos: write one feature per video to an .npz or .parquet file.
 
-The former has `files` (N) and `features` (N, E), float32 of length 1, the
-latter the columns `file` and `feature`. Started again, it goes on with the
-videos that are not in the file yet.
+An .npz file has `files` (N) and `features` (N, E), float32 of length 1; a
+.parquet file has the columns `file` and `feature`. If the tool is started
+again, it continues with the videos that are not in the file yet.
 """
 import argparse
 import sys

@@ -14,14 +14,14 @@ COLUMNS = 'file', 'start', 'end', 'rank', 'label', 'name', 'score'
 
 
 def flatten(prediction: dict) -> Iterator[dict]:
-    """Give one row per class, and per window if there are any.
+    """Yield one row per class, and per window if there are any.
 
     Args:
-        prediction (dict): What ``ILAInferencer`` predicts for a file.
+        prediction (dict): Prediction of ``ILAInferencer`` for a file.
 
     Yields:
-        dict: ``file``, ``start``, ``end``, both None without windows,
-        ``rank`` from 1, ``label``, ``name`` and ``score``.
+        dict: ``file``; ``start`` and ``end``, both None without windows;
+        ``rank``, from 1; ``label``, ``name`` and ``score``.
     """
     for part in prediction.get('timeline', [prediction]):
         for rank, best in enumerate(part['topk'], 1):
@@ -48,12 +48,12 @@ def print_table(prediction: dict) -> None:
 class ResultFile:
     """A JSON or CSV file that is written as results come.
 
-    When its block is left, by whatever error, it is whole and holds what was
-    there until then. Without any result an earlier file stays. What is not
-    UTF-8 in file names is escaped, as in ``caf\\udce9.mp4``.
+    When its block is left, even by an error, the file is complete and holds
+    all results up to then. Without any result, an earlier file is kept. Bytes
+    of file names that are not UTF-8 are escaped, as in ``caf\\udce9.mp4``.
 
     Args:
-        path (str): The file, which is written beside until it is whole.
+        path (str): The file. Until it is complete, it has another name.
     """
 
     def __init__(self, path: str) -> None:
@@ -87,10 +87,10 @@ class ResultFile:
                 f"is in '{self.partial}'") from error
 
     def write(self, result: dict) -> None:
-        """Write what ``ILAInferencer.iterate`` yields.
+        """Write a result of ``ILAInferencer.iterate``.
 
         Args:
-            result (dict): A prediction or an error, which only JSON holds.
+            result (dict): A prediction or an error; only JSON holds errors.
 
         Raises:
             ValueError: The file cannot be written.
@@ -138,29 +138,28 @@ def parse_args() -> argparse.Namespace:
         '--topk',
         type=int,
         default=5,
-        help='classes to give, at most; default: %(default)s')
+        help='largest number of classes per result; default: %(default)s')
     parser.add_argument(
         '--window',
         type=float,
-        help='classify a video in windows of these seconds; the whole video by '
-        'default')
+        help='classify a video in windows of this many seconds; default: the '
+        'whole video')
     parser.add_argument(
         '--stride',
         type=float,
-        help='seconds from one window to the next; those of --window by default'
-    )
+        help='seconds from one window to the next; default: --window')
     parser.add_argument(
         '--stream',
         action='store_true',
-        help='classify the last seconds, those of --window or 2, again with '
-        'every frame, or every --stride seconds, of one video, camera (0) or '
-        'stream (rtsp://...)')
+        help='classify one video, camera (0) or stream (rtsp://...) '
+        'continuously: after every frame, or every --stride seconds, the last '
+        '--window (default: 2) seconds')
     parser.add_argument(
         '--vid-out-dir',
         help='folder for the videos with their classes drawn on them')
     parser.add_argument(
         '--out',
-        help='file for the results, .json or .csv; without it they are only '
+        help='file for the results, .json or .csv; default: results are only '
         'printed')
     args = parser.parse_intermixed_args()
     if args.stream and args.vid_out_dir:
@@ -172,7 +171,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def classify(inferencer: object, args: argparse.Namespace) -> Iterator[dict]:
-    """Start with what the arguments say."""
+    """Start the classification that the arguments describe."""
     if not args.stream:
         return inferencer.iterate(
             args.paths,
@@ -205,7 +204,7 @@ def main() -> None:
             results = classify(inferencer, args)
             with ResultFile(args.out) if args.out else nullcontext() as output:
                 for result in results:
-                    # A video that is not drawn has both.
+                    # A video that could not be drawn has both.
                     failed = 'error' in result
                     count += not (failed and result['file'] in predicted)
                     if failed:

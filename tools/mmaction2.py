@@ -10,13 +10,13 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         'tool',
-        help="its path in MMAction2's tools/, such as "
+        help="path of the tool in MMAction2's tools/, such as "
         'analysis_tools/confusion_matrix.py')
     parser.add_argument(
         'arguments',
         nargs=argparse.REMAINDER,
-        help='its own arguments, which it lists with --help; configs of this '
-        'project also by their name, such as ila_vitb16_k400')
+        help='arguments of the tool, which it lists with --help; configs of '
+        'this project may be given by name, such as ila_vitb16_k400')
     return parser.parse_args()
 
 

@@ -1,6 +1,6 @@
 """Test a recognizer, with the arguments of MMAction2's ``tools/test.py``.
 
-In addition it takes ``--allow-new-keys``.
+It also accepts ``--allow-new-keys``.
 """
 import argparse
 from pathlib import Path
@@ -16,7 +16,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint', help='the weights')
     parser.add_argument(
         '--work-dir',
-        help='folder of the logs; default: that of the config, '
+        help='folder of the logs; default: `work_dir` of the config, '
         'or work_dirs/CONFIG')
     parser.add_argument('--dump', help='pickle file for the predictions')
     parser.add_argument('--show-dir', help='folder for pictures of videos')
@@ -31,7 +31,7 @@ def parse_args() -> argparse.Namespace:
         '--wait-time',
         type=float,
         default=2,
-        help='seconds of each picture; default: %(default)s')
+        help='seconds for which each picture is shown; default: %(default)s')
     add_launcher_arguments(parser)
     args = parser.parse_args()
     refuse_shared(args.config)
@@ -62,7 +62,7 @@ def main() -> None:
     check_work_dir(cfg.work_dir, args.config)
 
     for key in ('strategy', 'runner_type'):
-        cfg.pop(key, None)  # A test shards nothing.
+        cfg.pop(key, None)  # Models are not sharded in a test.
     cli.leave_out_averaging(cfg)
 
     with cli.exit_on_bad_input():

@@ -1,6 +1,6 @@
 """Train a recognizer, with the arguments of MMAction2's ``tools/train.py``.
 
-In addition it takes ``--allow-new-keys``.
+It also accepts ``--allow-new-keys``.
 """
 import argparse
 import sys
@@ -16,14 +16,14 @@ def parse_args() -> argparse.Namespace:
     add_config_arguments(parser, 'config file of the training')
     parser.add_argument(
         '--work-dir',
-        help='folder of checkpoints and logs; default: that of '
+        help='folder of checkpoints and logs; default: `work_dir` of '
         'the config, or work_dirs/CONFIG')
     parser.add_argument(
         '--resume',
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='continue from this checkpoint, without one from the latest')
+        help='continue from this checkpoint; default: from the latest one')
     parser.add_argument(
         '--amp', action='store_true', help='use mixed precision, on a GPU')
     parser.add_argument(
@@ -33,11 +33,11 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='scale the learning rate with the batch size, from '
         '`auto_scale_lr.base_batch_size`')
-    parser.add_argument('--seed', type=int, help='of the whole training')
+    parser.add_argument('--seed', type=int, help='seed of the training')
     parser.add_argument(
         '--diff-rank-seed',
         action='store_true',
-        help='give each process a seed of its own')
+        help='give each process its own seed')
     parser.add_argument(
         '--deterministic',
         action='store_true',
@@ -69,12 +69,12 @@ def main() -> None:
                  'dict(enable=False, base_batch_size=...)')
     optim_wrapper = cfg.get('optim_wrapper') or dict()
     if optim_wrapper.get('type') == 'OptionalAmpOptimWrapper':
-        args.amp = False  # It is on already, and MMAction2 would refuse.
+        args.amp = False  # Already on, and MMAction2 would refuse it.
     if args.amp and get_device() == 'cpu':
         sys.exit('--amp needs a GPU, and there is none. Please leave it out')
 
     cfg = cli.merge_args(cli.load_mmaction_tool('train.py'), cfg, args)
-    # MMAction2 overlooks these if the config has a `randomness` of its own.
+    # MMAction2 ignores these arguments if the config has `randomness`.
     if args.seed is not None:
         cfg.randomness.seed = args.seed
     if args.diff_rank_seed:
@@ -85,7 +85,7 @@ def main() -> None:
     with cli.exit_on_bad_input():
         check_unlocked(cfg.work_dir)
     if 'runner_type' in cfg and cfg.get('resume') and not cfg.get('load_from'):
-        # Such a runner loads before its hooks can find a checkpoint.
+        # This runner loads weights before its hooks can find a checkpoint.
         with cli.exit_on_bad_input():
             cfg.load_from = find_latest_checkpoint(cfg.work_dir)
     # Checkpoints of sharded trainings are folders.

@@ -1,7 +1,7 @@
-"""Draw what an ILA model aligns in a video.
+"""Draw an ILA model's alignment of a video.
 
-The pictures show one view, and the predicted class and its score are those
-of this view alone.
+The pictures show one view, and the predicted class and its score are for this
+view only.
 """
 import argparse
 import os
@@ -15,7 +15,7 @@ from arguments import (add_config_arguments, add_device_argument, check_file,
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add_config_arguments(parser, 'config of the ILA model')
-    parser.add_argument('checkpoint', help='its weights')
+    parser.add_argument('checkpoint', help='weights of the model')
     parser.add_argument('video', help='any video file')
     parser.add_argument(
         '--out',
@@ -26,8 +26,8 @@ def parse_args() -> argparse.Namespace:
         '--layers',
         type=int,
         nargs='+',
-        help='numbers of the blocks to draw, from 0, of those that align; all '
-        'of them by default')
+        help='numbers of the blocks to draw, from 0, which must have an '
+        'alignment; default: all with an alignment')
     parser.add_argument(
         '--view',
         type=int,
@@ -35,8 +35,8 @@ def parse_args() -> argparse.Namespace:
         'validation pipeline by default')
     parser.add_argument(
         '--classes',
-        help="text file with a name per line, or 'kinetics400'; those of the "
-        'model by default')
+        help="text file with a name per line, or 'kinetics400'; default: the "
+        'names of the model')
     parser.add_argument(
         '--fps',
         type=int,
@@ -47,7 +47,7 @@ def parse_args() -> argparse.Namespace:
     if args.fps < 1:
         parser.error('--fps must be 1 or more')
     check_file(args.checkpoint, 'Checkpoint')
-    if not os.path.isdir(args.video):  # Of frames.
+    if not os.path.isdir(args.video):  # A folder of frames is fine, too.
         check_file(args.video, 'Video')
     if args.out is None:
         args.out = Path('work_dirs',
@@ -72,7 +72,7 @@ def main() -> None:
         prediction = pictures.describe(model.cls_head, found['scores'],
                                        args.classes)
 
-    # Neither terminals nor pictures take a name that is not UTF-8.
+    # Neither terminals nor pictures can show a name that is not UTF-8.
     sys.stdout.reconfigure(errors='backslashreplace')
     name = Path(args.video).name.encode(errors='backslashreplace').decode()
     title = f'{name}: {prediction}'

@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from arguments import add_config_arguments  # noqa: E402
 
-# They are compared, since they take the same settings, but for `difference`.
+# Both are shown, since they have the same settings, except for `difference`.
 ALIGNMENTS = ('TokenAlignment', 'ReleasedAlignment')
 
 
@@ -20,7 +20,7 @@ def parse_args() -> argparse.Namespace:
         type=int,
         nargs=3,
         metavar=('T', 'H', 'W'),
-        help='frames, height and width; those of the config by default')
+        help='frames, height and width; default: from the config')
     return parser.parse_args()
 
 

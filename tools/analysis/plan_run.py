@@ -1,7 +1,7 @@
-"""Plan a training run: iterations, batch, memory of a GPU and data rate.
+"""Plan a training run: iterations, batch size, GPU memory and data rate.
 
-Nothing is computed and no GPU is needed. Memory is that of PyTorch's tensors;
-what CUDA itself and fragmentation take comes on top.
+Nothing is trained and no GPU is needed. The memory is that of PyTorch's
+tensors; CUDA itself and fragmentation need more.
 """
 import argparse
 import os
@@ -30,7 +30,7 @@ def parse_args() -> argparse.Namespace:
         '--gpu-memory',
         type=float,
         required=True,
-        help='GiB of each GPU that PyTorch may take')
+        help='GiB of memory that PyTorch may use on each GPU')
     parser.add_argument(
         '--clips-per-second',
         type=float,
@@ -38,7 +38,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--videos',
         type=int,
-        help='number of videos; those of the annotation file by default')
+        help='number of videos; default: count the annotation file')
     args = parser.parse_args()
     refuse_shared(args.config)
     for name in ('gpus', 'clips_per_second', 'videos'):
@@ -108,7 +108,7 @@ def main() -> None:
     options = (f'train_dataloader.batch_size={batch} '
                f'optim_wrapper.accumulative_counts={accumulated}')
     if cfg.get('auto_scale_lr'):
-        # The step is as large as before, and so is the learning rate.
+        # A step has as many clips as before, so keep the learning rate.
         options += f' auto_scale_lr.base_batch_size={batch * args.gpus}'
     print(f'--cfg-options {options}')
 

@@ -16,12 +16,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--config',
         type=existing_config,
-        help='config of the test, for names of classes and videos')
+        help='config of the test, to get names of classes and videos')
     add_override_arguments(parser)
     parser.add_argument(
         '--classes',
         help="class names, 'one,two' or a text file with one per line; "
-        'default: those of --config')
+        'default: the names of --config')
     parser.add_argument(
         '--baseline',
         metavar='DUMP',

@@ -14,9 +14,9 @@ def main(converter: str, description: str) -> None:
     """Convert a file, print the report and write the result.
 
     Args:
-        converter (str): A function of ``projects.ila.apis`` that takes a
-            model's config and the path of a file.
-        description (str): What the tool does.
+        converter (str): Name of a function of ``projects.ila.apis`` that
+            takes a model's config and the path of a file.
+        description (str): Description of the tool.
     """
     parser = argparse.ArgumentParser(description=description)
     add_config_arguments(parser, 'config of the ILA model')
@@ -33,7 +33,7 @@ def main(converter: str, description: str) -> None:
 
 
 def write(target: str, converter: Callable, *args: object) -> None:
-    """Write what a converter makes of its arguments, and print the report."""
+    """Write a converter's result for some arguments, and print its report."""
     from projects.ila.cli import exit_on_bad_input
     from projects.ila.weights import write_checkpoint
     with exit_on_bad_input():

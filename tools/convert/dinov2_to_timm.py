@@ -1,4 +1,4 @@
-"""Turn DINOv2's weights, from ONNX or Hugging Face, into timm's."""
+"""Convert DINOv2's weights from ONNX or Hugging Face for timm."""
 import argparse
 
 from common import check_file, check_outputs, write
@@ -8,8 +8,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         'model',
-        help='timm\'s name of the model, vit_small_patch14_dinov2 '
-        'for example')
+        help='timm\'s name of the model, such as vit_small_patch14_dinov2')
     parser.add_argument('source', help='file to convert')
     parser.add_argument('target', help='file to write')
     parser.add_argument(
@@ -17,7 +16,7 @@ def main() -> None:
         type=int,
         metavar='PIXELS',
         help='interpolate the position embeddings to images of this size, as '
-        "Hugging Face's model does; default: keep them")
+        "in Hugging Face's model; default: keep them")
     args = parser.parse_args()
     check_file(args.source, 'Source')
     check_outputs(args.target)

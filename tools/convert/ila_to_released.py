@@ -1,6 +1,6 @@
 """Turn a checkpoint of this project into one of the authors' released code.
 
-The target is a ``.pth`` file, which that code takes as ``--resume``.
+The target is a ``.pth`` file, for the argument ``--resume`` of that code.
 """
 from common import main
 

@@ -1,18 +1,19 @@
 """Make the lists of a data set of videos, and the names of its classes.
 
-The classes are the folders in FOLDER, whose names get blanks for underscores,
-or come from --annotations: a CSV file whose first line names its columns, or a
-JSON file with a list of objects, both with `path` and `label`, or a JSON
-object of labels by path. Kinetics' CSV files and Something-Something v2's JSON
-files are understood as they are. Labels are names, or numbers from 0.
+Each folder in FOLDER is a class; underscores in its name become spaces.
+Alternatively, --annotations gives the classes: a CSV file whose first line
+names its columns, or a JSON file with a list of objects, both with `path` and
+`label`, or a JSON object of labels by path. The CSV files of Kinetics and the
+JSON files of Something-Something v2 work directly. Labels are names, or
+numbers from 0.
 
-A fraction of each class is drawn for validation, unless FOLDER has `train` and
-`val` with the classes' folders, or two folders or two files are given, the one
-for training first. Names of classes are in natural order: digits count as
-numbers, capitals come first.
+A fraction of each class is drawn for validation, unless FOLDER contains
+`train` and `val` with the folders of the classes, or two folders or two files
+are given, with the one for training first. Names of classes are in natural
+order: digits count as numbers, capitals come first.
 
-With --dataset the lists are made of the files that its authors publish, which
-are in the folder `annotations` beside FOLDER, or in that of --annotations.
+With --dataset, the lists are made from the files that its authors publish.
+They are in the folder `annotations` next to FOLDER, or in --annotations.
 """
 import argparse
 import os
@@ -44,7 +45,7 @@ CONFIGS = dict(
 
 
 def is_option(value: str) -> bool:
-    """Whether ``--cfg-options`` takes a value as it is."""
+    """Whether ``--cfg-options`` accepts a value unchanged."""
     from mmengine.config import DictAction
     try:
         return DictAction._parse_iterable(value) == value
@@ -53,7 +54,7 @@ def is_option(value: str) -> bool:
 
 
 def print_command(command: Sequence[object]) -> None:
-    """Print a command of Python, with paths from the working directory."""
+    """Print a Python command, with paths relative to the working directory."""
     words = ['python']
     for word in command:
         word = os.path.relpath(word) if isinstance(word, Path) else word
@@ -106,21 +107,21 @@ def parse_args() -> argparse.Namespace:
         'folders',
         nargs='+',
         metavar='FOLDER',
-        help='what the paths of the lists are relative to; one for training '
-        'and one for validation if there are two')
+        help='folder that the paths of the lists are relative to; or two, for '
+        'training and for validation')
     parser.add_argument(
         '--dataset',
         choices=[*CONFIGS],
-        help='make all lists of this data set, as MMAction2 names them')
+        help='make all lists of this data set, with the names of MMAction2')
     parser.add_argument(
         '--annotations',
         nargs='+',
         metavar='FILE',
-        help='CSV or JSON, one file or one for training and one for '
-        "validation; with --dataset the official files' folder")
+        help='CSV or JSON: one file, or one for training and one for '
+        'validation; with --dataset, the folder of the official files')
     parser.add_argument(
         '--path',
-        help='how a path is made of the columns or fields of --annotations, '
+        help='format of a path from the columns or fields of --annotations, '
         "such as '{label}/{id}.mp4'")
     parser.add_argument(
         '--classes',
@@ -140,11 +141,11 @@ def parse_args() -> argparse.Namespace:
         '--seed',
         type=int,
         default=0,
-        help='of the random split; default: %(default)s')
+        help='seed of the random split; default: %(default)s')
     parser.add_argument(
         '--out',
-        help='folder for the lists; by default FOLDER, or where the first of '
-        'two, or that of --dataset, is')
+        help='folder for the lists; default: FOLDER, or, with two folders or '
+        '--dataset, the parent of the first')
     parser.add_argument(
         '--list-name',
         default='{split}_list.txt',

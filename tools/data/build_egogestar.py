@@ -1,8 +1,8 @@
 """Make the lists of EgoGestAR's test videos, real gestures in the air.
 
 FOLDER is `testvideo` in a clone of https://github.com/varunj/EgoGestAR. The
-lists split the videos by who recorded them, so that the test has other people,
-rooms and cameras than the training.
+lists split the videos by the person who recorded them, so that the test has
+other people, rooms and cameras than the training.
 """
 import argparse
 import os
@@ -18,7 +18,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('folder', metavar='FOLDER', help="the videos' folder")
+    parser.add_argument('folder', metavar='FOLDER', help='folder of videos')
     parser.add_argument(
         '--out',
         default='data/egogestar',

@@ -1,12 +1,13 @@
-"""Draw a few videos per class from the list of a training.
+"""Draw a few videos per class from a training list.
 
-Each of --shots and --seeds gives one list, beside TRAIN_LIST. Of one seed, the
-list with more shots has the videos of that with fewer.
+Each combination of --shots and --seeds gives one list, next to TRAIN_LIST.
+With the same seed, a list with more shots contains the videos of one with
+fewer.
 
-With --base-to-novel the classes are halved as for ViFi-CLIP: the half with more
-videos in TRAIN_LIST, the base classes, is for the training; the other half, the
-novel classes, for the test alone. Both get labels from 0, lists of the
-validation and class names of their own.
+With --base-to-novel, the classes are halved as in ViFi-CLIP: the half with
+more videos in TRAIN_LIST, the base classes, is for training; the other half,
+the novel classes, is for the test only. Both halves get labels from 0, and
+their own validation lists and class names.
 """
 import argparse
 import os
@@ -27,7 +28,7 @@ def parse_args() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        'train_list', metavar='TRAIN_LIST', help='list of the whole training')
+        'train_list', metavar='TRAIN_LIST', help='the whole training list')
     parser.add_argument(
         '--shots',
         type=int,
@@ -39,17 +40,17 @@ def parse_args() -> argparse.Namespace:
         type=int,
         nargs='+',
         default=[0],
-        help='of the random draws; default: 0')
+        help='seeds of the random draws; default: 0')
     parser.add_argument(
         '--base-to-novel',
         metavar='VAL_LIST',
-        help='halve the classes, also of this list of the validation')
+        help='halve the classes, also in this validation list')
     parser.add_argument(
         '--classes',
         help="for --base-to-novel: 'kinetics400' or a file with one name per "
         'line')
     parser.add_argument(
-        '--out', help='folder for the lists; by default that of TRAIN_LIST')
+        '--out', help='folder for the lists; default: that of TRAIN_LIST')
     parser.add_argument(
         '--force', action='store_true', help='replace lists that exist')
     args = parser.parse_args()

@@ -1,8 +1,8 @@
-"""Find the videos and the lines of lists that a training would stumble over.
+"""Find videos and lines of lists that would fail in a training.
 
-Each file is read and decoded to its end, as for a training. Of files with the
-same content the first one is good: name the list first that is to keep its
-videos. The exit code is 1 if anything is found.
+Each file is read and decoded to its end, as in a training. If several files
+have the same content, only the first one is good: give the list that should
+keep its videos first. The exit code is 1 if anything is found.
 """
 import argparse
 import os
@@ -26,32 +26,31 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--data-prefix',
         nargs='+',
-        help="what the lists' paths are relative to, one folder or one per "
-        'list; the folder of the list by default')
+        help='folder that the paths of the lists are relative to, one for all '
+        'or one per list; default: the folder of the list')
     parser.add_argument(
         '--classes',
-        help="'kinetics400' or a file with one name per line; labels up to "
-        'the highest one by default')
+        help="'kinetics400' or a file with one name per line; default: labels "
+        'up to the highest one')
     parser.add_argument(
         '--multi-class',
         action='store_true',
         help='videos may have several labels')
     parser.add_argument(
         '--filename-tmpl',
-        help='names of frames; img_{:05}.jpg in lists and all images in '
-        'folders by default')
+        help='file names of frames; default: img_{:05}.jpg in lists, all '
+        'images in folders')
     parser.add_argument(
         '--delimiter',
         type=lambda text: text.replace('\\t', '\t'),
         default=' ',
-        help="what is between paths and labels, such as '\\t'; a blank by "
-        'default')
+        help="separator of paths and labels, such as '\\t'; default: a space")
     parser.set_defaults(cfg_options=None, allow_new_keys=False)
     parser.add_argument(
         '--config',
         type=existing_config,
-        help='config file whose test pipeline reads the videos; SafePyAVInit '
-        'and SafePyAVDecode do by default')
+        help='config file whose test pipeline reads the videos; default: '
+        'SafePyAVInit and SafePyAVDecode')
     parser.add_argument(
         '--min-frames',
         type=int,
@@ -61,13 +60,13 @@ def parse_args() -> argparse.Namespace:
         '--workers',
         type=int,
         default=os.cpu_count(),
-        help='number of processes; one per CPU core by default')
+        help='number of processes; default: one per CPU core')
     parser.add_argument(
         '--timeout',
         type=float,
         default=120,
-        help='seconds for a file; default: %(default)s')
-    parser.add_argument('--out', help='CSV file for what is found')
+        help='largest number of seconds per file; default: %(default)s')
+    parser.add_argument('--out', help='CSV file for the problems')
     parser.add_argument(
         '--write-list',
         nargs='+',

@@ -1,4 +1,4 @@
-"""Generate videos whose classes differ in motion alone."""
+"""Generate videos whose classes differ only in motion."""
 import argparse
 import sys
 from pathlib import Path
@@ -25,7 +25,7 @@ def parse_args() -> argparse.Namespace:
         '--seed',
         type=int,
         default=0,
-        help='of the generated videos; default: %(default)s')
+        help='seed of the videos; default: %(default)s')
     parser.add_argument(
         '--size',
         type=int,
@@ -34,7 +34,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--frames',
         type=int,
-        help='number of frames of a video; default: 24, at level 3 32')
+        help='number of frames of a video; default: 24, or 32 at level 3')
     parser.add_argument(
         '--level',
         type=lambda text: int(text) if text.isdigit() else text,

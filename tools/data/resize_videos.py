@@ -1,9 +1,9 @@
 """Copy videos so that a training takes less time to decode them.
 
-The copies are H.264 with the frames of the videos, at most as large as said,
-with a key frame every few frames and without what makes decoding slow. They
-have the same names below OUT; endings of containers that cannot hold them
-become .mp4. Copies that exist stay, so that the tool can be stopped and run
+The copies are H.264 with the same frames, scaled down to --short-side, with a
+key frame every few frames and without features that make decoding slow. They
+have the same names below OUT; extensions of containers that cannot hold them
+become .mp4. Existing copies are kept, so that the tool can be stopped and run
 again. The exit code is 1 if a video cannot be copied.
 """
 import argparse
@@ -18,13 +18,14 @@ from arguments import check_output_folder, exit_on_sigterm  # noqa: E402
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('folder', metavar='FOLDER', help="the videos' folder")
+    parser.add_argument('folder', metavar='FOLDER', help='folder of videos')
     parser.add_argument('--out', required=True, help='folder for the copies')
     parser.add_argument(
         '--short-side',
         type=int,
         default=256,
-        help='pixels; smaller videos keep their size; default: %(default)s')
+        help='short side in pixels; smaller videos keep their size; default: '
+        '%(default)s')
     parser.add_argument(
         '--gop',
         type=int,
@@ -40,7 +41,7 @@ def parse_args() -> argparse.Namespace:
         '--workers',
         type=int,
         default=os.cpu_count(),
-        help='number of processes; one per CPU core by default')
+        help='number of processes; default: one per CPU core')
     args = parser.parse_args()
     if args.short_side < 2 or args.gop < 1 or args.workers < 1:
         parser.error('--short-side must be at least 2, --gop and --workers at '

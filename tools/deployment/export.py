@@ -1,9 +1,9 @@
 """Export an ILA recognizer as ONNX or as a program of torch.export.
 
-The file takes uint8 RGB clips (batch, 3, frames, height, width) and gives the
-logits (batch, num_classes) of every clip. The batch is of any size, all else
-as in the config. Before the file appears, its logits are compared with
-PyTorch's.
+The input of the file is uint8 RGB clips (batch, 3, frames, height, width), the
+output is the logits (batch, num_classes). The batch size is free; all other
+sizes are those of the config. Before the file is saved, its logits are
+compared with PyTorch's.
 """
 import argparse
 import os
@@ -22,20 +22,20 @@ from arguments import (add_config_arguments, check_file,  # noqa: E402
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add_config_arguments(parser, 'config file of the model')
-    parser.add_argument('checkpoint', help='its weights')
+    parser.add_argument('checkpoint', help='weights of the model')
     parser.add_argument(
         '--out', required=True, help='file to write, .onnx or .pt2')
     parser.add_argument(
         '--int8',
         action='store_true',
-        help='quantise the linear layers of an ONNX file: their inputs to 8 '
-        'bits, their weights to 7, which is exact on every processor')
+        help='quantise the linear layers of an ONNX file: inputs to 8 bits, '
+        'weights to 7 bits, so that sums do not saturate on any processor')
     parser.add_argument(
         '--full-range',
         action='store_true',
         help='with --int8, quantise the weights to 8 bits. The file then '
-        'needs processors with VNNI: on others its sums saturate and its '
-        'predictions are wrong')
+        'needs processors with VNNI: on others, sums saturate and predictions '
+        'are wrong')
     args = parser.parse_args()
     if args.full_range and not args.int8:
         sys.exit('--full-range needs --int8')

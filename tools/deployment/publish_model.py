@@ -1,8 +1,8 @@
-"""Write a model into a folder that others can use, and push it if asked to.
+"""Write a model to a folder that others can use, and optionally push it.
 
-The folder holds config.json, model.safetensors and README.md, a model card
-with what is known of the training; complete it. Nothing in them says where
-your files are.
+The folder contains config.json, model.safetensors and README.md, a model card
+with known facts about the training; please complete it. None of these files
+contains local paths.
 """
 import argparse
 import os
@@ -20,21 +20,21 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add_config_arguments(parser, 'config file of the model')
     parser.add_argument(
-        'checkpoint', help='its weights; the averaged ones if it has such')
+        'checkpoint', help='weights of the model; averaged ones if present')
     parser.add_argument('folder', help='folder to write, empty or missing')
     parser.add_argument(
         '--license',
-        help="the model's licence, such as apache-2.0; to be filled in by "
-        'default')
+        help='licence of the model, such as apache-2.0; default: left to be '
+        'filled in')
     parser.add_argument(
         '--push',
         metavar='OWNER/NAME',
         help="repository of Hugging Face's hub to push the model to; it is "
-        'made if there is none')
+        'created if it does not exist')
     parser.add_argument(
         '--private',
         action='store_true',
-        help='with --push, make a private repository')
+        help='with --push, create a private repository')
     args = parser.parse_args()
     if args.private and not args.push:
         sys.exit('--private needs --push')

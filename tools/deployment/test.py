@@ -1,7 +1,7 @@
 """Test an exported recognizer on a config's videos, on the CPU.
 
-The figures are those of ``tools/test.py`` with the checkpoint that was
-exported: same data, views and metrics.
+The results correspond to those of ``tools/test.py`` with the checkpoint that
+was exported: the data, views and metrics are the same.
 """
 import argparse
 import sys
