@@ -1,4 +1,4 @@
-# CLIP as it is, without training: the features of 8 frames are averaged and
+# Plain CLIP, without training: the features of 8 frames are averaged and
 # compared with the texts of the class names.
 _base_ = [
     '_base_/models/ila_vitb16.py', '_base_/datasets/kinetics400.py',
@@ -14,12 +14,12 @@ model = dict(
     data_preprocessor=dict(
         _delete_=True,
         type='ILADataPreprocessor',
-        # CLIP's own.
+        # As in CLIP.
         mean=[122.771, 116.746, 104.094],
         std=[68.501, 66.632, 70.323],
         format_shape='NCTHW'))
 
-# One view, the middle of the frames.
+# One view, the centre crop of the frames.
 test_pipeline = [
     dict(step, scale=(-1, _base_.crop_size), interpolation='area')
     if step['type'] == 'Resize' else step for step in _base_.val_pipeline

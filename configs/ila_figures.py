@@ -1,6 +1,6 @@
-# A small shape draws figures: generated videos, see
-# projects/ila/datasets/motion/figures.py. What configs/gestures advises for
-# motion, from scratch.
+# Generated videos in which a small shape draws figures, see
+# projects/ila/datasets/motion/figures.py. The model has the same parts as in
+# configs/gestures, for motion, but is trained from scratch.
 _base_ = ['ila_motion.py']
 
 data_root = 'data/figures'
@@ -13,7 +13,7 @@ model = dict(
         temporal=dict(
             _delete_=True,
             type='TokenAlignment',
-            # The background is what two frames share most.
+            # Otherwise the still background would dominate the loss.
             motion_loss=True,
             predictor=dict(type='HeatMapPredictor'))),
     neck=dict(
@@ -22,7 +22,7 @@ model = dict(
         embed_dims=64,
         num_frames={{_base_.num_frames}}),
     align_loss_weight=0.1)
-# Nothing reads the block after the points.
+# The block after the alignment has no effect on the output.
 find_unused_parameters = True
 
 dataset = dict(data_prefix=dict(video=f'{data_root}/videos'))

@@ -17,11 +17,11 @@ model = dict(
             num_layers=1,
             num_heads=2,
             feedforward_channels=256,
-            # With larger ones the result depends much on the seed.
+            # With larger patches, results depend strongly on the seed.
             patch_size=8,
             out_channels=64),
         img_size=crop_size,
-        # Without CLIP's weights TokenAlignment learns these videos slowly.
+        # Without CLIP's weights, TokenAlignment learns these videos slowly.
         temporal=dict(
             type='ReleasedAlignment',
             predictor=dict(channels=64, hidden_channels=32))),
@@ -35,7 +35,7 @@ model = dict(
         in_channels=64,
         dropout_ratio=0.,
         init_std=0.1),
-    # With it the training from scratch was seen to start more slowly.
+    # With this loss, training from scratch started more slowly.
     align_loss_weight=0.,
     data_preprocessor=dict(
         type='ActionDataPreprocessor',
@@ -43,7 +43,7 @@ model = dict(
         std=[58.395, 57.12, 57.375],
         format_shape='NCTHW'))
 
-# Mirrored, most motions are those of another class.
+# No flip: it would turn most motions into those of another class.
 train_pipeline = [
     dict(type='SafePyAVInit'),
     dict(type='UniformSample', clip_len=num_frames),
@@ -78,7 +78,8 @@ dataset = dict(
     type='ILAVideoDataset', data_prefix=dict(video=f'{data_root}/videos'))
 train_dataloader = dict(
     batch_size=32,
-    # On two cores a worker would take from the training what it saves.
+    # On two cores, a worker would take as much time from the training as it
+    # saves.
     num_workers=0,
     persistent_workers=False,
     sampler=dict(type='DefaultSampler', shuffle=True),

@@ -1,4 +1,4 @@
-# What benchmarks/ablation.py changes a part of.
+# The base config of benchmarks/ablation.py, which changes parts of it.
 _base_ = ['ila_motion.py']
 
 model = dict(
@@ -7,7 +7,7 @@ model = dict(
     align_loss_weight=1.)
 
 train_cfg = dict(max_epochs=3, val_interval=1)
-# What is new to the image model learns ten times as fast, as with CLIP.
+# New parts have ten times the learning rate of the image model, as with CLIP.
 optim_wrapper = dict(
     constructor='SwinOptimWrapperConstructor',
     optimizer=dict(lr=3e-4),

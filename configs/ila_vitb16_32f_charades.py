@@ -6,7 +6,7 @@ _base_ = [
 # CLIP's ViT-B/16, or an ILA checkpoint of the same architecture.
 load_from = 'checkpoints/ViT-B-16.pt'
 
-# A linear head, since sigmoids need a bias, which the text head has not.
+# A linear head, since sigmoids need a bias, which the text head lacks.
 model = dict(
     neck=dict(num_frames=32),
     cls_head=dict(num_classes=157, multi_class=True, label_smooth_eps=0.))

@@ -1,17 +1,17 @@
 _base_ = ['ila_in1k-b16_k400.py']
 
-# Of mmpretrain's model zoo: download.openmmlab.com/mmpretrain/v1.0/dinov2/
+# From mmpretrain's model zoo: download.openmmlab.com/mmpretrain/v1.0/dinov2/
 image_weights = 'checkpoints/' \
     'vit-base-p14_dinov2-pre_3rdparty_20230426-ba246503.pth'
 
-# What is erased becomes the mean.
+# Erased areas are filled with the mean.
 augments = [
     dict(step, value=(124, 116,
                       104)) if step.get('op') == 'RandomErasing' else step
     for step in _base_.model.data_preprocessor.augments
 ]
-# These weights are from before the registers; `num_registers=4` in the image
-# adds new ones.
+# These weights have no registers; `num_registers=4` of the image model adds
+# new ones.
 model = dict(
     backbone=dict(
         image=dict(
@@ -24,7 +24,7 @@ model = dict(
         std=[58.395, 57.12, 57.375],
         augments=augments))
 
-# The layers' scales are small, and no decay should make them smaller.
+# LayerScale values are small, so weight decay should not shrink them.
 optim_wrapper = dict(paramwise_cfg={
     'gamma1.weight': dict(decay_mult=0.),
     'gamma2.weight': dict(decay_mult=0.)

@@ -1,7 +1,7 @@
 _base_ = ['ila_dinov2-b14_k400.py']
 
-# Any `VisionTransformer` or `Eva` model of timm can take its place. timm
-# fetches the weights when a training starts.
+# Any `VisionTransformer` or `Eva` model of timm can be used instead. timm
+# downloads the weights when a training starts.
 model = dict(
     backbone=dict(
         image=dict(
@@ -11,7 +11,7 @@ model = dict(
             pretrained=True,
             img_size=224)))
 
-# timm's names of norms and of the layers' scales.
+# timm's names of norms and of LayerScale, without weight decay.
 optim_wrapper = dict(
     paramwise_cfg={
         'norm1.weight': dict(decay_mult=0.),

@@ -1,10 +1,10 @@
 _base_ = ['ila_in1k-b16_k400.py']
 
-# Of mmpretrain's model zoo, trained on ImageNet-21k without labels and without
-# the last norm: download.openmmlab.com/mmpretrain/v1.0/eva02/
+# From mmpretrain's model zoo, trained on ImageNet-21k without labels, and
+# without the last norm: download.openmmlab.com/mmpretrain/v1.0/eva02/
 image_weights = 'checkpoints/eva02-base-p14_pre_in21k_20230505-2f2d4d3c.pth'
 
-# What is erased becomes the mean.
+# Erased areas are filled with the mean.
 augments = [
     dict(step, value=(123, 117,
                       104)) if step.get('op') == 'RandomErasing' else step
@@ -28,7 +28,7 @@ model = dict(
         std=[68.501, 66.632, 70.323],
         augments=augments))
 
-# EVA-02's names of norms, which decay in no backbone.
+# EVA-02's names of norms, which have no weight decay in any backbone.
 optim_wrapper = dict(paramwise_cfg={
     'norm1.weight': dict(decay_mult=0.),
     'norm2.weight': dict(decay_mult=0.)

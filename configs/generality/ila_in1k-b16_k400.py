@@ -3,12 +3,12 @@ _base_ = [
     '../_base_/schedules/adamw_50e_linear.py', '../_base_/default_runtime.py'
 ]
 
-# Of mmpretrain's model zoo, trained on ImageNet-21k and then ImageNet-1k:
+# From mmpretrain's model zoo, trained on ImageNet-21k and then ImageNet-1k:
 # download.openmmlab.com/mmclassification/v0/vit/finetune/
 image_weights = 'checkpoints/' \
     'vit-base-p16_in21k-pre-3rdparty_ft-64xb64_in1k-384_20210928-98e8652b.pth'
 
-# What is erased becomes the mean.
+# Erased areas are filled with the mean.
 augments = [
     dict(step, value=(128, 128,
                       128)) if step.get('op') == 'RandomErasing' else step

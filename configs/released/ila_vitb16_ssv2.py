@@ -4,5 +4,5 @@ _base_ = [
 ]
 
 model = dict(
-    # One key trains CLIP as well: `model.backbone.freeze_image=False`.
+    # To train CLIP as well, set `model.backbone.freeze_image=False`.
     backbone=dict(temporal=dict(type='ReleasedAlignment'), freeze_image=True))

@@ -5,12 +5,12 @@ _base_ = [
 ]
 
 model = dict(
-    # One key trains CLIP as well: `model.backbone.freeze_image=False`.
+    # To train CLIP as well, set `model.backbone.freeze_image=False`.
     backbone=dict(temporal=dict(type='ReleasedAlignment'), freeze_image=True),
     neck=dict(num_frames=16),
     cls_head=dict(freeze_prompt=True))
 
-# The authors' pipeline mirrors no videos.
+# The authors' pipeline does not mirror videos.
 train_pipeline = [
     step for step in _base_.train_pipeline if step['type'] != 'Flip'
 ]

@@ -1,4 +1,4 @@
 _base_ = ['../ila_vitl14-336_16f_k400.py', '../_base_/strategies/deepspeed.py']
 
-# Mixed precision is the model's, without loss scaling.
+# The model itself uses mixed precision, without loss scaling.
 model = dict(bf16=True)

@@ -9,7 +9,7 @@ train_pipeline, val_pipeline, test_pipeline = [[
 ] for pipeline in (_base_.train_pipeline, _base_.val_pipeline,
                    _base_.test_pipeline)]
 
-# Whole videos of several actions.
+# Whole videos, each with several actions.
 dataset = dict(
     data_prefix=dict(video=data_root + 'videos'),
     multi_class=True,

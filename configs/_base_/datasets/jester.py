@@ -2,8 +2,8 @@ _base_ = ['kinetics400.py']
 
 data_root = 'data/jester/'
 
-# Each video is a folder of frames. Mirrored, a swipe to the left would be one
-# to the right.
+# Each video is a folder of frames. There is no flip: it would turn a swipe to
+# the left into one to the right.
 train_pipeline, val_pipeline, test_pipeline = [[
     dict(type='RawFrameDecode') if step['type'] == 'SafePyAVDecode' else step
     for step in pipeline if step['type'] not in ('SafePyAVInit', 'Flip')

@@ -8,7 +8,7 @@ test_sizes = dict(
     Resize=dict(scale=(-1, crop_size)), ThreeCrop=dict(crop_size=crop_size))
 
 train_pipeline = [
-    # The second Resize brings what was cropped to one size.
+    # The second Resize gives all crops the same size.
     dict(step, scale=(crop_size, crop_size)) if 'keep_ratio' in step else dict(
         step, **train_sizes.get(step['type'], {}))
     for step in _base_.train_pipeline

@@ -15,7 +15,7 @@ train_pipeline = [
         max_wh_scale_gap=1),
     dict(type='Resize', scale=(crop_size, crop_size), keep_ratio=False),
     dict(type='Flip', flip_ratio=0.5),
-    # Colours and erased areas are the data preprocessor's.
+    # The data preprocessor changes colours and erases areas.
     dict(type='FormatShape', input_format='NCTHW'),
     dict(type='PackActionInputs')
 ]

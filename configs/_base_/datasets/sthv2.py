@@ -2,7 +2,7 @@ _base_ = ['kinetics400.py']
 
 data_root = 'data/sthv2/'
 
-# Mirrored, a motion to the left would be one to the right.
+# No flip: it would turn a motion to the left into one to the right.
 train_pipeline = [
     step for step in _base_.train_pipeline if step['type'] != 'Flip'
 ]

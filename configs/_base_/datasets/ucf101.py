@@ -1,6 +1,6 @@
 _base_ = ['kinetics400.py']
 
-# The first of three splits; the others are named alike.
+# The first of three splits; the others have similar names.
 data_root = 'data/ucf101/'
 
 train_dataloader = dict(

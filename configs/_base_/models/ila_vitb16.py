@@ -22,7 +22,7 @@ model = dict(
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
         format_shape='NCTHW',
-        # On the GPU, on uint8, once the pipeline is done.
+        # On the GPU, on uint8, after the pipeline.
         augments=[
             dict(
                 type='ClipColorJitter',

@@ -1,8 +1,8 @@
 _base_ = ['ila_vitb16.py']
 
 model = dict(
-    # The released predictor, with which two of the three published GFLOPs of
-    # Something-Something v2 come out within 2 %.
+    # The released predictor, which reproduces two of the three published
+    # GFLOPs for Something-Something v2 within 2 %.
     backbone=dict(
         temporal=dict(
             predictor=dict(stem='dense', channels=256, refine=True))),

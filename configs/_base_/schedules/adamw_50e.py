@@ -4,8 +4,9 @@ val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
 # 8 GPUs x 8 clips x 4 = 256 clips per step. The keys are parts of parameter
-# names. All that a name matches multiply: lr and weight_decay are CLIP's. The
-# rates are the released code's; it leaves CLIP, prompts and temperature frozen.
+# names; factors of all matching keys multiply. CLIP gets lr and weight_decay.
+# The rates are those of the released code, but it freezes CLIP, prompts and
+# temperature.
 optim_wrapper = dict(
     type='OptionalAmpOptimWrapper',
     dtype='float16',
@@ -16,7 +17,7 @@ optim_wrapper = dict(
         type='AdamW', lr=8e-6, betas=(0.9, 0.98), eps=1e-8, weight_decay=1e-3),
     paramwise_cfg={
         '.temporal.': dict(lr_mult=62.5, decay_mult=10.),
-        # These learn as the head does: 0.16 * 62.5 = 10.
+        # The same rate as for the head: 0.16 * 62.5 = 10.
         '.skip_': dict(lr_mult=0.16, decay_mult=0.1),
         '.message_attn.': dict(lr_mult=0.16, decay_mult=0.1),
         '.temporal_attn.': dict(lr_mult=0.16, decay_mult=0.1),
@@ -49,5 +50,5 @@ param_scheduler = [
         convert_to_iter_based=True)
 ]
 
-# Of the clips that 8 GPUs take at once, before accumulation.
+# The number of clips per iteration on 8 GPUs, before accumulation.
 auto_scale_lr = dict(enable=False, base_batch_size=64)

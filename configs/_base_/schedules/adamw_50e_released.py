@@ -1,8 +1,8 @@
 _base_ = ['adamw_50e_linear.py']
 
-# The schedule of the authors' code: the warm-up starts from 0, which LinearLR
-# reaches only nearly, and all groups end at the same rate. The linear head's
-# settings have no effect on the frozen text head.
+# The schedule of the authors' code: the warm-up starts from 0 (nearly so with
+# LinearLR), and all groups end at the same rate. Settings of the linear head
+# have no effect on the frozen text head.
 param_scheduler = [
     dict(
         type='LinearLR',

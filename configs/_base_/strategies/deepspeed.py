@@ -2,6 +2,6 @@
 runner_type = 'FlexibleRunner'
 strategy = dict(
     type='ILADeepSpeedStrategy',
-    # PyTorch's optimizers, whatever they are.
+    # Allow any optimizer of PyTorch.
     config=dict(zero_allow_untested_optimizer=True),
     zero_optimization=dict(stage=2))
