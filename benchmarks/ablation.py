@@ -1,10 +1,10 @@
 """Train temporal modules and parts of ILA side by side on generated videos.
 
-A variant is one config with a few settings changed. Each starts from the same
-image model, as ILA does from CLIP. It is trained several times, with other
-seeds of the training and on the same videos, and tested on held-out videos in
-one view. Runs that were done before are kept, and one that was interrupted
-goes on from its last checkpoint.
+A variant is one config with a few changed settings. All variants start from
+the same image model, like ILA from CLIP. Each is trained several times on the
+same videos, with different training seeds, and tested on held-out videos with
+one view. Finished runs are kept, and an interrupted run continues from its
+last checkpoint.
 """
 import argparse
 import os
@@ -41,7 +41,7 @@ ACCURACY = 'acc/top1'
 
 
 def data_settings(root: Path, level: int) -> List[str]:
-    """Settings that lead a config to the videos of a level."""
+    """Settings that make a config use the videos of a level."""
     number = len(classes(level))
     options = [f'model.cls_head.num_classes={number}']
     for split in ('train', 'val', 'test'):
@@ -57,14 +57,14 @@ def data_settings(root: Path, level: int) -> List[str]:
 
 def train(folder: Path, config: Path, options: Sequence[str],
           made_with: dict) -> None:
-    """Train once, in one thread, unless that is done.
+    """Train once, in one thread, unless it is already done.
 
     Args:
         folder (Path): Work directory.
         config (Path): Config of the training.
         options (Sequence[str]): Settings as key=value.
-        made_with (dict): The config's content, and what the videos and the
-            image model were made with.
+        made_with (dict): Content of the config, and settings of the videos
+            and the image model.
 
     Raises:
         ValueError: The folder holds a run with other settings.
@@ -92,7 +92,7 @@ def train(folder: Path, config: Path, options: Sequence[str],
 def load_variant(
     config: Path, options: Sequence[str] = (), needed: Sequence[str] = ()
 ) -> Config:
-    """Load a config with a variant's settings, as the tools do."""
+    """Load a config with a variant's settings, as in the tools."""
     return load_overridden_config(
         argparse.Namespace(
             config=str(config),
@@ -107,7 +107,7 @@ def measure_speed(variants: Dict[str, Sequence[str]], config: Path,
     Args:
         variants (dict): Settings by name.
         config (Path): The config.
-        clips (int): Clips at once.
+        clips (int): Batch size.
     """
     functions = {}
     for name, options in variants.items():
@@ -129,8 +129,8 @@ def draw(results: Dict[str, Dict[str, Sequence[float]]], path: Path) -> None:
     """Draw a panel per level; a dot is a seed, a bar the mean of the seeds.
 
     Args:
-        results (dict[str, dict[str, Sequence[float]]]): Per level and variant
-            the accuracies of its seeds in the end, in percent.
+        results (dict[str, dict[str, Sequence[float]]]): For each level and
+            variant, the final accuracy of each seed, in percent.
         path (Path): The picture.
     """
     names = [*dict.fromkeys(chain(*results.values()))]
@@ -210,7 +210,7 @@ def parse_args() -> argparse.Namespace:
 
 def make_videos(args: argparse.Namespace, cfg: Config,
                 level: int) -> List[str]:
-    """Make a level's videos, and settings that lead a config to them."""
+    """Make a level's videos, and settings that make a config use them."""
     size, frames = (cfg.data_settings[key] for key in ('size', 'num_frames'))
     # Two motions last twice as long as one.
     frames *= 2 if level == 3 else 1
@@ -230,7 +230,7 @@ def make_videos(args: argparse.Namespace, cfg: Config,
 def compare(args: argparse.Namespace, variants: Dict[str, Sequence[str]],
             image_model: Path, level: int,
             data: Sequence[str]) -> Dict[str, List[float]]:
-    """Train and print all variants at a level; get the seeds' accuracies."""
+    """Train and print all variants at a level; return accuracies by seed."""
     folder = image_model.parent / f'level{level}_seed{args.data_seed}'
     common = [
         *data, *image_weights_setting(image_model), *(args.cfg_options or [])
@@ -238,7 +238,7 @@ def compare(args: argparse.Namespace, variants: Dict[str, Sequence[str]],
     made_with = {key: getattr(args, key) for key in ('train', 'val', 'steps')}
     # Python 3.11 cannot parse in several threads (python/cpython#106905).
     made_with['config'] = Config.fromfile(args.config).to_dict()
-    # Equal settings are one run, with the first of their names.
+    # Variants with equal settings share one run, under the first name.
     names = {
         options: name
         for name, options in reversed(variants_of(GROUPS).items())
@@ -251,7 +251,7 @@ def compare(args: argparse.Namespace, variants: Dict[str, Sequence[str]],
              [*options, *common, f'randomness.seed={seed}'], made_with)
             for seed in args.seeds for options in folders]
     with ThreadPoolExecutor(args.jobs) as pool:
-        # If one fails, those that have not begun are left out.
+        # If one run fails, runs that have not started are skipped.
         list(pool.map(train, *zip(*runs)))
     results = {
         name: [

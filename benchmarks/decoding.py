@@ -1,4 +1,4 @@
-"""Compare the ways from a video file to normalised views for a test.
+"""Compare ways to turn a video file into normalised views for a test.
 
 A video of 300 frames becomes 4 clips x 3 crops of 8 frames, as in
 ``configs/ila_vitb16_k400.py``, with one thread.
@@ -53,7 +53,7 @@ class TorchCodecDecode(DecordDecode):
 
 def write_video(path: Path, codec: str, frames: int, width: int,
                 height: int) -> None:
-    """Write a camera's way over a textured image, with a sensor's noise."""
+    """Write a video of a camera moving over a textured image, with noise."""
     rng = np.random.default_rng(0)
     scene = sum(
         cv2.resize(
@@ -126,7 +126,7 @@ def main() -> None:
             }
             expected = functions[PLAIN]()
             for name, function in functions.items():
-                # Of 255 levels, one is a fiftieth of the standard deviation.
+                # One of 255 levels is a fiftieth of the standard deviation.
                 error = (function() - expected).abs().max().item()
                 if error > 0.02:
                     sys.exit(f'{name}: the views differ by {error:.1e}')

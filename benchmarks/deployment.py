@@ -1,8 +1,8 @@
 """Compare a recognizer with its exported files, on the CPU.
 
-Either the time of one prediction of ViT-B/16, from uint8 pixels to logits, or
-the predictions of a checkpoint for a config's test videos. Logits of the
-latter are averaged over the views of a video.
+By default, the time of one prediction of ViT-B/16, from uint8 pixels to
+logits, is compared. Alternatively, the predictions of a checkpoint for a
+config's test videos are compared, with logits averaged over a video's views.
 """
 import argparse
 import pickle
@@ -39,7 +39,7 @@ PRECISIONS = {INT8: 'int8', FULL_RANGE: 'int8-full'}
 
 
 def predict(model: nn.Module, clips: Tensor) -> Tensor:
-    """Classify uint8 clips, ``(B, 3, T, H, W)``, as tools/test.py does."""
+    """Classify uint8 clips, ``(B, 3, T, H, W)``, as in tools/test.py."""
     views, _ = model.data_preprocessor.preprocess([clips], None)
     feats, _ = model.extract_feat(views, test_mode=True)
     return model.cls_head(feats)
@@ -47,7 +47,7 @@ def predict(model: nn.Module, clips: Tensor) -> Tensor:
 
 def build_functions(form: str, meta: dict,
                     clips: Tensor) -> Dict[str, Callable]:
-    """Build what is compared, and check that the logits agree."""
+    """Build the functions to compare, and check that their logits agree."""
     models = {}
     for name, bf16 in ((BASE, False), ('PyTorch, bf16', True)):
         torch.manual_seed(0)
@@ -79,7 +79,7 @@ def test(tool: str, config: str, file: str) -> Tuple[Tensor, Tensor]:
     """Test a checkpoint or an exported file.
 
     Args:
-        tool (str): The one of :data:`TOOLS` to test with.
+        tool (str): Test tool, one of :data:`TOOLS`.
         config (str): Path of the config.
         file (str): Path of the file.
 

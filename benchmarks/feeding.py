@@ -1,9 +1,9 @@
-"""Measure what a training's videos cost, from the files to the model.
+"""Measure the cost of feeding a training with videos, from files to the model.
 
-Three ways are compared, with the pipeline of a config: augmentation in the
-worker processes, augmentation on the device, and the latter with copies by
-``tools/data/resize_videos.py``. Videos are generated unless ``--folder`` gives
-some: 340 x 256 pixels, 10 seconds, H.264 as x264 encodes by default.
+Three ways are compared, with the pipeline of a config: augmentation in worker
+processes, augmentation on the device, and augmentation on the device with
+copies from ``tools/data/resize_videos.py``. Without ``--folder``, videos are
+generated: 340 x 256 pixels, 10 seconds, H.264 with x264's defaults.
 """
 import argparse
 import os
@@ -41,7 +41,7 @@ STAGES = dict(
 
 
 def augment_in_workers(cfg: Config) -> List[dict]:
-    """Turn what the data preprocessor does into steps of the pipeline."""
+    """Move the augmentation of the data preprocessor to the pipeline."""
     steps = []
     for augment in cfg.model.data_preprocessor.augments:
         step = dict(augment, type='TorchVisionWrapper')
@@ -95,7 +95,7 @@ def measure_rate(cfg: Config, pipeline: List[dict], files: List[str],
             num_workers=workers,
             pin_memory=torch.cuda.is_available())
         for count, batch in enumerate(Runner.build_dataloader(loader, seed=0)):
-            if count == workers - 1:  # All workers are at work.
+            if count == workers - 1:  # All workers have started.
                 start, first = time.perf_counter(), count
     clips = (count - first) * loader['batch_size']
     return clips / (time.perf_counter() - start)
@@ -135,7 +135,7 @@ def parse_args() -> argparse.Namespace:
         default=str(CONFIG),
         help='config file; default: %(default)s')
     parser.add_argument(
-        '--folder', help='a folder, of whose first videos each gives a clip')
+        '--folder', help='folder of videos; one clip is read from each video')
     add_sizes(parser, frames=300)
     parser.add_argument(
         '--clips',
@@ -146,7 +146,7 @@ def parse_args() -> argparse.Namespace:
         '--batches',
         type=int,
         default=6,
-        help='per worker; default: %(default)s')
+        help='batches per worker; default: %(default)s')
     parser.add_argument(
         '--workers',
         type=int,
@@ -157,7 +157,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--model-clips-per-second',
         type=float,
-        help='speed of the training, to compare with')
+        help='speed of the training, for comparison')
     return parser.parse_args()
 
 

@@ -17,17 +17,17 @@ from projects.ila.utils import mix_seed
 
 
 class Data(NamedTuple):
-    """What is trained on, and tested.
+    """Data for training and testing.
 
     Attributes:
-        frames (Tensor): ``(1 + copies, clips, 3, T, H, W)``, uint8, the first
-            of them not augmented.
-        tokens (Tensor): ``(1 + copies, clips, T, L, C)``, of the blocks that
-            are frozen.
-        view_frames (Tensor): The same of views that are tested, as
-            ``view_tokens``.
+        frames (Tensor): ``(1 + copies, clips, 3, T, H, W)``, uint8; the first
+            version is not augmented.
+        tokens (Tensor): ``(1 + copies, clips, T, L, C)``, outputs of the
+            frozen blocks.
+        view_frames (Tensor): Like ``frames``, for the views of the test.
+        view_tokens (Tensor): Like ``tokens``, for the views of the test.
         labels (Tensor): ``(clips,)``.
-        folds (dict[str, Tensor]): Masks of clips that a fold leaves out.
+        folds (dict[str, Tensor]): Masks of the clips that a fold leaves out.
     """
     frames: Tensor
     tokens: Tensor
@@ -37,7 +37,7 @@ class Data(NamedTuple):
     folds: Dict[str, Tensor]
 
     def to(self, device: str) -> 'Data':
-        """Move what takes time to move."""
+        """Move the large tensors to a device."""
         names = 'frames', 'tokens', 'view_frames', 'view_tokens'
         return self._replace(
             **{name: getattr(self, name).to(device)
@@ -47,9 +47,8 @@ class Data(NamedTuple):
 class Versions(Dataset):
     """The whole frames of each clip, then augmented versions of them.
 
-    Items are ``(1, 3, T, H, W)``, uint8; with ``views``, which there is one
-    version of, ``(views, 3, T, H, W)``. What is drawn depends on the item
-    alone.
+    Items are ``(1, 3, T, H, W)``, uint8. With ``views`` there is one version,
+    ``(views, 3, T, H, W)``. Random numbers depend only on the item.
     """
 
     def __init__(self, cfg: Config, clips: List[str], copies: int,
@@ -63,7 +62,7 @@ class Versions(Dataset):
         return len(self.clips) * (1 + self.copies)
 
     def __getitem__(self, index: int) -> Tensor:
-        # Processes that are spawned, not forked, have none.
+        # Spawned processes, unlike forked ones, have no default scope.
         init_default_scope('mmaction')
         for draw in (random.seed, np.random.seed, torch.manual_seed):
             draw(mix_seed(0, index))
@@ -109,7 +108,7 @@ def normalise(cfg: Config, frames: Tensor) -> Tensor:
 
 @torch.no_grad()
 def compute_tokens(cfg: Config, frames: Tensor, device: str) -> Tensor:
-    """Compute what the blocks below the temporal modules make of frames.
+    """Compute the outputs of the blocks before the temporal modules.
 
     Returns:
         Tensor: ``(versions, clips, T, L, C)``, float16.
@@ -135,19 +134,19 @@ def shrink(cfg: Config, frames: Tensor) -> Tensor:
 
 
 def find_motion(cfg: Config, frames: Tensor) -> Tensor:
-    """Get what differs from the median of whole frames ``(clips, 3, T, H, W)``
-    in grey, ``(clips, T, 16, 16)``."""
+    """Get differences of whole frames ``(clips, 3, T, H, W)`` from the median
+    over time, in grey, ``(clips, T, 16, 16)``."""
     grey = shrink(cfg, frames)
     return (grey - grey.median(1, keepdim=True).values).abs()
 
 
 def load(path: str, **kwargs: Any) -> Dict[str, Tensor]:
-    """Load tensors, without a copy where several processes read them."""
+    """Load tensors, without a copy if several processes read them."""
     return torch.load(path, weights_only=True, mmap=True, **kwargs)
 
 
 def choose(labels: Tensor, clips_per_class: Optional[int]) -> Tensor:
-    """Draw a mask of at most so many clips of each class; all with None."""
+    """Draw a mask of some clips of each class, or of all if None."""
     order = torch.randperm(len(labels))
     chosen = torch.zeros(len(labels), dtype=torch.bool)
     for label in labels.unique():

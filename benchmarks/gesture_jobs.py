@@ -18,17 +18,18 @@ from projects.ila.utils import replacing
 
 
 class Settings(NamedTuple):
-    """What all runs share.
+    """Settings that all runs share.
 
     Attributes:
         config (Config): Config of the model and its training.
         data (dict): Parts of :class:`Data` that are not in files.
-        folder (Path): Where results go.
+        folder (Path): Folder of the results.
         frames (Path): File of the frames.
         tokens (Path): File of their tokens.
-        view_frames (Path, optional): File of the views that are tested, as
-            ``view_tokens``; None for one view, of whole frames.
-        device (str): Where the models are.
+        view_frames (Path, optional): File of the views to test; None for one
+            view, of whole frames.
+        view_tokens (Path, optional): File of the tokens of these views.
+        device (str): Device of the models.
         deadline (float, optional): Time after which no run starts.
     """
     config: Config
@@ -48,7 +49,7 @@ class Settings(NamedTuple):
         return self.folder / f'{run}_batch{size}_{copies}copies{views}.json'
 
     def load(self) -> Data:
-        """Load what is trained on, and tested."""
+        """Load the data for training and testing."""
         frames, tokens = load(self.frames)['frames'], load(
             self.tokens)['tokens']
         views = frames[:1], tokens[:1]
@@ -59,9 +60,9 @@ class Settings(NamedTuple):
 
 
 def work(settings: Settings, counter, runs: List[Run]) -> None:
-    """Do the runs that no other process has begun."""
+    """Do the runs that no other process has started."""
     init_default_scope('mmaction')
-    # How each weight is initialised.
+    # Hide messages about the initialisation of each weight.
     MMLogger.get_current_instance().setLevel('WARNING')
     torch.set_num_threads(1)
     data, failed = None, []
@@ -76,7 +77,7 @@ def work(settings: Settings, counter, runs: List[Run]) -> None:
         run = runs[index]
         try:
             result = train(settings.config, run, data, settings.device)
-        except Exception:  # The others may be fine.
+        except Exception:  # Other runs may succeed.
             traceback.print_exc()
             failed.append(run)
             continue

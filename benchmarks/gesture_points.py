@@ -1,4 +1,4 @@
-"""How far the points follow what moves in EgoGestAR's clips."""
+"""Measure how well the points follow motion in EgoGestAR's clips."""
 import torch
 from gesture_data import find_motion
 from mmengine.config import Config
@@ -9,7 +9,7 @@ def locate_motion(cfg: Config, frames: Tensor) -> Tensor:
     """Find where frames differ from their clip's median.
 
     Args:
-        cfg (Config): Config of the model, which says how to normalise.
+        cfg (Config): Config of the model, with its normalisation.
         frames (Tensor): uint8, ``(B, 3, T, H, W)``.
 
     Returns:
@@ -25,11 +25,11 @@ def locate_motion(cfg: Config, frames: Tensor) -> Tensor:
 
 
 def correlate(points: Tensor, motion: Tensor) -> float:
-    """Correlate paths, each less its mean over the frames.
+    """Correlate paths, after subtracting their means over the frames.
 
     Args:
         points (Tensor): The points of all pairs, ``(layers, B, T - 1, ...)``:
-            x and y of those in the earlier frame, then in the later one.
+            x and y of points in the earlier frame, then in the later frame.
         motion (Tensor): From :func:`locate_motion`.
     """
     earlier = points.unflatten(-1, (2, -1, 2))[..., 0, :, :].mean((0, -2))

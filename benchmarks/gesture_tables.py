@@ -1,4 +1,4 @@
-"""The tables that benchmarks/gestures.py prints."""
+"""Tables that benchmarks/gestures.py prints."""
 import json
 import sys
 from typing import Dict, List, Optional
@@ -19,7 +19,7 @@ BASELINE = 'ridge, 16 x 16 grey pixels less their median'
 
 def ridge(features: Tensor, labels: Tensor, folds: Dict[str, Tensor],
           penalty: float) -> Tensor:
-    """Predict each fold by ridge regression on the others."""
+    """Predict each fold by ridge regression, fitted on the other folds."""
     predicted = torch.zeros_like(labels)
     for test in folds.values():
         own = features[~test].flatten(1)
@@ -36,7 +36,7 @@ def ridge(features: Tensor, labels: Tensor, folds: Dict[str, Tensor],
 
 
 def interval(correct: np.ndarray, groups: np.ndarray) -> List[float]:
-    """Bootstrap a 95 % interval, drawing clips within each recorder."""
+    """Bootstrap a 95 % interval, resampling clips within each recorder."""
     rng = np.random.default_rng(0)
     parts = [correct[groups == group] for group in np.unique(groups)]
     means = [
@@ -48,7 +48,7 @@ def interval(correct: np.ndarray, groups: np.ndarray) -> List[float]:
 
 def print_row(name: str, correct: np.ndarray, shuffled: Optional[np.ndarray],
               folds: Dict[str, Tensor], groups: np.ndarray, rest: str) -> None:
-    """Print a row; of ``correct`` (seeds, clips) the spread is over seeds."""
+    """Print a row; with ``correct`` (seeds, clips), the spread over seeds."""
     low, high = interval(correct.mean(0), groups)
     seeds = 100 * correct.mean(1)
     cells = [
@@ -65,7 +65,7 @@ def print_row(name: str, correct: np.ndarray, shuffled: Optional[np.ndarray],
 
 def print_results(settings: Settings, groups: np.ndarray, runs: List[Run],
                   seeds: List[int]) -> None:
-    """Print a row for all runs that differ in seed and fold only."""
+    """Print a row for runs that differ only in seed and fold."""
     labels, folds = settings.data['labels'], settings.data['folds']
     tested = torch.stack(list(folds.values())).any(0)
     own_folds = {fold: test[tested] for fold, test in folds.items()}
@@ -124,14 +124,14 @@ def print_results(settings: Settings, groups: np.ndarray, runs: List[Run],
 
 def print_table(settings: Settings, groups: np.ndarray, rows: List[List[Run]],
                 seeds: List[int]) -> None:
-    """Print a row for each list of runs, below that of the baseline."""
+    """Print a row for each list of runs, below the row of the baseline."""
     labels, folds = settings.data['labels'], settings.data['folds']
     tested = torch.stack(list(folds.values())).any(0)
     print(describe_machine())
     print(f"| | top-1 | seeds | 95 % | {' | '.join(folds)} | shuffled | GMACs "
           '| s | MiB | points |\n' + '|---' * (9 + len(folds)) + '|')
     moving = find_motion(settings.config, load(settings.frames)['frames'][0])
-    # The best of four, as the penalty is not what is compared.
+    # The best of four penalties, since these are not to be compared.
     correct = max((ridge(moving, labels, folds, penalty).eq(labels)
                    for penalty in (10, 100, 1e3, 1e4)),
                   key=lambda hits: hits[tested].sum()).numpy()

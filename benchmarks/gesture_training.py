@@ -21,7 +21,7 @@ from projects.ila.models.images.timm import TimmImage
 
 
 def compared(name: str) -> dict:
-    """Make the config of a temporal module for comparisons."""
+    """Make the config of a temporal module from ``comparisons``."""
     return dict(type=f'projects.ila.models.temporal.comparisons.{name}')
 
 
@@ -53,22 +53,23 @@ VARIANTS = {
                                                 in_channels=384), 0),
 }
 
-# Which weights of the image model are trained, and how fast beside the rest.
+# For each choice of trained image weights, their relative learning rate.
 LR_MULT = dict(frozen=1., head=1., upper=0.05, all=0.05, lora=0.5)
 
 
 class Run(NamedTuple):
-    """A training.
+    """A training run.
 
     Attributes:
         variant (str): One of :data:`VARIANTS`.
         train_image (str): One of :data:`LR_MULT`. ``'upper'`` trains the
-            blocks from the alignment on. ``'head'`` freezes the temporal
-            module as well, so that neck and head are trained.
-        clips_per_class (int, optional): Clips to train on; None for all.
-        epochs (int): Passes through them.
-        fold (str): The recorders that are left out, and predicted.
-        seed (int): Seed of all that is drawn.
+            blocks from the alignment on. ``'head'`` also freezes the temporal
+            module, so that only neck and head are trained.
+        clips_per_class (int, optional): Training clips per class; None for
+            all.
+        epochs (int): Passes through these clips.
+        fold (str): The recorders that are held out and predicted.
+        seed (int): Seed of all random numbers.
     """
     variant: str
     train_image: str
@@ -89,14 +90,14 @@ class Run(NamedTuple):
 
 
 def run_for_class_token(block: nn.Module, tokens: Tensor) -> Tensor:
-    """Run a block of timm's ``VisionTransformer`` for its first token alone.
+    """Run a block of timm's ``VisionTransformer`` for its first token only.
 
     Args:
         block (nn.Module): The block.
         tokens (Tensor): ``(N, L, C)``.
 
     Returns:
-        Tensor: ``(N, 1, C)``, a sixth of the work.
+        Tensor: ``(N, 1, C)``, at a sixth of the cost.
     """
     attn, inputs = block.attn, block.norm1(tokens)
     parts = zip((inputs[:, :1], inputs, inputs), attn.qkv.weight.chunk(3),
@@ -114,8 +115,8 @@ def run_for_class_token(block: nn.Module, tokens: Tensor) -> Tensor:
 class UpperBlocks(TimmImage):
     """The blocks from ``start`` on of a model with timm's weights.
 
-    Instead of images it embeds ``tokens``, what the others make of them. The
-    last block computes only what is read: class tokens, or nothing.
+    Its input is ``tokens``, outputs of the lower blocks, instead of images.
+    The last block computes only what is needed: class tokens, or nothing.
     """
     tokens: Tensor
 
@@ -126,7 +127,7 @@ class UpperBlocks(TimmImage):
         self.model.blocks = self.model.blocks[start:]
 
     def init_weights(self) -> None:
-        """They are there already."""
+        """Do nothing, since the weights are already loaded."""
 
     def run(self, number: int, tokens: Tensor, positions: None) -> Tensor:
         if number < len(self.blocks) - 1:
@@ -141,8 +142,8 @@ class UpperBlocks(TimmImage):
 
 
 def make_model_cfg(cfg: Config, run: Run, whole: bool = False) -> ConfigDict:
-    """Make the config of a run's model; unless ``whole``, or lower blocks are
-    trained as well, of the upper blocks."""
+    """Make the config of a run's model: of the upper blocks only, unless
+    ``whole`` is set or lower blocks are trained as well."""
     temporal, neck, weight = VARIANTS[run.variant]
     model = copy.deepcopy(cfg.model)
     model.align_loss_weight = weight
@@ -170,11 +171,11 @@ def make_model_cfg(cfg: Config, run: Run, whole: bool = False) -> ConfigDict:
 
 
 def build_optimizer(cfg: Config, model: nn.Module, run: Run) -> OptimWrapper:
-    """Build the config's optimizer, slower for weights of the image model."""
+    """Build the config's optimizer, with a lower rate for image weights."""
     image = set(model.backbone.image.parameters())
     trained = [value for value in model.parameters() if value.requires_grad]
     own = cfg.optim_wrapper.optimizer
-    # MMEngine would make a group of each parameter, which takes longer.
+    # MMEngine would make one group per parameter, which is slower.
     groups = [
         dict(
             params=[value for value in trained if value in image],
@@ -187,21 +188,21 @@ def build_optimizer(cfg: Config, model: nn.Module, run: Run) -> OptimWrapper:
 
 
 def train(cfg: Config, run: Run, data: Data, device: str) -> dict:
-    """Train on all clips but those of a fold, and predict these.
+    """Train on all clips except those of a fold, and predict the fold.
 
-    On a GPU backbone and neck compute in bfloat16, unless the config sets
+    On a GPU, backbone and neck run in bfloat16, unless the config sets
     ``model.bf16``.
 
     Returns:
-        dict: ``scores`` and ``shuffled`` (clips of the fold, classes), how far
-        the ``points`` of the first view follow what moves, None without, the
-        ``seconds`` of the training, on a CPU those of the processor, its
-        ``steps``, and ``memory``, MiB of the GPU beside the data.
+        dict: ``scores`` and ``shuffled`` (clips of the fold, classes);
+        ``points``, the correlation of the first view's points with motion, or
+        None; ``seconds`` of the training (CPU time on a CPU); its ``steps``;
+        and ``memory``, MiB of GPU memory in addition to the data.
     """
     on_gpu = device.startswith('cuda')
     held = 0
     if on_gpu:
-        gc.collect()  # Models refer to themselves.
+        gc.collect()  # Models contain reference cycles.
         torch.cuda.reset_peak_memory_stats()
         held = torch.cuda.memory_allocated()
     torch.manual_seed(run.seed)

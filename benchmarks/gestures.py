@@ -1,7 +1,7 @@
-"""Compare ways to model time on EgoGestAR, each recorder left out once.
+"""Compare temporal modules on EgoGestAR, with each recorder held out once.
 
-A few augmented versions of each clip are made once. The frozen blocks below the
-alignment run once, too: their tokens are kept. Runs that are done are not
+A few augmented versions of each clip are made once. The frozen blocks before
+the alignment also run once, and their tokens are kept. Finished runs are not
 repeated.
 """
 import argparse
@@ -73,7 +73,7 @@ def parse_args(args: Optional[List[str]] = None) -> argparse.Namespace:
         nargs='+',
         choices=FOLDS,
         default=list(FOLDS),
-        help='recorders that are predicted, by models trained on the others; '
+        help='recorders to predict, with models trained on the others; '
         'default: all')
     parser.add_argument(
         '--train-image',
@@ -81,9 +81,9 @@ def parse_args(args: Optional[List[str]] = None) -> argparse.Namespace:
         choices=LR_MULT,
         default=['frozen'],
         metavar='HOW',
-        help='how the image weights are trained: frozen, upper, the blocks '
-        'from the alignment on, all, lora, or head, which trains only neck '
-        'and head; default: frozen')
+        help='trained image weights: frozen (none), upper (blocks from the '
+        'alignment on), all, lora, or head (only neck and head are trained); '
+        'default: frozen')
     parser.add_argument(
         '--epochs', type=int, default=60, help='default: %(default)s')
     parser.add_argument(
@@ -91,7 +91,7 @@ def parse_args(args: Optional[List[str]] = None) -> argparse.Namespace:
         type=int,
         nargs='+',
         default=[0],
-        help='clips of each class to train on; default: 0, all')
+        help='training clips per class; default: 0, for all')
     parser.add_argument(
         '--copies',
         type=int,
@@ -100,27 +100,27 @@ def parse_args(args: Optional[List[str]] = None) -> argparse.Namespace:
     parser.add_argument(
         '--views',
         action='store_true',
-        help="test the views of the config's test pipeline, and average; "
-        'default: one, of whole frames')
+        help="average the views of the config's test pipeline; default: one "
+        'view, of whole frames')
     parser.add_argument(
         '--work-dir',
         default='work_dirs/gestures',
-        help='folder for what is computed; default: %(default)s')
+        help='folder for the results; default: %(default)s')
     parser.add_argument(
         '--device',
         default='auto',
-        help='default: a GPU, if there is one; on it backbone and neck '
-        'compute in bfloat16, unless the config sets model.bf16')
+        help='default: a GPU if available, where backbone and neck run in '
+        'bfloat16, unless the config sets model.bf16')
     parser.add_argument(
         '--jobs',
         type=int,
         default=1,
-        help='trainings at a time; default: %(default)s')
+        help='number of parallel trainings; default: %(default)s')
     parser.add_argument(
         '--workers',
         type=int,
         default=len(os.sched_getaffinity(0)),
-        help='processes that read clips; default: one for each core')
+        help='processes that read clips; default: one per core')
     parser.add_argument(
         '--max-minutes',
         type=float,
@@ -130,7 +130,7 @@ def parse_args(args: Optional[List[str]] = None) -> argparse.Namespace:
         nargs='+',
         action='extend',
         metavar='KEY=VALUE',
-        help='settings to replace in the config')
+        help='settings that override the config')
     args = parser.parse_args(args)
     for name, least in (('epochs', 1), ('copies', 0), ('jobs', 1), ('workers',
                                                                     0)):
@@ -144,7 +144,7 @@ def parse_args(args: Optional[List[str]] = None) -> argparse.Namespace:
 
 
 def read_lists(args: argparse.Namespace) -> Dict[str, List[List[str]]]:
-    """Read path and label of each clip, by fold.
+    """Read the path and label of each clip, by fold.
 
     Raises:
         FileNotFoundError: A list or a clip is missing.
@@ -169,14 +169,14 @@ def read_lists(args: argparse.Namespace) -> Dict[str, List[List[str]]]:
 
 def prepare(args: argparse.Namespace,
             cfg: Config) -> Tuple[Settings, np.ndarray]:
-    """Read clips and compute tokens, unless that is done.
+    """Read clips and compute tokens, unless it is already done.
 
     Returns:
-        tuple: What the trainings need, and the recorder of each clip.
+        tuple: Settings of the trainings, and the recorder of each clip.
 
     Raises:
         OSError: Lists, clips or weights are missing.
-        ValueError: The work dir holds results of other settings.
+        ValueError: The work dir holds results with other settings.
     """
     start = time.time()
     work_dir = Path(args.work_dir)
@@ -189,7 +189,7 @@ def prepare(args: argparse.Namespace,
             lists=lists,
             clips=args.data_prefix,
             weights=hash_file(args.weights),
-            # Others compute in another precision.
+            # Other devices use another precision.
             device=device.split(':')[0]))
     cfg.model.backbone.image.pretrained_cfg_overlay = dict(file=args.weights)
     entries = [entry for fold in FOLDS for entry in lists[fold]]
@@ -240,7 +240,7 @@ def main() -> None:
         Run(variant, train_image, count or None, args.epochs, fold, seed)
         for seed in args.seeds for fold in args.folds
     ] for variant, train_image, count in rows]
-    # A seed of all rows before the next seed.
+    # All rows with one seed come before the next seed.
     runs = sorted((run for row in rows for run in row),
                   key=lambda run: args.seeds.index(run.seed))
     do_runs(settings, runs, args.jobs)

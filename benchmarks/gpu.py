@@ -1,8 +1,8 @@
 """Compare ILA with a plain ViT and other models on a GPU, in bfloat16.
 
-All compile at the same time, in processes of their own, and are timed one
-after the other. Ratios are to the plain ViT with the same activation (SiLU),
-compiled if the row is.
+All models compile at the same time, in separate processes, and are timed one
+after the other. Ratios are relative to the plain ViT with the same activation
+(SiLU), compiled if the row is.
 """
 import argparse
 import copy
@@ -25,15 +25,15 @@ PLAIN = 'plain CLIP ViT, SiLU'
 
 
 class Row(NamedTuple):
-    """What is timed.
+    """A row of the table.
 
     Attributes:
         model (str): A name of :func:`other_builders`, ``'token'`` or
             ``'released'``.
         training (bool): Whether it is a training step or a prediction.
-        compile (bool | str): As the recognizer's.
+        compile (bool | str): ``compile`` of the recognizer.
         frozen (bool): Whether CLIP's weights are not trained.
-        recomputed (bool): Whether training computes blocks twice.
+        recomputed (bool): Whether training uses activation checkpointing.
     """
     model: str
     training: bool = False
@@ -69,14 +69,14 @@ ROWS = [
 
 
 class Result(NamedTuple):
-    """What is found out.
+    """Measurements of a row.
 
     Attributes:
-        seconds (float): Of all clips.
+        seconds (float): Time for all clips.
         memory (float, optional): MiB per clip.
-        macs (int, optional): Multiply-accumulates of all clips.
-        difference (float, optional): From eager float32, as a share of the
-            largest logit.
+        macs (int, optional): Multiply-accumulates for all clips.
+        difference (float, optional): Difference from eager float32, relative
+            to the largest logit.
     """
     seconds: float
     memory: Optional[float] = None
@@ -100,7 +100,7 @@ def build(row: Row, args: argparse.Namespace, **recognizer) -> nn.Module:
 
 
 def in_bf16(function: Callable) -> Callable:
-    """Let a function compute by autocast."""
+    """Make a function run under autocast in bfloat16."""
 
     def call(*args):
         with torch.autocast(DEVICE, torch.bfloat16):
@@ -120,7 +120,7 @@ def count_macs(model: nn.Module, function: Callable, video: Tensor) -> int:
 
 def prepare_prediction(row: Row, args: argparse.Namespace,
                        video: Tensor) -> Tuple[Callable, int, float]:
-    """Make a prediction; count it, and compare it with eager float32."""
+    """Make a prediction; count its MACs, and compare with eager float32."""
     model = build(row, args).to(DEVICE).eval()
     function = classify_with if row.is_ila else nn.Module.eval
     macs = count_macs(model, function, video)
@@ -168,7 +168,7 @@ def prepare(args: argparse.Namespace, row: Row) -> tuple:
 
 def time_row(args: argparse.Namespace, row: Row, function: Callable,
              *facts) -> Result:
-    """Time a row that is prepared."""
+    """Time a prepared row."""
     memory = None
     with torch.set_grad_enabled(row.training):
         function()
@@ -185,7 +185,7 @@ def time_row(args: argparse.Namespace, row: Row, function: Callable,
 
 
 def measure_product_rate(size: int) -> float:
-    """Measure multiply-accumulates per second of a bfloat16 product."""
+    """Measure multiply-accumulates per second of a bfloat16 matmul."""
     a, b = torch.randn(
         2, size, size, device=DEVICE, dtype=torch.bfloat16).unbind(0)
     seconds = measure(dict(product=lambda: a @ b), rounds=10)['product']
@@ -231,7 +231,7 @@ def parse_args() -> argparse.Namespace:
         '--seconds',
         type=int,
         default=240,
-        help='to wait for compilers; default: %(default)s')
+        help='time to wait for compilers; default: %(default)s')
     args = parser.parse_args()
     args.chosen = [row for row in ROWS if re.search(args.rows, row.name)]
     return args
@@ -245,7 +245,7 @@ def main() -> None:
         f'{args.batch_size} x {args.frames} x {args.size} x {args.size}, bf16; '
         f'{2 * rate / 1e12:.0f} TFLOP/s in products')
     if DEVICE == 'cuda':
-        # Each that compiles has a process, all others share two.
+        # Each compiled row has its own process; all others share two.
         parts = [[row] for row in args.chosen if row.compile] + [[
             row for row in args.chosen
             if not row.compile and row.training == training

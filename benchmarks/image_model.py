@@ -1,4 +1,4 @@
-"""Train an image model for generated videos, as CLIP is one for real ones."""
+"""Train an image model for generated videos, like CLIP for real videos."""
 from pathlib import Path
 from typing import List
 
@@ -11,15 +11,15 @@ from mmaction.registry import MODELS
 from projects.ila.datasets.motion import CLASSES, render_states
 from projects.ila.utils.atomic_file import replacing
 
-# Beside those of the data sets, whose videos have seeds of three numbers.
+# Differs from the seeds of the data sets, which are three numbers.
 SEED = 10**6
-FRAMES = 8  # of each video, which the model sees as images
-VIDEOS = 16  # at once
-LEVEL = 2  # what single frames can show is all there
+FRAMES = 8  # frames of each video, which are images for the model
+VIDEOS = 16  # videos in a batch
+LEVEL = 2  # single frames have everything that later levels show
 
 
 def image_weights_setting(path: Path) -> List[str]:
-    """Settings that let a model start from an image model's weights."""
+    """Settings to start a model from an image model's weights."""
     return [
         f'model.backbone.init_cfg.{key}={value}'
         for key, value in (('type', 'Pretrained'), ('checkpoint', path))
@@ -27,19 +27,19 @@ def image_weights_setting(path: Path) -> List[str]:
 
 
 def train_image_model(cfg: Config, path: Path, steps: int) -> None:
-    """Train an image backbone to tell where a frame's target is.
+    """Train an image backbone to predict the state of a frame's target.
 
     It learns sine and cosine of the target's four states, see
-    ``datasets/motion/motions.py``, from single frames, hence nothing of
-    motions.
+    ``datasets/motion/motions.py``, from single frames, and so nothing about
+    motion.
 
     Args:
-        cfg (Config): Its model's image backbone and preprocessing are taken.
-        path (Path): Where to write the weights, unless they are there.
-        steps (int): Batches.
+        cfg (Config): Config with the image backbone and preprocessing.
+        path (Path): File for the weights, unless it exists.
+        steps (int): Number of batches.
 
     Raises:
-        ValueError: The file holds a model of another number of steps.
+        ValueError: The file holds a model with another number of steps.
     """
     if path.exists():
         found = torch.load(path, weights_only=True).get('steps')

@@ -15,7 +15,7 @@ BASE = 'plain CLIP ViT'
 
 def check_equal(name: str, own: Tensor, other: Tensor,
                 tolerance: float) -> None:
-    """Stop where versions of ILA that are compared differ."""
+    """Stop if compared versions of ILA give different results."""
     error = (own - other).abs().max() / other.abs().max()
     if not error < tolerance:
         sys.exit(f'{name}: the logits differ by {error:.1e} of the largest')
@@ -24,7 +24,7 @@ def check_equal(name: str, own: Tensor, other: Tensor,
 
 def build_functions(frames: int, video: Tensor, blocks: int,
                     compiled: bool) -> Dict[str, Callable]:
-    """Build what is compared, and check that ILA's versions agree."""
+    """Build the functions to compare, and check that ILA's versions agree."""
     functions = {
         name: partial(build().eval().to(video.device), video)
         for name, build in other_builders(frames, video.shape[-1],

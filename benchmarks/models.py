@@ -1,4 +1,4 @@
-"""The models that are compared."""
+"""Models for the comparisons."""
 from argparse import ArgumentParser
 from functools import partial
 from importlib.util import find_spec
@@ -28,12 +28,12 @@ TIMESFORMER = ('mmaction::recognition/timesformer/'
 
 
 def add_blocks_argument(parser: ArgumentParser) -> None:
-    """Add ``--blocks``, with which a benchmark can be tried quickly."""
+    """Add ``--blocks``, for quick trials of a benchmark."""
     parser.add_argument(
         '--blocks',
         type=int,
         default=12,
-        help='of every model; default: %(default)s, those of ViT-B/16')
+        help='blocks of every model; default: %(default)s, as in ViT-B/16')
 
 
 def describe_model(blocks: int) -> str:
@@ -49,7 +49,7 @@ def build_ila(form: str,
     """Build ILA-B/16 with its multi-frame transformer and a linear head.
 
     The form is ``'token'`` or ``'released'``; ``recognizer`` and ``backbone``
-    are further arguments of these.
+    are other arguments of recognizer and backbone.
     """
     return MODELS.build(
         dict(
@@ -76,7 +76,7 @@ SILU = dict(type='SiLU')
 
 
 class PlainCLIP(nn.Module):
-    """CLIP's ViT-B/16 on every frame, averaged: no time at all."""
+    """CLIP's ViT-B/16 on every frame, averaged; no temporal modelling."""
 
     def __init__(self,
                  act_cfg: dict,
@@ -96,7 +96,7 @@ class PlainCLIP(nn.Module):
             layer_cfgs=dict(act_cfg=act_cfg))
         for module in self.modules():
             if isinstance(module, DropPath):
-                # NumPy's numbers could not be compiled.
+                # `torch.compile` does not support NumPy's numbers.
                 module.drop_prob = float(module.drop_prob)
         self.proj = nn.Linear(768, 512, bias=False)
         self.fc = nn.Linear(512, 400)
@@ -166,7 +166,7 @@ def soft_masks(alignment: ImplicitAlignment, points: Tensor,
 
 
 def align_pairs(alignment: ImplicitAlignment, maps: Tensor) -> tuple:
-    """Align ``(B, T, C, H, W)``, written plainly.
+    """Align ``(B, T, C, H, W)``, in a straightforward way.
 
     Pairs are concatenated, layouts permuted, nine masks built and both
     aligned frames of every pair kept; the loss is always computed.
@@ -198,7 +198,7 @@ def _to_maps(patches: Tensor) -> Tensor:
 
 
 class StraightforwardToken(TokenAlignment):
-    """``TokenAlignment``, written plainly."""
+    """``TokenAlignment``, in a straightforward way."""
 
     def forward(self, patches, class_token=None, disturb=None, with_loss=True):
         """Align as the optimised module does."""
@@ -210,7 +210,7 @@ class StraightforwardToken(TokenAlignment):
 
 
 class StraightforwardReleased(ReleasedAlignment):
-    """``ReleasedAlignment``, written plainly."""
+    """``ReleasedAlignment``, in a straightforward way."""
 
     def forward(self, patches, class_token=None, disturb=None, with_loss=True):
         """Align as the optimised module does."""
@@ -254,7 +254,7 @@ def make_straightforward(model: nn.Module) -> nn.Module:
 
 
 def classify_with(model: nn.Module) -> Callable[[Tensor], Tensor]:
-    """Make the prediction of an ILA model a function of its video."""
+    """Make a function from a video to the prediction of an ILA model."""
 
     def classify(video: Tensor) -> Tensor:
         feats, _ = model.extract_feat(video[:, None], test_mode=True)
@@ -266,12 +266,12 @@ def classify_with(model: nn.Module) -> Callable[[Tensor], Tensor]:
 def other_builders(frames: int = 8,
                    size: int = 224,
                    blocks: int = 12) -> Dict[str, Callable[[], nn.Module]]:
-    """Get builders of others' models, X-CLIP if there is transformers."""
+    """Get builders of other models; X-CLIP only if transformers exists."""
     chosen = [*range(blocks)][-4:]
     builders = {
         'plain CLIP ViT':
         partial(PlainCLIP, QUICK_GELU, blocks, size),
-        # What the same folding as in ILA's blocks would bring.
+        # The effect of the same folding as in ILA's blocks.
         'plain CLIP ViT, SiLU':
         partial(PlainCLIP, SILU, blocks, size),
         'UniFormerV2 (MMAction2)':

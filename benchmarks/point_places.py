@@ -1,8 +1,7 @@
-"""Measure how far the interactive points are from what moves.
+"""Measure how far the interactive points are from the moving target.
 
-The targets of generated videos are the only thing in them that the class
-depends on, and their places are known. Of several points in a frame the
-nearest counts.
+In generated videos, the class depends only on the target, and its position is
+known. If a frame has several points, the nearest one counts.
 """
 import argparse
 import sys
@@ -23,20 +22,21 @@ from projects.ila.datasets.motion import render_states  # noqa: E402
 from projects.ila.visualization.alignment import to_pixels  # noqa: E402
 from projects.ila.visualization.pictures import load_model  # noqa: E402
 
-# Beside those of the data sets, whose videos have seeds of three numbers.
+# Differs from the seeds of the data sets, which are three numbers.
 SEED = 10**6 + 1
 
 
 def distances(points: Tensor, centres: Tensor, period: float) -> Tensor:
-    """Get the distances of points and targets, which wrap around the edges.
+    """Get distances from points to targets, which wrap around the edges.
 
     Args:
         points (Tensor): ``(..., N, 2)``, from 0 to 1 within the input.
-        centres (Tensor): ``(..., 2)``, likewise.
-        period (float): The videos' side, of which the input is a crop.
+        centres (Tensor): Centres of the targets, ``(..., 2)``, likewise.
+        period (float): Side of the videos, from which the input is cropped.
 
     Returns:
-        Tensor: ``(...)``, of the nearest point, in sides of the input.
+        Tensor: Distance of the nearest point, ``(...)``, in sides of the
+        input.
     """
     offsets = points - centres[..., None, :]
     offsets -= period * (offsets / period).round()
@@ -47,14 +47,17 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file of the model')
     parser.add_argument(
-        '--cfg-options', nargs='+', action='extend', help='its settings')
+        '--cfg-options',
+        nargs='+',
+        action='extend',
+        help='settings that override the config')
     parser.set_defaults(allow_new_keys=False)
-    parser.add_argument('checkpoint', help='of the model')
+    parser.add_argument('checkpoint', help='weights of the model')
     parser.add_argument(
         '--level',
         type=int,
         default=1,
-        help='of the videos; default: %(default)s')
+        help='level of the videos; default: %(default)s')
     parser.add_argument(
         '--videos',
         type=int,
@@ -67,7 +70,7 @@ def main() -> None:
     args = parse_args()
     cfg = load_overridden_config(args)
     size, frames = (cfg.data_settings[key] for key in ('size', 'num_frames'))
-    # Decoded frames come in, so that nothing but their geometry is left.
+    # Frames are already decoded, so only transforms of geometry are needed.
     names = [transform.type for transform in cfg.val_pipeline]
     geometry = cfg.val_pipeline[names.index('Resize'):-1]
     period = geometry[0].scale[0] / cfg.crop_size
@@ -89,7 +92,7 @@ def main() -> None:
                         num_clips=1,
                         clip_len=cfg.num_frames))['imgs']))
         centres.append(torch.from_numpy(states[:, :2]).float())
-    # The input is cut out of the middle.
+    # The input is a centre crop.
     centres = 0.5 + (torch.stack(centres) - 0.5) * period
 
     with exit_on_bad_input(), torch.inference_mode():

@@ -1,8 +1,8 @@
 """Compare the predictions of ``tools/test.py`` in other precisions.
 
-bfloat16 and the compiled network have to predict what float32 predicts: the
-same class for every video, and logits that differ by less than 2 % of the
-largest. They are averaged over the views of a video.
+bfloat16 and the compiled network must predict the same as float32: the same
+class for every video, and logits that differ by less than 2 % of the largest.
+Logits are averaged over the views of a video.
 """
 import argparse
 import pickle
@@ -75,7 +75,7 @@ def main() -> None:
         nargs='+',
         choices=VERSIONS,
         default=[*VERSIONS],
-        help='what is compared; default: %(default)s')
+        help='precisions to compare; default: %(default)s')
     args = parser.parse_args()
     print(f'{describe_machine()}\n{args.config}, {args.checkpoint}')
     print('| | top-1 | same class as in float32 | difference of logits |')

@@ -9,7 +9,7 @@ import torch
 
 
 def _attempt(function: Callable, *args) -> Any:
-    """Get a function's result or, since others are worth having, its error."""
+    """Get a function's result, or its error, so that others continue."""
     try:
         return function(*args)
     except Exception as error:
@@ -18,7 +18,7 @@ def _attempt(function: Callable, *args) -> Any:
 
 def work(rows: list, prepare: Callable, measure: Callable, ready, start, turn,
          results) -> None:
-    """Prepare rows, wait until all others are, and measure them in turn."""
+    """Prepare rows, wait for all other processes, and measure in turn."""
     prepared = dict()
     for row in rows:
         prepared[row] = _attempt(prepare, row)
@@ -37,11 +37,11 @@ def run_in_turn(parts: List[list], prepare: Callable, measure: Callable,
     """Prepare parts of a benchmark at the same time, and measure in turn.
 
     Args:
-        parts (list[list]): What each process prepares and measures.
-        prepare (Callable): Gets one of them, and gives a tuple.
-        measure (Callable): Gets it and what is in the tuple.
-        seconds (float): How long is waited for those that prepare, and for
-            each result. Who comes later is left out.
+        parts (list[list]): The rows that each process prepares and measures.
+        prepare (Callable): Takes a row, and returns a tuple.
+        measure (Callable): Takes the row and the items of this tuple.
+        seconds (float): Time limit for all preparations, and for each result.
+            Later ones are left out.
 
     Returns:
         dict: Results, or messages of errors.

@@ -1,7 +1,7 @@
 """Show how time and memory grow with frames, resolution and batch.
 
-On a CPU, run it with ``MALLOC_MMAP_THRESHOLD_=65536``: otherwise memory that
-one measurement frees stays in the process and is missing in the next one.
+On a CPU, run it with ``MALLOC_MMAP_THRESHOLD_=65536``. Otherwise, memory freed
+by one measurement stays in the process and is not counted in the next one.
 """
 import argparse
 import time
@@ -25,9 +25,9 @@ STYLES = ('s-', 'o--', '^-')
 
 
 class PeakMemory:
-    """Highest memory of a piece of code above what was there before.
+    """Peak memory of a piece of code, above the memory used before it.
 
-    That of the GPU if there is one, otherwise of the process, on Linux.
+    Measured on the GPU if available, otherwise for the process, on Linux.
     """
 
     def __enter__(self) -> 'PeakMemory':
@@ -72,7 +72,7 @@ def measure_point(function: Callable[[Tensor], Tensor], frames: int, size: int,
     """Measure one size of input.
 
     Returns:
-        tuple[float, float]: Least seconds and greatest mebibytes.
+        tuple[float, float]: Minimum of seconds, maximum of mebibytes.
     """
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     video = torch.randn(batch, 3, frames, size, size, device=device)
@@ -90,8 +90,8 @@ def plot(results: dict, path: str) -> None:
     """Draw the measured times and memory.
 
     Args:
-        results (dict): Model, axis and value to seconds and mebibytes.
-        path (str): Where to write the picture.
+        results (dict): Seconds and mebibytes by model, axis and value.
+        path (str): File for the picture.
     """
     figure, plots = plt.subplots(
         2, len(AXES), figsize=(11, 6), layout='constrained')
@@ -103,7 +103,7 @@ def plot(results: dict, path: str) -> None:
                 points = [(value, result[row])
                           for (other, own, value), result in results.items()
                           if (other, own) == (name, axis)]
-                # Two of the lines lie on each other.
+                # Two of the lines overlap.
                 ax.plot(
                     *zip(*points),
                     STYLES[number],
@@ -124,12 +124,12 @@ def main() -> None:
         '--largest',
         type=int,
         default=4,
-        help='how many values of each axis; default: %(default)s')
+        help='number of values on each axis; default: %(default)s')
     add_blocks_argument(parser)
     parser.add_argument(
         '--out',
         default='scaling.png',
-        help='the picture; default: %(default)s')
+        help='file for the picture; default: %(default)s')
     args = parser.parse_args()
     open(args.out, 'ab').close()  # Fail now rather than at the end.
     base = dict(frames=8, size=args.size, batch=1)

@@ -1,13 +1,13 @@
-"""What results were made with, kept beside them."""
+"""Settings of results, saved next to them."""
 import json
 from pathlib import Path
 
 
 def check_settings(folder: Path, settings: dict) -> None:
-    """Keep the settings of a folder's results, or compare them with its own.
+    """Save the settings of a folder's results, or compare with saved ones.
 
     Raises:
-        ValueError: The folder holds results of other settings.
+        ValueError: The folder holds results with other settings.
     """
     path = folder / 'settings.json'
     settings = json.loads(json.dumps(settings, default=str))

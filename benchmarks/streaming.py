@@ -1,4 +1,4 @@
-"""Compare the time per new frame of a stream with that of whole windows."""
+"""Compare the time per new frame between streams and whole windows."""
 import argparse
 import sys
 from functools import partial
@@ -21,7 +21,7 @@ FPS = 25
 
 
 def make_reader(clip_len: int, size: int) -> ClipReader:
-    """Read one view, as the validation pipelines do."""
+    """Make a reader of one view, as in the validation pipelines."""
     pipeline = [
         dict(type='SafePyAVInit'),
         dict(type='UniformSample', clip_len=clip_len, test_mode=True),
@@ -38,7 +38,7 @@ def make_reader(clip_len: int, size: int) -> ClipReader:
 @torch.no_grad()
 def predict_windows(model: nn.Module, reader: ClipReader, frames: np.ndarray,
                     length: int) -> Iterator[Tensor]:
-    """Predict each window as a video of its own."""
+    """Predict each window as a separate video."""
     for start in range(len(frames) - length + 1):
         window = VideoInput('window', frames[start:start + length])
         sample, = reader.read(window, None, None)
@@ -47,7 +47,7 @@ def predict_windows(model: nn.Module, reader: ClipReader, frames: np.ndarray,
 
 def predict_stream(model: nn.Module, reader: ClipReader, frames: np.ndarray,
                    length: int) -> Iterator[Tensor]:
-    """Predict the same windows, keeping what past ones gave."""
+    """Predict the same windows, reusing results of earlier windows."""
     predict = WindowPredictor(model, reader)
     for window in slide(frames, length, 1):
         yield predict(*window, FPS).pred_score
@@ -64,7 +64,7 @@ def main() -> None:
     add_blocks_argument(parser)
     args = parser.parse_args()
     torch.manual_seed(0)
-    # Until each frame of a clip has come to the place of the one before.
+    # Until each frame of a clip has reached the position of the one before.
     warm_up = -(-args.window_frames // args.frames) + 1
     shape = args.window_frames + warm_up + args.rounds, 480, 640, 3
     frames = np.random.default_rng(0).integers(0, 256, shape, np.uint8)

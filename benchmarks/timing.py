@@ -8,7 +8,7 @@ from typing import Callable, Dict, List
 
 import torch
 
-# Options that benchmarks share, each with a default of its own.
+# Options that benchmarks share, with different defaults.
 SIZES = dict(
     batch_size='clips at once',
     frames='frames of a clip',
@@ -29,12 +29,12 @@ def add_sizes(parser: ArgumentParser, **defaults: int) -> None:
 def measure(functions: Dict[str, Callable],
             rounds: int = 7,
             warm_up: int = 2) -> Dict[str, List[float]]:
-    """Time functions in turn, so that noise meets all of them alike.
+    """Time functions in turn, so that noise affects all of them equally.
 
     Args:
         functions (dict[str, Callable]): The functions by name.
-        rounds (int): How often each is timed.
-        warm_up (int): How often each is run before.
+        rounds (int): Number of timed runs of each.
+        warm_up (int): Number of runs before timing.
 
     Returns:
         dict[str, list[float]]: Seconds of every run.
@@ -60,7 +60,7 @@ def print_table(times: Dict[str, List[float]], base: str) -> None:
 
     Args:
         times (dict[str, list[float]]): From :func:`measure`.
-        base (str): What all is compared with.
+        base (str): Name of the function to compare with.
     """
     print(f'| | time, {base} = 1 | median | lowest | highest |')
     print('|---|---|---|---|---|')
@@ -74,7 +74,7 @@ def print_table(times: Dict[str, List[float]], base: str) -> None:
 
 
 def describe_machine() -> str:
-    """Name the hardware and the versions that figures depend on."""
+    """Name the hardware and versions on which the results depend."""
     if torch.cuda.is_available():
         device = torch.cuda.get_device_name()
     else:

@@ -1,8 +1,8 @@
-"""Compare the memory that a training step takes per clip.
+"""Compare the memory that a training step needs per clip.
 
-Each step runs in a process of its own, with two sizes of batch. The difference
-between their highest memory is what the clips take; weights, gradients and
-libraries drop out of it.
+Each step runs in a separate process, with two batch sizes. The difference of
+their peak memory is the memory of the clips; weights, gradients and libraries
+cancel out.
 """
 import argparse
 import json
@@ -22,7 +22,7 @@ def run_step(form: str,
     """Train one step.
 
     Returns:
-        int: The highest memory in bytes, of the GPU if there is one.
+        int: Peak memory in bytes, of the GPU if available.
     """
     import torch
     from training_step import build_training_step

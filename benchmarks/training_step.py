@@ -5,8 +5,8 @@ import torch
 from models import QUICK_GELU, PlainCLIP, build_ila, make_straightforward
 from torch import Tensor, nn
 
-# Versions of training ILA: whether it is the straightforward one, and settings
-# of recognizer and backbone.
+# Versions of ILA's training: whether it is the straightforward version, and
+# settings of recognizer and backbone.
 RECIPES = {
     'straightforward': (True, {}, {}),
     'optimised': (False, {}, {}),
@@ -20,8 +20,8 @@ def make_step(model: nn.Module,
               classify: Optional[Callable] = None) -> Callable[[], Tensor]:
     """Make a forward and backward pass that returns the loss.
 
-    ILA has its alignment loss beside that of the logits; other models have
-    ``classify``, which gives these.
+    For ILA, the alignment loss is added to a loss of the logits. Other models
+    need ``classify``, which returns the logits.
     """
 
     def step() -> Tensor:
@@ -49,11 +49,11 @@ def build_training_step(form: str,
 
     Args:
         form (str): ``'token'``, ``'released'`` or ``'plain'``, a ViT without
-            time that has no recipe.
+            temporal modules, which ignores ``recipe``.
         recipe (str): One of :data:`RECIPES`.
         frozen (bool): Whether CLIP's own weights are not trained.
         batch (int): Number of clips.
-        device (str): Where to train.
+        device (str): Device of the training.
         size (int): Height and width in pixels.
         blocks (int): Number of blocks.
 

@@ -12,7 +12,7 @@ def module(name: str) -> Tuple[str, str]:
 
 NONE = ('model.backbone.temporal=None', )
 RELEASED = ('model.backbone.temporal.type=ReleasedAlignment', )
-# What this project adds to the alignment.
+# Additions of this project to the alignment.
 DIFFERENCE = ('model.backbone.temporal.difference=True', )
 MOTION_LOSS = ('model.backbone.temporal.motion_loss=True', )
 ADDITIONS = DIFFERENCE + MOTION_LOSS
@@ -21,18 +21,18 @@ HEAT_MAPS = ('model.backbone.temporal._delete_=True',
              'model.backbone.temporal.predictor.type=HeatMapPredictor')
 TRAJECTORIES = ('model.neck.type=TrajectoryTransformer',
                 'model.backbone.layers=[1]')
-# All patches are within such a radius.
+# All patches are within this radius.
 NO_MASK = ('model.backbone.temporal.radius=10', )
 
 
 def with_additions(
         variants: Dict[str, Sequence[str]]) -> Dict[str, Sequence[str]]:
-    """Let variants have the additions, too."""
+    """Add this project's additions to some variants."""
     return {name: (*ADDITIONS, *options) for name, options in variants.items()}
 
 
-# Settings of each variant, by group; nothing is the config as it is. All have
-# the multi-frame transformer after the blocks unless it is taken away.
+# Settings of each variant, by group; empty means the unchanged config. All
+# have the multi-frame transformer after the blocks unless it is removed.
 GROUPS: Dict[str, Dict[str, Sequence[str]]] = {
     'modules': {
         'none, frames averaged': (*NONE, 'model.neck=None'),
@@ -75,10 +75,10 @@ GROUPS: Dict[str, Dict[str, Sequence[str]]] = {
 
 def variants_of(groups: Iterable[str],
                 only: Optional[List[str]] = None) -> Dict[str, Sequence[str]]:
-    """Collect the variants of some groups, or those of some names in them.
+    """Collect the variants of some groups, optionally only some names.
 
     Raises:
-        ValueError: The groups have no variant of such a name.
+        ValueError: The groups have no variant with such a name.
     """
     variants = dict(
         itertools.chain.from_iterable(GROUPS[group].items()
