@@ -1,6 +1,7 @@
 """Other temporal modules, which ILA is compared with.
 
-They are not registered. Configs give their full path, such as
+They are not registered, and nothing else imports them. Configs give their
+full path, such as
 ``type='projects.ila.models.temporal.comparisons.TemporalShift'``.
 """
 from .divided_attention import DividedAttention
