@@ -23,7 +23,7 @@ def parse_args() -> argparse.Namespace:
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='continue from this checkpoint; default: from the latest one')
+        help='continue from this checkpoint, or the latest if none is named')
     parser.add_argument(
         '--amp', action='store_true', help='use mixed precision, on a GPU')
     parser.add_argument(
