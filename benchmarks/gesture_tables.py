@@ -36,7 +36,7 @@ def ridge(features: Tensor, labels: Tensor, folds: Dict[str, Tensor],
 
 
 def interval(correct: np.ndarray, groups: np.ndarray) -> List[float]:
-    """Bootstrap a 95 % interval, resampling clips within each recorder."""
+    """Bootstrap a 95 % interval, resampling clips within each fold."""
     rng = np.random.default_rng(0)
     parts = [correct[groups == group] for group in np.unique(groups)]
     means = [
