@@ -18,10 +18,11 @@ from mmengine.runner import Runner
 from mmengine.runner.checkpoint import load_state_dict
 
 import mmaction
-from mmaction.registry import HOOKS, RUNNERS
+from mmaction.registry import RUNNERS
 from .engine.console import QuietRunner, hide_details, summarize
 from .models.recognizers import ILARecognizer
 from .utils import explaining_builds, is_explained, unwrap_model
+from .utils.config_arguments import find_class
 from .utils.config_keys import check_keys, merge_options, parse_options
 from .weights import convert_all_weights
 from .weights.model_folder import load_any_config
@@ -212,8 +213,7 @@ def build_runner(cfg: Config) -> Runner:
 
 def _averages(hook: dict) -> bool:
     """Whether a config is for an ``EMAHook``."""
-    kind = hook['type']
-    kind = HOOKS.get(kind) if isinstance(kind, str) else kind
+    kind = find_class(hook['type'])
     return isinstance(kind, type) and issubclass(kind, EMAHook)
 
 

@@ -16,6 +16,7 @@ from tiny import TEMPORAL
 from mmaction.registry import MODELS
 from projects.ila.apis import (clip_to_ila, ila_to_released, load_recognizer,
                                load_released, released_to_ila)
+from projects.ila.models import ReleasedAlignment
 from projects.ila.weights import (convert_released, hash_weights,
                                   read_checkpoint, write_checkpoint)
 
@@ -103,11 +104,15 @@ def test_released_checkpoint_gives_its_logits_and_comes_back(
 
 @pytest.mark.parametrize('name', ['k400_tiny_t4_s0', 'ssv2_tiny_t4_s0'])
 def test_first_layer_is_that_of_the_file(tmp_path, name):
-    """A config with the other one converts the checkpoint, and back."""
+    """A config with the other one converts the checkpoint, and back.
+
+    The type of its temporal module may be the class itself.
+    """
     _, weights, video, expected = load_reference(name)
     source, target = str(tmp_path / 'a.pth'), str(tmp_path / 'b.pth')
     torch.save(dict(model=weights), source)
     cfg = tiny_cfg(name)
+    cfg.backbone.temporal.type = ReleasedAlignment
     predictor = cfg.backbone.temporal.predictor
     predictor.stem = 'dense' if 'k400' in name else 'separable'
     before = cfg.to_dict()

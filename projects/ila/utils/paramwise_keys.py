@@ -9,7 +9,7 @@ from mmengine.optim import DefaultOptimWrapperConstructor
 from torch import nn
 
 from mmaction.engine.optimizers import SwinOptimWrapperConstructor
-from mmaction.registry import OPTIM_WRAPPER_CONSTRUCTORS
+from .config_arguments import find_class
 
 _OF_DEFAULT = ('custom_keys', 'bias_lr_mult', 'bias_decay_mult',
                'norm_decay_mult', 'dwconv_decay_mult', 'flat_decay_mult',
@@ -20,10 +20,8 @@ SIMILAR = 0.85
 
 
 def _find_constructor(optim_wrapper: dict) -> Any:
-    kind = optim_wrapper.get('constructor', 'DefaultOptimWrapperConstructor')
-    if isinstance(kind, str):
-        return OPTIM_WRAPPER_CONSTRUCTORS.get(kind)
-    return kind
+    return find_class(
+        optim_wrapper.get('constructor', 'DefaultOptimWrapperConstructor'))
 
 
 def find_wrong_keys(optim_wrapper: Any) -> Iterator[str]:

@@ -5,7 +5,7 @@ import re
 from mmengine.config import ConfigDict
 from mmengine.logging import print_log
 
-from mmaction.registry import MODELS
+from ..utils.config_arguments import find_class
 from .names import StateDict
 from .released_names import has_released_form, released_stem
 
@@ -74,8 +74,7 @@ def released_sizes(state_dict: StateDict) -> dict:
 def is_released_config(model_cfg: ConfigDict) -> bool:
     """Whether released weights fit the temporal module of a config."""
     temporal = model_cfg.get('backbone', dict()).get('temporal') or dict()
-    kind = MODELS.get(temporal['type']) if 'type' in temporal else None
-    return getattr(kind, 'released', False)
+    return getattr(find_class(temporal.get('type')), 'released', False)
 
 
 def adopt_stem(model_cfg: ConfigDict, state_dict: StateDict) -> ConfigDict:

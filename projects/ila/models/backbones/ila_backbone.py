@@ -6,6 +6,7 @@ from mmengine.model import BaseModule, ModuleDict
 from torch import Tensor, nn
 
 from mmaction.registry import MODELS
+from ...utils.config_arguments import find_class
 from ...weights import prepare_weights
 from ..alignment import ImplicitAlignment
 from ..images import lora as low_rank
@@ -112,8 +113,7 @@ class ILABackbone(BaseModule):
         if not isinstance(temporal, dict) or 'type' not in temporal:
             raise ValueError('temporal must be a dict with a `type`, or None, '
                              f'got {temporal}; fix `model.backbone.temporal`')
-        kind = temporal['type']
-        kind = MODELS.get(kind) if isinstance(kind, str) else kind
+        kind = find_class(temporal['type'])
         if not (isinstance(kind, type) and issubclass(kind, TemporalModule)):
             raise ValueError(
                 f"'{temporal['type']}' is not a temporal module; fix "

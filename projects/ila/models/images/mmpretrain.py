@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mmaction.registry import MODELS
 from ...utils import naming_source
+from ...utils.config_arguments import find_class
 from ...weights.check import describe_mismatch
 from .image_model import ImageModel
 
@@ -101,10 +102,7 @@ class MMPretrainImage(ImageModel):
                  img_size: int = 224,
                  num_registers: int = 0) -> None:
         super().__init__()
-        kind = model.get('type')
-        if isinstance(kind, str):
-            kind = MODELS.get(kind)
-        if kind not in (VisionTransformer, ViTEVA02):
+        if find_class(model.get('type')) not in (VisionTransformer, ViTEVA02):
             raise ValueError(
                 f"ILA does not know the blocks of '{model.get('type')}'; fix "
                 '`model.backbone.image.model.type`, which is '
