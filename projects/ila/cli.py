@@ -22,7 +22,7 @@ from mmaction.registry import RUNNERS
 from .engine.console import QuietRunner, hide_details, summarize
 from .models.recognizers import ILARecognizer
 from .utils import explaining_builds, is_explained, unwrap_model
-from .utils.config_arguments import find_class
+from .utils.config_arguments import find_class, find_name
 from .utils.config_keys import check_keys, merge_options, parse_options
 from .weights import convert_all_weights
 from .weights.model_folder import load_any_config
@@ -255,7 +255,8 @@ def prepare_for_strategy(cfg: Config) -> None:
 
     MMEngine would load it into the shards, whose names and sizes differ.
     """
-    if 'DeepSpeed' in cfg.strategy.type and not find_spec('deepspeed'):
+    uses_deepspeed = 'DeepSpeed' in find_name(cfg.strategy.type)
+    if uses_deepspeed and not find_spec('deepspeed'):
         sys.exit('this config needs DeepSpeed. Please install it: '
                  'pip install deepspeed')
     sampler = (cfg.get('val_dataloader') or {}).get('sampler') or {}
@@ -263,7 +264,7 @@ def prepare_for_strategy(cfg: Config) -> None:
         sys.exit('the processes of a sharded model need as many batches each; '
                  'remove `val_dataloader.sampler.round_up`')
     for hook in filter(_averages, cfg.get('custom_hooks') or []):
-        if 'DeepSpeed' in cfg.strategy.type:
+        if uses_deepspeed:
             sys.exit('EMAHook cannot average a model of DeepSpeed. Please '
                      'leave it out, or take `_base_/strategies/fsdp.py`')
         hook['type'] = 'ShardedEMAHook'

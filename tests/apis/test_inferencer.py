@@ -116,7 +116,7 @@ def frames_config(**dataset):
     """The config of a model that was trained on folders of frames."""
     cfg = tiny_config()
     pipeline = cfg.test_dataloader.dataset.pipeline
-    pipeline[2] = dict(type='RawFrameDecode')
+    pipeline[2] = dict(type='mmaction.RawFrameDecode')
     cfg.test_dataloader.dataset = dict(
         type='RawframeDataset', pipeline=pipeline[1:],
         test_mode=True) | dataset

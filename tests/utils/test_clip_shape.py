@@ -5,6 +5,7 @@ from commands import ROOT
 from mmcv.transforms import Compose
 from mmengine.config import Config
 
+from mmaction.datasets.transforms import Resize
 from projects.ila.utils.clip_shape import find_clip_length, find_frame_size
 
 
@@ -57,6 +58,9 @@ def test_frames_that_are_not_square():
             model=dict(neck=dict(num_frames=4)),
             test_dataloader=dict(dataset=dict(pipeline=steps))))
     assert (2, *find_frame_size(cfg, 1)) == make_clip(steps)
+    for kind in ('mmaction.Resize', Resize):
+        cfg.test_dataloader.dataset.pipeline[2].type = kind
+        assert find_frame_size(cfg, 1) == (48, 64)
     assert find_clip_length(cfg) == 2
     # Frames keep their own size, which is the model's by then.
     del cfg.test_dataloader.dataset.pipeline[2]

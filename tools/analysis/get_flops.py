@@ -29,6 +29,7 @@ def main() -> None:
     from projects.ila.analysis import complexity
     from projects.ila.cli import exit_on_bad_input, load_overridden_config
     from projects.ila.utils.clip_shape import find_clip_length, find_frame_size
+    from projects.ila.utils.config_arguments import find_name
     cfg = load_overridden_config(args, 'model')
     if 'temporal' not in cfg.model.backbone:  # The backbone's default.
         cfg.model.backbone.temporal = dict(type='TokenAlignment')
@@ -51,7 +52,7 @@ def main() -> None:
             columns += complexity.count(model, frames, size)
     print(f'{os.path.basename(args.config)}: one view of {frames} x '
           f'{size[0]} x {size[1]}')
-    names = [kind.rpartition('.')[2] for kind in kinds]
+    names = [*map(find_name, kinds)]
     print(f"{'':17}" + ''.join(f'{name + unit:>26}' for name in names
                                for unit in (' GMACs', ' Mparams')))
 

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from mmengine.config import Config
 
-from mmaction.utils import get_str_type
 from ..datasets.annotations import parse_list, read_list
 from ..models.text import load_class_names
 from ..utils import naming_source
+from ..utils.config_arguments import find_name
 from ..weights.torch_file import load_pickle
 
 _HINT = 'give a file that `tools/test.py --dump` wrote'
@@ -150,7 +150,7 @@ def add_files(predictions: Predictions, cfg: Config) -> Predictions:
     prefix = os.path.join(root, prefix.get('video', prefix.get('img', '')))
     source = os.path.join(root, dataset.ann_file)
     lines = read_list(source)
-    if get_str_type(dataset.get('type', '')).endswith('RawframeDataset'):
+    if find_name(dataset.get('type', '')).endswith('RawframeDataset'):
         fields = [line.split() for line in lines]
         files = [os.path.join(prefix, folder) for folder, *_ in fields]
         labels = [int(label) for *_, label in fields]

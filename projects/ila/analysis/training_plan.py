@@ -13,9 +13,9 @@ from torch.utils._pytree import tree_flatten
 
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
-from mmaction.utils import get_str_type
 from ..utils import explaining_builds, read_lines
 from ..utils.clip_shape import find_clip_length, find_frame_size
+from ..utils.config_arguments import find_name
 
 AMP_WRAPPERS = ('AmpOptimWrapper', 'OptionalAmpOptimWrapper')
 
@@ -120,13 +120,13 @@ def state_memory(cfg: Config, gpus: int) -> Dict[str, int]:
     memory = {
         'weights': weights,
         'gradients': trained,
-        get_str_type(optimizer.type): count_states(optimizer) * trained
+        find_name(optimizer.type): count_states(optimizer) * trained
     }
     if gpus > 1:
         # DistributedDataParallel gathers the gradients in copies.
         memory['DDP'] = trained
     hooks = cfg.get('custom_hooks') or []
-    if any(get_str_type(hook['type']).endswith('EMAHook') for hook in hooks):
+    if any(find_name(hook['type']).endswith('EMAHook') for hook in hooks):
         memory['EMA'] = weights
     return memory
 
@@ -143,7 +143,8 @@ def clip_memory(cfg: Config, batch: int) -> int:
         batch (int): Number of clips in the batch of one GPU.
     """
     model = build_for_training(cfg)
-    amp = cfg.optim_wrapper.get('type') in AMP_WRAPPERS
+    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    amp = find_name(kind) in AMP_WRAPPERS
     head = model.cls_head
     splits = 'train', 'test'
     size = find_frame_size(cfg, model.backbone.image.img_size, splits)

@@ -6,11 +6,11 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.dataset import Compose
 
-from mmaction.utils import get_str_type
 from ..datasets.frame_folders import FRAME_TEMPLATE, FrameFolder
 from ..datasets.transforms.loading import (SafeDecordInit, SafePyAVInit,
                                            check_num_frames, find_reading,
                                            iter_frames)
+from ..utils.config_arguments import find_name
 from .video_inputs import VideoInput, fetch, is_remote
 
 # Transforms that process each image separately, without randomness.
@@ -108,7 +108,7 @@ class ClipReader:
         self._decode = Compose([steps[decoding]])
         self._sample = Compose(steps[:opening] + steps[opening + 1:decoding])
         steps = steps[decoding + 1:]
-        kinds = [get_str_type(step['type']).split('.')[-1] for step in steps]
+        kinds = [find_name(step['type']) for step in steps]
         own = len([*takewhile(PER_FRAME.__contains__, kinds)])
         self.keeps_frames = kinds[own:] == ['FormatShape', 'PackActionInputs']
         to_array = dict(type='ArrayDecode')

@@ -10,10 +10,9 @@ from mmengine.model import BaseModel
 from torch import Tensor
 
 from mmaction.models.heads import BaseHead
-from mmaction.utils import get_str_type
 from ..models.heads import ILAHead
 from ..models.text import load_class_names, load_templates
-from ..utils.config_arguments import find_class
+from ..utils.config_arguments import find_class, find_name
 from ..weights.exported_program import UnsafeProgramError, load_program
 from .deployment import (INT8_PRECISIONS, ClipClassifier, check_packages,
                          check_statistics, random_clips, varied_clips)
@@ -205,8 +204,7 @@ def check_config(cfg: Config, meta: dict) -> None:
         for key in ('mean', 'std')
     }
     temporal = backbone.get('temporal', dict(type='TokenAlignment'))
-    given['backbone.temporal'] = str(
-        temporal and get_str_type(temporal['type']).rpartition('.')[2])
+    given['backbone.temporal'] = str(temporal and find_name(temporal['type']))
     names = head.get('class_names')
     if names:
         given['cls_head.templates'] = load_templates(

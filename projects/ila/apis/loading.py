@@ -7,9 +7,9 @@ from mmengine.config import Config, ConfigDict
 from torch import nn
 
 from mmaction.registry import MODELS
-from mmaction.utils import get_str_type
 from ..models.recognizers.loading import build_with_weights
 from ..utils import check_device, explaining_builds
+from ..utils.config_arguments import find_name
 from ..weights.model_folder import is_model_folder, load_any_config
 
 ModelConfig = Union[str, Path, Config, dict]
@@ -93,7 +93,7 @@ def load_recognizer(model_cfg: ModelConfig,
             device.
     """
     model_cfg = find_model_config(model_cfg)
-    kind = get_str_type((model_cfg or {}).get('type', 'missing'))
+    kind = find_name((model_cfg or {}).get('type', 'missing'))
     if not kind.endswith('ILARecognizer'):
         raise ValueError(f"`model.type` of the config is '{kind}', not "
                          "'ILARecognizer'; take a config of ILA")

@@ -9,8 +9,8 @@ from torch.utils.data import get_worker_info
 
 from mmaction.datasets import VideoDataset
 from mmaction.registry import DATASETS
-from mmaction.utils import get_str_type
 from ..utils import find_undecodable, read_lines
+from ..utils.config_arguments import find_name
 from .list_lines import split_line
 
 # Each worker process has its own counter, so that no count is lost to a race.
@@ -68,7 +68,7 @@ class ILAVideoDataset(VideoDataset):
         if not mirror:
             pipeline = [
                 step for step in pipeline if not isinstance(step, dict)
-                or get_str_type(step['type']).split('.')[-1] != 'Flip'
+                or find_name(step['type']) != 'Flip'
             ]
         super().__init__(ann_file, pipeline, *args, **kwargs)
 

@@ -5,10 +5,9 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmaction.evaluation import AccMetric
-from mmaction.utils import get_str_type
 from ..models.heads import ILAHead
 from ..utils import unwrap_model
-from ..utils.config_arguments import find_class
+from ..utils.config_arguments import find_class, find_name
 
 # Metrics of `AccMetric` for one label per video, which are its default.
 SINGLE_LABEL = 'top_k_accuracy', 'mean_class_accuracy'
@@ -31,7 +30,7 @@ def set_num_classes(cfg: Any, num_classes: int) -> None:
     ``cfg`` is the config of a data loader, which is changed.
     """
     for dataset in find_datasets(cfg):
-        if get_str_type(dataset.get('type', '')).endswith('ILAVideoDataset'):
+        if find_name(dataset.get('type', '')).endswith('ILAVideoDataset'):
             if dataset.get('num_classes') is None:
                 dataset['num_classes'] = num_classes
 
@@ -65,9 +64,8 @@ def _check_labels(cfg: Config, split: str, dataset: dict,
                  'then the default')
     # Blending turns a label into one number for each class.
     blends = (cfg.model.get('data_preprocessor') or {}).get('blending')
-    if (head.takes_several_labels
-            and split == 'train' and not blends and get_str_type(
-                dataset.get('type', '')).endswith('ILAVideoDataset')
+    if (head.takes_several_labels and split == 'train' and not blends
+            and find_name(dataset.get('type', '')).endswith('ILAVideoDataset')
             and not dataset.get('multi_class')):
         sys.exit('`model.cls_head` is for several labels per video, but '
                  '`train_dataloader.dataset.multi_class` is not True; set it')

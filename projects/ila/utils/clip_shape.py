@@ -3,6 +3,8 @@ from typing import Iterator, Sequence, Tuple
 
 from mmengine.config import Config
 
+from .config_arguments import find_name
+
 # Arguments of MMAction2's transforms that set the size of all frames.
 SIZES = dict(
     CenterCrop='crop_size',
@@ -62,9 +64,9 @@ def find_frame_size(cfg: Config,
             priority.
     """
     for step in _find_steps(cfg, splits):
-        size = step.get(SIZES.get(step['type']))
-        if size and not (step['type'] == 'Resize'
-                         and step.get('keep_ratio', True)):
+        kind = find_name(step['type'])
+        size = step.get(SIZES.get(kind))
+        if size and not (kind == 'Resize' and step.get('keep_ratio', True)):
             width, height = (size, size) if isinstance(size, int) else size
             return height, width
     return img_size, img_size

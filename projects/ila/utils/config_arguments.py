@@ -12,6 +12,7 @@ from mmengine.utils import get_object_from_string
 from torch import nn
 
 from mmaction import registry
+from mmaction.utils import get_str_type
 
 _NUMBERS = {int: 'a number', float: 'a number', bool: 'True or False'}
 # MMAction2's `BaseHead` annotates it as a dict, but accepts a string.
@@ -36,6 +37,11 @@ def find_class(kind: Any) -> Optional[Any]:
         if found is not None:
             return found
     return None
+
+
+def find_name(kind: Any) -> str:
+    """Name what a config's ``type`` stands for, without scope or module."""
+    return get_str_type(kind).rpartition('.')[2]
 
 
 def list_registries() -> List[Registry]:

@@ -5,7 +5,7 @@ from mmcv.transforms import BaseTransform
 from mmengine.fileio import FileClient
 
 from mmaction.registry import TRANSFORMS
-from mmaction.utils import get_str_type
+from ...utils.config_arguments import find_name
 from ..decord_reader import DecordReader
 from ..video_file import ShortVideoError, read_file
 from ..video_reader import VideoReader
@@ -28,7 +28,7 @@ def find_reading(pipeline: Sequence[dict]) -> Tuple[int, int]:
     Raises:
         ValueError: There are none, or several.
     """
-    kinds = [get_str_type(step['type']) for step in pipeline]
+    kinds = [find_name(step['type']) for step in pipeline]
     places = [
         place for place, kind in enumerate(kinds)
         if kind.endswith(('Init', 'Decode'))
