@@ -1,10 +1,7 @@
 """Conversion of DINOv2's weights from Hugging Face's names to timm's."""
-import math
 from typing import List, Optional, Tuple
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from .names import StateDict, make_renamer, under
 
@@ -47,18 +44,6 @@ def _find_positions(weights: StateDict, channels: int) -> List[str]:
     return names
 
 
-def _resize_positions(positions: Tensor, side: int) -> Tensor:
-    """Interpolate ``(1, 1 + N, C)``, bicubic and without antialiasing.
-
-    This is the same as in Hugging Face's model; timm uses antialiasing.
-    """
-    first, patches = positions.split([1, positions.shape[1] - 1], dim=1)
-    given = math.isqrt(patches.shape[1])
-    patches = patches.transpose(1, 2).unflatten(2, (given, given))
-    patches = F.interpolate(patches, (side, side), mode='bicubic')
-    return torch.cat([first, patches.flatten(2).transpose(1, 2)], dim=1)
-
-
 def convert_dinov2(
         weights: StateDict,
         img_size: Optional[int] = None) -> Tuple[StateDict, List[str]]:
@@ -78,6 +63,8 @@ def convert_dinov2(
         ValueError: The weights are not of DINOv2, or ``img_size`` is not a
             multiple of the patch size.
     """
+    # The import takes a second, so other weights do without it.
+    from timm.layers import resample_abs_pos_embed
     start = [
         name[:-len(_PATCHES)] for name in weights if name.endswith(_PATCHES)
     ]
@@ -100,8 +87,9 @@ def convert_dinov2(
         if img_size % patch_size:
             raise ValueError(f'patches of {patch_size} pixels do not divide '
                              f'{img_size}; choose another size')
-        model[_POSITIONS] = _resize_positions(model[_POSITIONS],
-                                              img_size // patch_size)
+        # Hugging Face's model uses no antialiasing, unlike timm's.
+        model[_POSITIONS] = resample_abs_pos_embed(
+            model[_POSITIONS], [img_size // patch_size] * 2, antialias=False)
     for name in [name for name in model if '.query.' in name]:
         parts = [
             name.replace('.query.', f'.{part}.')
