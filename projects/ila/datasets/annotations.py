@@ -7,7 +7,7 @@ from typing import Dict, Iterable, List, NamedTuple, Optional, Tuple, Union
 
 from ..utils import read_lines, replacing
 from .ila_video_dataset import ILAVideoDataset
-from .search import list_videos
+from .search import add_ending, list_videos
 
 
 class Entry(NamedTuple):
@@ -79,9 +79,7 @@ def parse_list(lines: Iterable[str],
             entry = Entry(source, number, '', None, line)
             problems.append(Problem('wrong line', entry, reason))
         else:
-            path = info['filename']
-            path += '' if os.path.splitext(path)[1] else '.mp4'
-            path = os.path.normpath(path)
+            path = os.path.normpath(add_ending(info['filename']))
             label = info['label']
             if multi_class:
                 label = tuple(sorted(set(label)))

@@ -13,7 +13,7 @@ import numpy as np
 from ..models.text import load_class_names
 from ..utils import find_undecodable, read_text
 from .annotations import Entry
-from .search import list_videos, natural_key
+from .search import add_ending, list_videos, natural_key
 
 SPLITS = ('train', 'val')
 
@@ -136,7 +136,7 @@ def read_annotations(file: str, path_format: Optional[str],
                 'or give --path')
         if not (path and label):
             raise ValueError(f'{file}:{number}: path or label is empty')
-        path += '' if os.path.splitext(path)[1] else '.mp4'  # As decoders do.
+        path = add_ending(path)
         full_path = os.path.normpath(os.path.join(prefix, path))
         # File names may contain any bytes; if the file exists, they are right.
         wrong = label if os.path.exists(full_path) else label + path

@@ -12,6 +12,7 @@ from mmaction.registry import DATASETS
 from ..utils import find_undecodable, read_lines
 from ..utils.config_arguments import find_name
 from .list_lines import split_line
+from .search import add_ending
 
 # Each worker process has its own counter, so that no count is lost to a race.
 _MAX_WORKERS = 256
@@ -147,14 +148,12 @@ class ILAVideoDataset(VideoDataset):
         if not self._on_disk:
             return False  # Some storages cannot tell.
         path = osp.join(self.data_prefix['video'], path)
-        # Decoders add the extension.
-        return osp.exists(path if osp.splitext(path)[1] else f'{path}.mp4')
+        return osp.exists(add_ending(path))
 
     def _check_exists(self, filename: str) -> None:
         if not self._on_disk:
             return  # Other storages tell when a video is loaded.
-        if not osp.splitext(filename)[1]:
-            filename += '.mp4'  # As DecordInit does.
+        filename = add_ending(filename)
         if osp.exists(filename):
             return
         folder = self.data_prefix['video'] or osp.dirname(filename)

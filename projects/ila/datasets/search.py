@@ -17,6 +17,11 @@ class Found(NamedTuple):
     frame_folders: List[str]
 
 
+def add_ending(path: str) -> str:
+    """Add the ending that decoders add to a path without one, ``.mp4``."""
+    return path if os.path.splitext(path)[1] else f'{path}.mp4'
+
+
 def natural_key(text: str) -> tuple:
     """Sort key that treats digits as numbers: ``a2`` is before ``a10``."""
     parts = re.split(r'(\d+)', text)

@@ -8,6 +8,8 @@ from typing import List, Tuple
 import av
 from mmengine.fileio import FileClient, LocalBackend
 
+from .search import add_ending
+
 # FFmpeg's names of containers that hold everything in one file. Left out are
 # playlists and session descriptions, which make FFmpeg open other files or
 # URLs, and formats of devices and of text.
@@ -45,9 +47,8 @@ def read_file(client: FileClient, filename: str) -> bytes:
         ValueError: It is a folder, a pipe or a device.
     """
     is_local = isinstance(client.client, LocalBackend)
-    if not osp.splitext(filename)[1] and not (is_local
-                                              and osp.lexists(filename)):
-        filename += '.mp4'
+    if not (is_local and osp.lexists(filename)):
+        filename = add_ending(filename)
     if is_local:
         check_regular(filename)
     content = client.get(filename)
