@@ -58,21 +58,16 @@ def check_dump(path: Path, ann_file: Path,
 
 def draw(checkpoint: Path, path: Path) -> None:
     """Draw a test video's frames, interactive points and masks."""
-    import torch
-    from mmengine.dataset import pseudo_collate
-
     from mmaction.apis import init_recognizer
     from mmaction.registry import DATASETS
     from projects.ila.visualization import (DrawingStyle, draw_alignment,
-                                            frames_of)
+                                            frames_of, run_model, save_figure)
     model = init_recognizer(ROOT / CONFIG, str(checkpoint), device='cpu')
     sample = DATASETS.build(model.cfg.val_dataloader.dataset)[0]
-    inputs = model.data_preprocessor(pseudo_collate([sample]))['inputs']
-    with torch.no_grad():
-        points = model(inputs)['points'][:, 0].unflatten(-1, (2, 2))
-    figure = draw_alignment(
-        frames_of(sample), points.numpy(), DrawingStyle.of(model))
-    figure.savefig(path, dpi=120)
+    points = run_model(model, sample)['points'].numpy()
+    save_figure(
+        path,
+        draw_alignment(frames_of(sample), points, DrawingStyle.of(model)))
 
 
 def animate(checkpoint: Path, path: Path) -> None:
