@@ -5,18 +5,17 @@ logits, is compared. Alternatively, the predictions of a checkpoint for a
 config's test videos are compared, with logits averaged over a video's views.
 """
 import argparse
-import pickle
 import subprocess
 import sys
 import tempfile
 from functools import partial
 from pathlib import Path
-from typing import Callable, Dict, Tuple
+from typing import Callable, Dict
 
 import torch
 from inference import check_equal
 from models import build_ila
-from precision import compare
+from precision import TOOLS, compare, test
 from timing import add_sizes, describe_machine, measure, print_table
 from torch import Tensor, nn
 
@@ -24,7 +23,6 @@ from projects.ila.apis.deployment import (ClipClassifier, random_clips, trace,
                                           write_onnx, write_program)
 from projects.ila.apis.exported import load_exported
 
-TOOLS = Path(__file__).resolve().parents[1] / 'tools'
 PREPROCESSOR = dict(
     type='ActionDataPreprocessor',
     mean=[123.675, 116.28, 103.53],
@@ -75,37 +73,12 @@ def build_functions(form: str, meta: dict,
     return functions
 
 
-def test(tool: str, config: str, file: str) -> Tuple[Tensor, Tensor]:
-    """Test a checkpoint or an exported file.
-
-    Args:
-        tool (str): Test tool, one of :data:`TOOLS`.
-        config (str): Path of the config.
-        file (str): Path of the file.
-
-    Returns:
-        tuple[Tensor, Tensor]: Logits ``(videos, classes)`` and labels.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        dump = Path(folder, 'out.pkl')
-        subprocess.run([
-            sys.executable, TOOLS / tool, config, file, '--work-dir', folder,
-            '--dump', dump, '--cfg-options',
-            'model.cls_head.average_clips=score'
-        ],
-                       check=True,
-                       stdout=subprocess.DEVNULL)
-        results = pickle.loads(dump.read_bytes())
-    return (torch.stack([result['pred_score'] for result in results]),
-            torch.cat([result['gt_label'] for result in results]))
-
-
 def compare_predictions(config: str, checkpoint: str) -> None:
     """Export a checkpoint and print a row for each kind of file."""
     print(f'{config}, {checkpoint}')
     print('| | top-1 | same class as in PyTorch | difference of logits |')
     print('|---|---|---|---|')
-    expected, labels = test('test.py', config, checkpoint)
+    expected, labels = test(config, checkpoint)
     compare(BASE, expected, expected, labels)
     for name, suffix, arguments in FILES:
         with tempfile.TemporaryDirectory() as folder:
@@ -116,7 +89,7 @@ def compare_predictions(config: str, checkpoint: str) -> None:
             ],
                            check=True,
                            stdout=subprocess.DEVNULL)
-            logits, _ = test('deployment/test.py', config, file)
+            logits, _ = test(config, file, tool='deployment/test.py')
         compare(name, logits, expected, labels)
 
 

@@ -10,12 +10,13 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Sequence, Tuple, Union
 
 import torch
 from timing import describe_machine
 from torch import Tensor
 
-ROOT = Path(__file__).resolve().parents[1]
+TOOLS = Path(__file__).resolve().parents[1] / 'tools'
 TOLERANCE = 2e-2
 VERSIONS = {
     'bf16': ['model.bf16=True'],
@@ -24,13 +25,17 @@ VERSIONS = {
 }
 
 
-def predict(config: str, checkpoint: str, options: list) -> tuple:
-    """Test a checkpoint.
+def test(config: str,
+         file: Union[str, Path],
+         options: Sequence[str] = (),
+         tool: str = 'test.py') -> Tuple[Tensor, Tensor]:
+    """Test a checkpoint or an exported file.
 
     Args:
         config (str): Path of the config.
-        checkpoint (str): Path of the checkpoint.
-        options (list[str]): Settings as key=value.
+        file (str | Path): Path of the file.
+        options (Sequence[str]): Settings as key=value.
+        tool (str): The one in :data:`TOOLS` to test with.
 
     Returns:
         tuple[Tensor, Tensor]: Logits ``(videos, classes)`` and labels.
@@ -38,8 +43,8 @@ def predict(config: str, checkpoint: str, options: list) -> tuple:
     with tempfile.TemporaryDirectory() as folder:
         dump = Path(folder, 'out.pkl')
         subprocess.run([
-            sys.executable, ROOT / 'tools' / 'test.py', config, checkpoint,
-            '--work-dir', folder, '--dump', dump, '--cfg-options',
+            sys.executable, TOOLS / tool, config, file, '--work-dir', folder,
+            '--dump', dump, '--cfg-options',
             'model.cls_head.average_clips=score', *options
         ],
                        check=True,
@@ -80,11 +85,11 @@ def main() -> None:
     print(f'{describe_machine()}\n{args.config}, {args.checkpoint}')
     print('| | top-1 | same class as in float32 | difference of logits |')
     print('|---|---|---|---|')
-    expected, labels = predict(args.config, args.checkpoint, [])
+    expected, labels = test(args.config, args.checkpoint)
     compare('float32', expected, expected, labels)
     agreed = []
     for name in args.versions:
-        logits, _ = predict(args.config, args.checkpoint, VERSIONS[name])
+        logits, _ = test(args.config, args.checkpoint, VERSIONS[name])
         agreed.append(compare(name, logits, expected, labels))
     if not all(agreed):
         sys.exit('the predictions differ')
