@@ -1,6 +1,7 @@
 """Frames of EgoGestAR's clips for benchmarks/gestures.py, and their tokens."""
 import random
-from typing import Any, Dict, List, NamedTuple, Optional
+from pathlib import Path
+from typing import Dict, List, NamedTuple, Optional
 
 import numpy as np
 import torch
@@ -140,9 +141,9 @@ def find_motion(cfg: Config, frames: Tensor) -> Tensor:
     return (grey - grey.median(1, keepdim=True).values).abs()
 
 
-def load(path: str, **kwargs: Any) -> Dict[str, Tensor]:
+def load(path: Path) -> Dict[str, Tensor]:
     """Load tensors, without a copy if several processes read them."""
-    return torch.load(path, weights_only=True, mmap=True, **kwargs)
+    return torch.load(path, weights_only=True, mmap=True)
 
 
 def choose(labels: Tensor, clips_per_class: Optional[int]) -> Tensor:

@@ -14,6 +14,6 @@ def check_device(device: str) -> None:
                          "another one, such as 'cpu'") from None
 
 
-def find_device(device: Optional[str] = 'auto') -> str:
+def find_device(device: Optional[str]) -> str:
     """Find a device: for ``'auto'`` or None, a GPU if available."""
     return get_device() if device in (None, 'auto') else device

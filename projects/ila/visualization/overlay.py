@@ -59,12 +59,8 @@ def enlarge(picture: np.ndarray, width: int) -> np.ndarray:
     return picture.repeat(times, 0).repeat(times, 1)
 
 
-def draw_frame(frames: np.ndarray,
-               points: np.ndarray,
-               style: DrawingStyle,
-               t: int,
-               layer: int,
-               width: int = 672) -> np.ndarray:
+def draw_frame(frames: np.ndarray, points: np.ndarray, style: DrawingStyle,
+               t: int, layer: int, width: int) -> np.ndarray:
     """Draw one frame with its points and its mask in one block.
 
     Pixels are repeated, so that the borders of patches stay sharp.
