@@ -8,11 +8,9 @@ from typing import Any, Dict
 from mmengine.config import Config
 
 from ..engine.hooks.resume_check_hook import parse_config
+from ..utils.config_datasets import find_datasets
 from ..weights import read_checkpoint
 from .curves import read_curves
-
-# Keys under which a data set wraps others.
-_INNER = 'dataset', 'datasets'
 
 
 def _base_name(path: Any) -> str:
@@ -50,15 +48,12 @@ def _read_accuracy(path: Path, meta: dict) -> Dict[str, float]:
 
 
 def _describe_data(cfg: dict, meta: dict) -> Dict[str, Any]:
-    dataset = (cfg.get('train_dataloader') or dict()).get('dataset') or dict()
-    while any(key in dataset for key in _INNER):
-        dataset = next(dataset[key] for key in _INNER if key in dataset)
-        dataset = dataset[0] if isinstance(dataset, (list, tuple)) else dataset
+    files = (
+        dataset['ann_file']
+        for dataset in find_datasets(cfg.get('train_dataloader'))
+        if 'ann_file' in dataset)
     videos = meta.get('ila_run', dict()).get('number of training videos')
-    return {
-        'data': _base_name(dataset.get('ann_file') or ''),
-        'videos': videos
-    }
+    return {'data': _base_name(next(files, None) or ''), 'videos': videos}
 
 
 def _describe_settings(cfg: dict, meta: dict) -> Dict[str, Any]:

@@ -18,7 +18,7 @@ class Found(NamedTuple):
 
 
 def add_ending(path: str) -> str:
-    """Add the ending that decoders add to a path without one, ``.mp4``."""
+    """Add ``.mp4`` to a path without an extension, as decoders do."""
     return path if os.path.splitext(path)[1] else f'{path}.mp4'
 
 

@@ -8,20 +8,10 @@ from mmaction.evaluation import AccMetric
 from ..models.heads import ILAHead
 from ..utils import unwrap_model
 from ..utils.config_arguments import find_class, find_name
+from ..utils.config_datasets import find_datasets
 
 # Metrics of `AccMetric` for one label per video, which are its default.
 SINGLE_LABEL = 'top_k_accuracy', 'mean_class_accuracy'
-
-
-def find_datasets(cfg: Any) -> Iterator[dict]:
-    """Find the configs of data sets in the config of a data loader, including
-    those that wrap others."""
-    if not isinstance(cfg, dict):
-        return
-    for part in (cfg.get('dataset'), *(cfg.get('datasets') or ())):
-        if isinstance(part, dict):
-            yield part
-            yield from find_datasets(part)
 
 
 def set_num_classes(cfg: Any, num_classes: int) -> None:

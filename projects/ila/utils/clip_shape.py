@@ -4,6 +4,7 @@ from typing import Iterator, Sequence, Tuple
 from mmengine.config import Config
 
 from .config_arguments import find_name
+from .config_datasets import find_datasets
 
 # Arguments of MMAction2's transforms that set the size of all frames.
 SIZES = dict(
@@ -18,13 +19,10 @@ SPLITS = 'test', 'train'
 def _find_steps(cfg: Config, splits: Sequence[str]) -> Iterator[dict]:
     """Yield the steps of the splits' pipelines, each in reverse order."""
     for split in splits:
-        dataset = (cfg.get(f'{split}_dataloader') or {}).get('dataset') or {}
-        while 'pipeline' not in dataset:  # Wrapped, or without a pipeline.
-            inner = dataset.get('datasets') or [dataset.get('dataset') or {}]
-            if not inner[0]:
+        for dataset in find_datasets(cfg.get(f'{split}_dataloader')):
+            if 'pipeline' in dataset:
+                yield from reversed(dataset['pipeline'] or [])
                 break
-            dataset = inner[0]
-        yield from reversed(dataset.get('pipeline') or [])
 
 
 def find_clip_length(cfg: Config, splits: Sequence[str] = SPLITS) -> int:

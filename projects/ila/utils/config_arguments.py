@@ -40,7 +40,7 @@ def find_class(kind: Any) -> Optional[Any]:
 
 
 def find_name(kind: Any) -> str:
-    """Name what a config's ``type`` stands for, without scope or module."""
+    """Get the name of a config's ``type``, without scope or module."""
     return get_str_type(kind).rpartition('.')[2]
 
 
