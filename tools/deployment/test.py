@@ -37,10 +37,7 @@ def main() -> None:
     from projects.ila.apis import exported
     from projects.ila.engine.console import QuietRunner, summarize
     from projects.ila.engine.num_classes import check_num_classes
-    cfg = cli.load_overridden_config(args)
-    if 'test_dataloader' not in cfg:
-        sys.exit(f'{args.config} has no `test_dataloader`. Please take the '
-                 'config that the checkpoint is tested with')
+    cfg = cli.load_overridden_config(args, 'model', 'test_dataloader')
     evaluators = cfg.test_evaluator
     if not isinstance(evaluators, (list, tuple)):
         evaluators = [evaluators]
