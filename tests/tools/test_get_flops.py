@@ -200,6 +200,20 @@ def test_comparisons_equal_closed_form(name):
     assert re.search(rf'^blocks +{blocks / 1e9:.3f} ', out, re.M)
 
 
+@pytest.mark.parametrize('settings', [
+    dict(bf16=True), dict(compile=True), dict(compile='temporal')
+])
+def test_precision_and_compilation_change_no_count(settings):
+    model = Config.fromfile(ROOT / 'configs/ila_motion.py').model
+    expected, found = (
+        complexity.count(
+            complexity.build_without_data({
+                **model,
+                **more
+            }), 8, (64, 64)) for more in (dict(), settings))
+    assert found == expected
+
+
 def test_heat_maps_equal_closed_form():
     """Which the released form cannot have."""
     config = ROOT / 'configs/ila_figures.py'

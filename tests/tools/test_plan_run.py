@@ -89,6 +89,21 @@ def room_for(batch, gpus):
     return str((state + planning.clip_memory(cfg, batch) + 1) / GIB)
 
 
+def test_recognizer_of_mmaction2_needs_the_same_memory():
+    cfg = Config.fromfile(SMALL)
+    cfg.model.backbone.out_type = 'cls_token'
+    cfg.model.cls_head = dict(
+        type='TimeSformerHead', num_classes=10, in_channels=64)
+    cfg.model.neck = None
+    expected = planning.clip_memory(cfg, 2)
+    cfg.model = dict(
+        type='Recognizer3D',
+        backbone=cfg.model.backbone,
+        neck=dict(type='AlignmentLossNeck', align_loss_weight=1.),
+        cls_head=cfg.model.cls_head)
+    assert planning.clip_memory(cfg, 2) == pytest.approx(expected, rel=0.01)
+
+
 # MiB that real training steps took, from the table of "Memory of training" in
 # benchmarks/README.md: highest memory of the process, on a CPU. Its other rows
 # with recomputed blocks are less than a clip of a larger batch takes: one clip

@@ -35,8 +35,12 @@ PARTS = ('patch embedding', 'blocks', 'alignment', 'neck', 'head')
 def build_without_data(model_cfg: dict) -> nn.Module:
     """Build a recognizer on the meta device, without data or computation."""
     # Blending is not for prediction and needs real numbers.
+    settings = {**model_cfg, 'data_preprocessor': None}
+    # Neither works on the meta device, and neither changes the counts.
+    settings.update(
+        dict.fromkeys(settings.keys() & {'bf16', 'compile'}, False))
     with torch.device('meta'), explaining_builds():
-        return MODELS.build({**model_cfg, 'data_preprocessor': None}).eval()
+        return MODELS.build(settings).eval()
 
 
 def part_of(name: str, image: ImageModel) -> str:

@@ -78,7 +78,9 @@ def make_fake(model: nn.Module) -> None:
 def build_for_training(cfg: Config) -> nn.Module:
     """Build the model of a training on the meta device."""
     # Blending needs real data, and compiled blocks hide their operations.
-    settings = {**cfg.model, 'data_preprocessor': None, 'compile': False}
+    settings = {**cfg.model, 'data_preprocessor': None}
+    if 'compile' in settings:
+        settings['compile'] = False
     with torch.device('meta'), explaining_builds():
         return MODELS.build(settings).train()
 
