@@ -60,6 +60,7 @@ def main() -> None:
     from projects.ila.engine.work_dir import (check_unlocked,
                                               find_latest_checkpoint)
     from projects.ila.utils import unwrap_model
+    from projects.ila.utils.config_arguments import find_name
     from projects.ila.utils.paramwise_keys import report_unmatched
     cfg = cli.load_config(args)
 
@@ -68,7 +69,8 @@ def main() -> None:
                  'the learning rate is for. Please add auto_scale_lr = '
                  'dict(enable=False, base_batch_size=...)')
     optim_wrapper = cfg.get('optim_wrapper') or dict()
-    if optim_wrapper.get('type') == 'OptionalAmpOptimWrapper':
+    kind = optim_wrapper.get('type')
+    if kind and find_name(kind) == 'OptionalAmpOptimWrapper':
         args.amp = False  # Already on, and MMAction2 would refuse it.
     if args.amp and get_device() == 'cpu':
         sys.exit('--amp needs a GPU, and there is none. Please leave it out')

@@ -496,6 +496,8 @@ def test_bad_models(folder, tmp_path):
     linear, text = tiny_config(), tiny_config(**TEXT_HEAD)
     no_decoder = copy.deepcopy(linear)
     del no_decoder.test_dataloader.dataset.pipeline[2]
+    no_test = copy.deepcopy(linear)
+    no_test.test_dataloader = None
     for model, file, kwargs, words in (
         (linear, 'linear.pth', dict(classes=NAMES), '`classes` are 3 names'),
         (text, 'text.pth', dict(classes=['grow']), 'must be 2 or more'),
@@ -504,6 +506,7 @@ def test_bad_models(folder, tmp_path):
         (linear, tmp_path / 'less.pth', dict(), 'less.pth: the weights lack'),
         (linear, 'linear.pth', dict(device='cuda:99'), "device 'cuda:99'"),
         (no_decoder, 'linear.pth', dict(), 'one that decodes a video'),
+        (no_test, 'linear.pth', dict(), '`test_dataloader.dataset.pipeline`'),
         (Config(dict(model=dict(type='Recognizer3D'))), None, dict(),
          "'Recognizer3D', not 'ILARecognizer'"),
         ('ila_none', None, dict(), "'ila_none' is neither a config file"),

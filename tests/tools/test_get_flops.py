@@ -200,9 +200,11 @@ def test_comparisons_equal_closed_form(name):
     assert re.search(rf'^blocks +{blocks / 1e9:.3f} ', out, re.M)
 
 
-@pytest.mark.parametrize('settings', [
-    dict(bf16=True), dict(compile=True), dict(compile='temporal')
-])
+@pytest.mark.parametrize(
+    'settings',
+    [dict(bf16=True),
+     dict(compile=True),
+     dict(compile='temporal')])
 def test_precision_and_compilation_change_no_count(settings):
     model = Config.fromfile(ROOT / 'configs/ila_motion.py').model
     expected, found = (

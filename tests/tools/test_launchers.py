@@ -450,6 +450,8 @@ def test_train_names_missing_base_batch_size(load_tool, toy_config, tmp_path,
 
 @pytest.mark.parametrize('wrapper, flags, expected', [
     ('OptionalAmpOptimWrapper', ['--amp'], 'OptionalAmpOptimWrapper'),
+    ('mmaction.OptionalAmpOptimWrapper', ['--amp'],
+     'mmaction.OptionalAmpOptimWrapper'),
     ('OptimWrapper', ['--amp'], 'AmpOptimWrapper'),
     ('OptimWrapper', [], 'OptimWrapper'),
 ])

@@ -104,6 +104,7 @@ def main() -> None:
     from projects.ila.datasets import video_check
     from projects.ila.datasets.annotations import Problem
     from projects.ila.models.text import load_class_names
+    from projects.ila.utils.config_datasets import find_pipeline
     entries, problems, frames = [], [], {}
     with exit_on_bad_input():
         num_classes = None
@@ -118,7 +119,8 @@ def main() -> None:
             frames.update(found[2])
         pipeline = video_check.PIPELINE
         if args.config:
-            pipeline = lists.test_pipeline(load_config(args))
+            steps = find_pipeline(load_config(args), 'test')
+            pipeline = [*map(dict, steps)]
         paths = [entry.path for entry in entries]
         results = video_check.check_videos(paths, args.min_frames,
                                            args.workers, args.timeout, frames,

@@ -141,7 +141,7 @@ def add_files(predictions: Predictions, cfg: Config) -> Predictions:
     Raises:
         ValueError: The list has other labels.
     """
-    dataset = (cfg.get('test_dataloader') or {}).get('dataset', {})
+    dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
     if predictions.files or not dataset.get('ann_file'):
         return predictions
     # Join paths as MMAction2's data sets do.

@@ -11,6 +11,7 @@ from ..datasets.transforms.loading import (SafeDecordInit, SafePyAVInit,
                                            check_num_frames, find_reading,
                                            iter_frames)
 from ..utils.config_arguments import find_name
+from ..utils.config_datasets import find_dataset
 from .video_inputs import VideoInput, fetch, is_remote
 
 # Transforms that process each image separately, without randomness.
@@ -93,7 +94,7 @@ class ClipReader:
     """
 
     def __init__(self, cfg: Config) -> None:
-        dataset = cfg.get('test_dataloader', dict()).get('dataset', dict())
+        dataset = find_dataset(cfg, 'test')
         steps = list(dataset.get('pipeline', []))
         try:
             opening, decoding = find_reading(steps)

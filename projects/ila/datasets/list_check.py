@@ -4,9 +4,7 @@ import csv
 import io
 import os
 from itertools import islice
-from typing import List, Optional, Sequence, Tuple
-
-from mmengine.config import Config
+from typing import List, Optional, Tuple
 
 from . import annotations, frame_folders
 from .annotations import Entry, Problem
@@ -61,12 +59,6 @@ def read_source(source: str,
                                                        multi_class, template)
     return entries, problems, dict.fromkeys((x.path for x in entries),
                                             template)
-
-
-def test_pipeline(cfg: Config) -> Sequence[dict]:
-    """Get the transforms of the test pipeline of a config."""
-    dataset = cfg.get('test_dataloader', {}).get('dataset', {})
-    return [dict(step) for step in dataset.get('pipeline', [])]
 
 
 def drop(entries: List[Entry], problems: List[Problem]) -> List[Entry]:

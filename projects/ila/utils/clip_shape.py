@@ -4,7 +4,7 @@ from typing import Iterator, Sequence, Tuple
 from mmengine.config import Config
 
 from .config_arguments import find_name
-from .config_datasets import find_datasets
+from .config_datasets import find_pipeline
 
 # Arguments of MMAction2's transforms that set the size of all frames.
 SIZES = dict(
@@ -19,10 +19,7 @@ SPLITS = 'test', 'train'
 def _find_steps(cfg: Config, splits: Sequence[str]) -> Iterator[dict]:
     """Yield the steps of the splits' pipelines, each in reverse order."""
     for split in splits:
-        for dataset in find_datasets(cfg.get(f'{split}_dataloader')):
-            if 'pipeline' in dataset:
-                yield from reversed(dataset['pipeline'] or [])
-                break
+        yield from reversed(find_pipeline(cfg, split))
 
 
 def find_clip_length(cfg: Config, splits: Sequence[str] = SPLITS) -> int:

@@ -3,6 +3,8 @@ import torch
 import torch.nn.functional as F
 
 from mmaction.registry import MODELS
+from projects.ila.models.heads.video_specific_prompt import VideoSpecificPrompt
+from projects.ila.models.necks import MultiframeIntegrationTransformer
 
 
 def build(**kwargs):
@@ -63,3 +65,10 @@ def test_other_number_of_frames_interpolates_positions(name):
     assert torch.equal(longer.pos_embed, expected.transpose(1, 2))
     inputs = dict(x=torch.randn(2, 8, 32), points=torch.randn(2, 8, 1, 2))
     torch.testing.assert_close(neck(**inputs)[0], longer(**inputs)[0])
+
+
+def test_heads_that_do_not_divide_the_channels():
+    with pytest.raises(ValueError, match='200 .* 3 heads.*neck.embed_dims`'):
+        MultiframeIntegrationTransformer(200)
+    with pytest.raises(ValueError, match='200 .* 3 heads.*head.in_channels`'):
+        VideoSpecificPrompt(200, 64)

@@ -84,7 +84,7 @@ def test_in_a_recognizer():
     (dict(num_points=2,
           in_channels=8), '32 channels.*`model.neck.in_channels'),
     (dict(num_points=2,
-          embed_dims=100), 'a multiple of 32, got 100.*`model.neck.embed_'),
+          embed_dims=100), '100 channels.*`model.neck.embed_dims` .* of 32'),
 ])
 def test_sizes_that_do_not_fit(settings, message):
     with pytest.raises(ValueError, match=message):

@@ -110,6 +110,7 @@ class InteractivePointPredictor(BaseModule):
             released code.
         limit (float): Largest coordinate of a point, in grid units.
         num_points (int): Points in each frame.
+        norm_cfg (dict): Config of the normalisation after convolutions.
         pairs (Pairs, optional): Defaults to pairs of neighbouring frames.
     """
 

@@ -5,6 +5,8 @@ from mmengine.model import BaseModule
 from mmpretrain.models.utils import CrossMultiheadAttention
 from torch import Tensor
 
+from ...utils.num_heads import find_num_heads
+
 
 class PromptDecoderLayer(BaseModule):
     """Class texts attend to the patches of a video."""
@@ -33,6 +35,8 @@ class VideoSpecificPrompt(BaseModule):
     Args:
         embed_dims (int): Channels of the texts.
         patch_channels (int): Channels of the backbone's patch features.
+        num_layers (int): Number of layers.
+        drop_rate (float): Dropout rate of the feed-forward networks.
         scale (float): Initial weight of the prompts.
     """
 
@@ -46,8 +50,9 @@ class VideoSpecificPrompt(BaseModule):
         self.patch_ln = nn.LayerNorm(patch_channels)
         self.patch_proj = nn.Linear(patch_channels, embed_dims, bias=False)
         self.ln = nn.LayerNorm(embed_dims)
+        num_heads = find_num_heads(embed_dims, 'model.cls_head.in_channels')
         self.layers = nn.ModuleList(
-            PromptDecoderLayer(embed_dims, max(embed_dims // 64, 1), drop_rate)
+            PromptDecoderLayer(embed_dims, num_heads, drop_rate)
             for _ in range(num_layers))
         self.alpha = nn.Parameter(torch.full((embed_dims, ), scale))
 

@@ -9,6 +9,7 @@ from mmpretrain.models.backbones.vision_transformer import \
 from torch import Tensor
 
 from mmaction.registry import MODELS
+from ...utils.num_heads import find_num_heads
 from .frame_positions import resize_loaded_positions, resize_positions
 
 
@@ -20,6 +21,7 @@ class MultiframeIntegrationTransformer(BaseModule):
         embed_dims (int): Channels of the frame features.
         num_frames (int): Number of frames of the position embedding, which is
             interpolated for other numbers.
+        num_layers (int): Number of layers.
     """
 
     def __init__(self,
@@ -35,7 +37,7 @@ class MultiframeIntegrationTransformer(BaseModule):
         self.layers = ModuleList(
             TransformerEncoderLayer(
                 embed_dims,
-                num_heads=max(embed_dims // 64, 1),
+                num_heads=find_num_heads(embed_dims, 'model.neck.embed_dims'),
                 feedforward_channels=4 * embed_dims,
                 act_cfg=dict(type='mmpretrain.QuickGELU'))
             for _ in range(num_layers))

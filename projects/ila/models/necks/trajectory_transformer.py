@@ -9,6 +9,7 @@ from mmpretrain.models.backbones.vision_transformer import \
 from torch import Tensor
 
 from mmaction.registry import MODELS
+from ...utils.num_heads import find_num_heads
 from .frame_positions import resize_loaded_positions, resize_positions
 
 
@@ -26,9 +27,11 @@ class TrajectoryTransformer(BaseModule):
         num_points (int): Points in each frame, of all temporal layers.
         num_frames (int): Number of frames of the position embedding, which is
             interpolated for other numbers.
+        num_layers (int): Number of layers.
         jitter (float): Standard deviation of a random shift of a video's
             points in training, in grid units, and of the logarithm of a
             random scale.
+        drop_rate (float): Dropout rate of the layers.
     """
 
     def __init__(self,
@@ -41,11 +44,7 @@ class TrajectoryTransformer(BaseModule):
                  drop_rate: float = 0.1,
                  init_cfg: Optional[dict] = None) -> None:
         super().__init__(init_cfg)
-        num_heads = max(embed_dims // 32, 1)
-        if embed_dims % num_heads:
-            raise ValueError('embed_dims must be less than 64 or a multiple '
-                             f'of 32, got {embed_dims}; fix '
-                             '`model.neck.embed_dims`')
+        num_heads = find_num_heads(embed_dims, 'model.neck.embed_dims', 32)
         self.embed_dims = embed_dims
         self.num_points = num_points
         self.jitter = jitter

@@ -3,6 +3,7 @@ from typing import Dict
 
 from torch import nn
 
+from ...utils.config_datasets import find_pipeline
 from ..heads import ILATextHead, has_text_tower
 
 # A Jinja template. Unknown parts are left for the author to fill in.
@@ -85,9 +86,8 @@ def describe_model(model: nn.Module, cfg: dict) -> Dict[str, dict]:
     sizes = ', '.join(f"{name.replace('_', ' ')} {value}"
                       for name, value in image.arch_settings.items()
                       if isinstance(value, (int, str)))
-    dataset = cfg.get('test_dataloader', dict()).get('dataset', dict())
     lengths = [
-        step['clip_len'] for step in dataset.get('pipeline', [])
+        step['clip_len'] for step in find_pipeline(cfg, 'test')
         if 'clip_len' in step
     ]
     parameters = sum(value.numel() for value in model.parameters())
