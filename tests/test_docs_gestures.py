@@ -13,6 +13,7 @@ from commands import ROOT, find_commands, run_command, run_tool
 from dinov2 import save_onnx, to_hugging_face
 from mmengine.config import Config
 from mmengine.dataset import Compose
+from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
 from modules import load_module
 from torch.testing import assert_close
@@ -301,6 +302,26 @@ def test_upper_blocks_are_trained_as_in_the_whole_model():
                    for value in block.parameters())
     for one, other in zip(*found, strict=True):
         assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_key_of_the_page_trains_neck_and_head_alone():
+    key, = re.findall(r'`(optim_wrapper.+lr_mult)=0`',
+                      (ROOT / 'docs/gestures.md').read_text())
+    cfg = Config.fromfile(ROOT / CONFIG)
+    cfg.merge_from_dict({key: 0})
+    cfg.model.backbone.image.pretrained = False
+    model = MODELS.build(cfg.model)
+    optimizer = build_optim_wrapper(model, cfg.optim_wrapper).optimizer
+    trained = {
+        id(value)
+        for group in optimizer.param_groups if group['lr']
+        for value in group['params']
+    }
+    assert trained == {
+        id(value)
+        for part in (model.neck, model.cls_head)
+        for value in part.parameters()
+    }
 
 
 def test_clips_are_drawn_for_each_class():
