@@ -51,12 +51,14 @@ def main() -> None:
     from projects.ila.apis import read_weights
     from projects.ila.engine.num_classes import check_num_classes
     from projects.ila.engine.process_group import leave_process_group
+    from projects.ila.utils.config_keys import check_needed
     from projects.ila.weights import adopt_stem
-    cfg = cli.load_config(args, 'model')
+    cfg = cli.load_config(args)
     cfg = cli.merge_args(cli.load_mmaction_tool('test.py'), cfg, args)
     cfg.launcher = args.launcher
     if args.cfg_options is not None:
         cli.merge_options(cfg, args.cfg_options)
+    check_needed(args.config, cfg, 'model')
     default_work_dir = Path('work_dirs', Path(args.config).stem)
     cfg.work_dir = args.work_dir or cfg.get('work_dir', str(default_work_dir))
     check_work_dir(cfg.work_dir, args.config)

@@ -23,7 +23,8 @@ from .engine.console import QuietRunner, hide_details, summarize
 from .models.recognizers import ILARecognizer
 from .utils import explaining_builds, is_explained, unwrap_model
 from .utils.config_arguments import find_class, find_name
-from .utils.config_keys import check_keys, merge_options, parse_options
+from .utils.config_keys import (check_keys, check_needed, merge_options,
+                                parse_options)
 from .weights import convert_all_weights
 from .weights.model_folder import load_any_config
 from .weights.names import StateDict
@@ -49,12 +50,11 @@ def load_mmaction_tool(name: str) -> Dict[str, Any]:
     return runpy.run_path(find_mmaction_tool(name))
 
 
-def load_config(args: Namespace, *needed: str) -> Config:
+def load_config(args: Namespace) -> Config:
     """Load a config, and check its keys and those of the settings.
 
     Args:
         args (Namespace): Command line; its ``cfg_options`` become a dict.
-        *needed (str): Keys that the config must have.
     """
     with exit_on_bad_input():
         cfg = load_any_config(args.config)
@@ -64,17 +64,15 @@ def load_config(args: Namespace, *needed: str) -> Config:
         hide_details()
     if not args.allow_new_keys:
         check_keys(cfg, args.cfg_options)
-    for key in needed:
-        if not cfg.get(key):
-            sys.exit(f'{args.config} has no `{key}`. Please add it')
     return cfg
 
 
 def load_overridden_config(args: Namespace, *needed: str) -> Config:
     """Load a config with its settings merged, and enter its scope."""
-    cfg = load_config(args, *needed)
+    cfg = load_config(args)
     if args.cfg_options:
         merge_options(cfg, args.cfg_options)
+    check_needed(args.config, cfg, *needed)
     init_default_scope(cfg.get('default_scope', 'mmaction'))
     return cfg
 

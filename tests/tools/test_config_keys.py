@@ -124,6 +124,14 @@ def test_keys_of_files(tmp_path):
         load(config=path)
 
 
+def test_imports_of_lazy_configs_are_no_keys(tmp_path):
+    config = tmp_path / 'config.py'
+    config.write_text('from mmengine import runner\n'
+                      'from mmengine.optim import OptimWrapper\n'
+                      'optim_wrapper = dict(type=OptimWrapper)\n')
+    load(config=config)
+
+
 def test_settings_of_mmaction2(tmp_path):
     """A text that it annotates as a dict, and keys that are numbers."""
     config = tmp_path / 'config.py'

@@ -216,6 +216,22 @@ def test_precision_and_compilation_change_no_count(settings):
     assert found == expected
 
 
+def test_type_with_a_scope_is_the_same(listed, tmp_path):
+    config = tmp_path / 'config.py'
+    config.write_text(f"_base_ = '{ROOT}/configs/ila_vitb32_k400.py'\nmodel = "
+                      "dict(backbone=dict(temporal=dict("
+                      "type='mmaction.TokenAlignment')))")
+    rows, result = get_flops(config)
+    assert 'published (paper): 40 GMACs' in result.stdout
+    assert rows['total'] == pytest.approx(listed['ila_vitb32_k400'], abs=0.051)
+
+
+def test_other_backbones_are_refused():
+    model = dict(type='Recognizer3D', backbone=dict(type='ResNet3d'))
+    with pytest.raises(ValueError, match="'ResNet3d', not 'ILABackbone'"):
+        complexity.build_without_data(model)
+
+
 def test_heat_maps_equal_closed_form():
     """Which the released form cannot have."""
     config = ROOT / 'configs/ila_figures.py'

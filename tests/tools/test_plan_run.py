@@ -89,6 +89,14 @@ def room_for(batch, gpus):
     return str((state + planning.clip_memory(cfg, batch) + 1) / GIB)
 
 
+def test_wrapped_data_sets_are_not_counted():
+    cfg = Config.fromfile(SMALL)
+    cfg.train_dataloader.dataset = dict(
+        type='RepeatDataset', times=2, dataset=cfg.train_dataloader.dataset)
+    with pytest.raises(ValueError, match='RepeatDataset .*--videos'):
+        planning.count_videos(cfg)
+
+
 def test_recognizer_of_mmaction2_needs_the_same_memory():
     cfg = Config.fromfile(SMALL)
     cfg.model.backbone.out_type = 'cls_token'

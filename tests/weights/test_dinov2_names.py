@@ -56,6 +56,26 @@ def test_onnx(tmp_path, own, theirs):
     assert left_over == ['decoder.bias']
 
 
+def test_registers_are_between_class_token_and_patches(theirs):
+    """The class token has a position in Hugging Face's model only."""
+    model = timm.create_model(
+        'vit_small_patch14_reg4_dinov2',
+        embed_dim=32,
+        depth=2,
+        num_heads=2,
+        img_size=70,
+        num_classes=0)
+    registers, patches = torch.randn(1, 4, 32), torch.randn(1, 25, 32)
+    weights = {**theirs, 'embeddings.register_tokens': registers}
+    converted, _ = convert_dinov2(weights)
+    model.load_state_dict(converted)
+    token = weights['embeddings.cls_token']
+    tokens = torch.cat([token, patches], 1)
+    tokens = tokens + weights['embeddings.position_embeddings']
+    expected = torch.cat([tokens[:, :1], registers, tokens[:, 1:]], 1)
+    torch.testing.assert_close(model._pos_embed(patches), expected)
+
+
 def test_positions_are_resized(own, theirs):
     converted, _ = convert_dinov2(theirs, 42)
     before, after = own['pos_embed'], converted['pos_embed']

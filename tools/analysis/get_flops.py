@@ -35,9 +35,9 @@ def main() -> None:
         cfg.model.backbone.temporal = dict(type='TokenAlignment')
     temporal = cfg.model.backbone.temporal or dict(type='none')
     kinds = (temporal['type'], )
-    own_settings = temporal.get('difference') or 'type' in temporal.get(
-        'predictor', {})
-    if kinds[0] in ALIGNMENTS and not own_settings:
+    own_settings = temporal.get('difference') or 'type' in (
+        temporal.get('predictor') or {})
+    if find_name(kinds[0]) in ALIGNMENTS and not own_settings:
         kinds = ALIGNMENTS
 
     columns = []

@@ -37,7 +37,8 @@ def main() -> None:
     from projects.ila.apis import exported
     from projects.ila.engine.console import QuietRunner, summarize
     from projects.ila.engine.num_classes import check_num_classes
-    cfg = cli.load_overridden_config(args, 'model', 'test_dataloader')
+    cfg = cli.load_overridden_config(args, 'model', 'test_dataloader',
+                                     'test_evaluator', 'test_cfg')
     evaluators = cfg.test_evaluator
     if not isinstance(evaluators, (list, tuple)):
         evaluators = [evaluators]

@@ -9,8 +9,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
+from ..models.backbones import ILABackbone
 from ..models.images import ImageModel
 from ..utils import explaining_builds
+from ..utils.config_arguments import find_class
 from ..weights import is_temporal
 from ..weights.released_names import KINETICS_CLASSES, SSV2_CLASSES
 
@@ -32,15 +34,32 @@ PUBLISHED = {
 PARTS = ('patch embedding', 'blocks', 'alignment', 'neck', 'head')
 
 
-def build_without_data(model_cfg: dict) -> nn.Module:
-    """Build a recognizer on the meta device, without data or computation."""
-    # Blending is not for prediction and needs real numbers.
+def build_on_meta(model_cfg: dict, **changes) -> nn.Module:
+    """Build a recognizer on the meta device, without data or computation.
+
+    Args:
+        model_cfg (dict): Config of the recognizer.
+        **changes: New values of settings that the config has.
+
+    Raises:
+        ValueError: The recognizer has no ``ILABackbone``.
+    """
+    kind = (model_cfg.get('backbone') or {}).get('type')
+    found = find_class(kind)
+    if not (isinstance(found, type) and issubclass(found, ILABackbone)):
+        raise ValueError(f"`model.backbone.type` is '{kind}', not "
+                         "'ILABackbone'; take a config of ILA")
+    # Blending needs real data.
     settings = {**model_cfg, 'data_preprocessor': None}
-    # Neither works on the meta device, and neither changes the counts.
-    settings.update(
-        dict.fromkeys(settings.keys() & {'bf16', 'compile'}, False))
+    settings.update({key: changes[key] for key in changes if key in settings})
     with torch.device('meta'), explaining_builds():
-        return MODELS.build(settings).eval()
+        return MODELS.build(settings)
+
+
+def build_without_data(model_cfg: dict) -> nn.Module:
+    """Build a recognizer for :func:`count`."""
+    # Neither works on the meta device, and neither changes the counts.
+    return build_on_meta(model_cfg, bf16=False, compile=False).eval()
 
 
 def part_of(name: str, image: ImageModel) -> str:

@@ -11,11 +11,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
-from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
-from ..utils import explaining_builds, read_lines
+from ..utils import read_lines
 from ..utils.clip_shape import find_clip_length, find_frame_size
 from ..utils.config_arguments import find_name
+from .complexity import build_on_meta
 
 AMP_WRAPPERS = ('AmpOptimWrapper', 'OptionalAmpOptimWrapper')
 
@@ -77,12 +77,8 @@ def make_fake(model: nn.Module) -> None:
 
 def build_for_training(cfg: Config) -> nn.Module:
     """Build the model of a training on the meta device."""
-    # Blending needs real data, and compiled blocks hide their operations.
-    settings = {**cfg.model, 'data_preprocessor': None}
-    if 'compile' in settings:
-        settings['compile'] = False
-    with torch.device('meta'), explaining_builds():
-        return MODELS.build(settings).train()
+    # Compiled blocks hide their operations.
+    return build_on_meta(cfg.model, compile=False).train()
 
 
 def count_states(optimizer: dict) -> int:
@@ -101,7 +97,7 @@ def state_memory(cfg: Config, gpus: int) -> Dict[str, int]:
     """Compute the memory that a GPU needs between steps.
 
     Args:
-        cfg (Config): Config of a training of an ``ILARecognizer``.
+        cfg (Config): Config of a training.
         gpus (int): Number of GPUs.
 
     Returns:
@@ -141,7 +137,7 @@ def clip_memory(cfg: Config, batch: int) -> int:
     and temporary tensors of the backward pass.
 
     Args:
-        cfg (Config): Config of a training of an ``ILARecognizer``.
+        cfg (Config): Config of a training.
         batch (int): Number of clips in the batch of one GPU.
     """
     model = build_for_training(cfg)
@@ -176,9 +172,13 @@ def count_videos(cfg: Config) -> int:
     """Count the videos of the annotation file for training.
 
     Raises:
-        ValueError: There is no such file, or it is empty.
+        ValueError: There is no such file, it is empty, or the data set wraps
+            others.
     """
     dataset = cfg.train_dataloader.get('dataset') or dict()
+    if 'dataset' in dataset or 'datasets' in dataset:
+        raise ValueError(f'{find_name(dataset.type)} wraps other data sets; '
+                         'give the number of videos with --videos')
     path = Path(dataset.get('data_root') or '', dataset.get('ann_file', ''))
     videos = 0
     if path.is_file():

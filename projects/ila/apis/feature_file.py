@@ -8,6 +8,7 @@ import numpy as np
 from mmengine.config import Config
 
 from ..utils import replacing
+from ..utils.config_datasets import find_pipeline
 from ..weights.remote_file import hash_file
 
 SAVE_EVERY = 60  # seconds
@@ -126,5 +127,5 @@ def describe_model(cfg: Config, checkpoint: str) -> str:
         for name in ('backbone', 'neck', 'data_preprocessor', 'test_cfg')
     ]
     parts += ['bf16'] if cfg.model.get('bf16') else []
-    parts += [cfg.test_dataloader.dataset.pipeline, hash_file(checkpoint)]
+    parts += [find_pipeline(cfg, 'test'), hash_file(checkpoint)]
     return hashlib.sha256(repr(parts).encode()).hexdigest()

@@ -18,7 +18,7 @@ class Found(NamedTuple):
 
 
 def add_ending(path: str) -> str:
-    """Add ``.mp4`` to a path without an extension, as decoders do."""
+    """Add ``.mp4`` to a path without an extension, as MMAction2 does."""
     return path if os.path.splitext(path)[1] else f'{path}.mp4'
 
 

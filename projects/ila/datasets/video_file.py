@@ -40,7 +40,9 @@ class ShortVideoError(ValueError):
 
 
 def read_file(client: FileClient, filename: str) -> bytes:
-    """Read a video file from any storage; the default extension is ``.mp4``.
+    """Read a video file from any storage.
+
+    Without an extension, ``.mp4`` is added unless there is such a file.
 
     Raises:
         FileNotFoundError: There is no such file.

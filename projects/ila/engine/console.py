@@ -32,7 +32,7 @@ _DETAILS = (
     '"HardDiskBackend" is the alias',
     # ReproducibleResumeHook restores the accumulated gradients.
     'Resumed iteration number is not divisible',
-    # True for every ILA model, whose point predictors have batch norms.
+    # True for most ILA models, whose point predictors have batch norms.
     'Gradient accumulative may slightly decrease')
 
 

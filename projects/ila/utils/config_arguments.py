@@ -32,8 +32,8 @@ def find_class(kind: Any) -> Optional[Any]:
     for candidate in list_registries():
         try:
             found = candidate.get(kind)
-        except ImportError:  # The scope was taken for a package.
-            continue
+        except (ImportError, RuntimeError, TypeError):
+            continue  # The scope was taken for a package.
         if found is not None:
             return found
     return None
@@ -41,7 +41,7 @@ def find_class(kind: Any) -> Optional[Any]:
 
 def find_name(kind: Any) -> str:
     """Get the name of a config's ``type``, without scope or module."""
-    return get_str_type(kind).rpartition('.')[2]
+    return (get_str_type(kind) or str(kind)).rpartition('.')[2]
 
 
 def list_registries() -> List[Registry]:

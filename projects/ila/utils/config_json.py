@@ -9,6 +9,7 @@ from mmengine.utils import get_object_from_string
 from torch import nn
 
 from mmaction import registry
+from .config_datasets import find_dataset
 
 SPLITS = 'val_dataloader', 'test_dataloader'
 # Keys that decide how a video is read.
@@ -78,7 +79,7 @@ def select_shared(model: dict, cfg: dict) -> dict:
     """
     shared = dict(model=make_plain(model))
     for split in SPLITS:
-        dataset = (cfg.get(split) or dict()).get('dataset') or dict()
+        dataset = find_dataset(cfg, split.removesuffix('_dataloader'))
         dataset = {key: dataset[key] for key in READING if key in dataset}
         if dataset:
             shared[split] = dict(dataset=make_plain(dataset))

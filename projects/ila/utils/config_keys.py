@@ -212,7 +212,9 @@ def check_keys(cfg: Config, options: Optional[dict]) -> None:
     problems = []
     for key in cfg:
         nearest = get_close_matches(key, top_level, 1, SIMILAR)
-        if nearest and key not in top_level:
+        # A lazy config has all that it imports.
+        is_import = callable(cfg[key]) or inspect.ismodule(cfg[key])
+        if nearest and key not in top_level and not is_import:
             problems.append(f"{cfg.filename}: nothing reads the key '{key}'; "
                             f"did you mean '{nearest[0]}'?")
     of_file = _find_all_unknown(cfg, top_level)
@@ -232,6 +234,13 @@ def check_keys(cfg: Config, options: Optional[dict]) -> None:
     if problems:
         sys.exit('\n'.join(problems) + '\nPlease correct the key, or add '
                  '--allow-new-keys if it is meant so')
+
+
+def check_needed(path: str, cfg: Config, *needed: str) -> None:
+    """Exit if a config lacks one of these keys."""
+    for key in needed:
+        if not cfg.get(key):
+            sys.exit(f'{path} has no `{key}`. Please add it')
 
 
 def parse_options(settings: Optional[List[str]]) -> Optional[Dict[str, Any]]:

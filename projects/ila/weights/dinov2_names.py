@@ -90,6 +90,11 @@ def convert_dinov2(
         # Hugging Face's model uses no antialiasing, unlike timm's.
         model[_POSITIONS] = resample_abs_pos_embed(
             model[_POSITIONS], [img_size // patch_size] * 2, antialias=False)
+    if 'embeddings.register_tokens' in model:
+        # timm's models with registers add no position to the class token.
+        first = model[_POSITIONS][:, :1]
+        model[_POSITIONS] = model[_POSITIONS][:, 1:]
+        model['embeddings.cls_token'] = model['embeddings.cls_token'] + first
     for name in [name for name in model if '.query.' in name]:
         parts = [
             name.replace('.query.', f'.{part}.')

@@ -13,7 +13,7 @@ class ShuffleFrames(BaseTransform):
     """Put the sampled frames of each clip into random order.
 
     It shows how much of an accuracy depends on the order of the frames. The
-    new order depends only on the file's name, so that tests are repeatable.
+    new order depends only on the file's path, so that tests are repeatable.
     """
 
     def transform(self, results: Dict) -> Dict:
