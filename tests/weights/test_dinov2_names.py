@@ -10,15 +10,14 @@ from projects.ila.weights.dinov2_names import convert_dinov2
 from projects.ila.weights.onnx_file import is_onnx, read_onnx
 
 
+def build(name):
+    return timm.create_model(
+        name, embed_dim=32, depth=2, num_heads=2, img_size=70, num_classes=0)
+
+
 @pytest.fixture(scope='module')
 def own():
-    model = timm.create_model(
-        'vit_small_patch14_dinov2',
-        embed_dim=32,
-        depth=2,
-        num_heads=2,
-        img_size=70,
-        num_classes=0)
+    model = build('vit_small_patch14_dinov2')
     generator = torch.Generator().manual_seed(0)
     return {
         name: torch.randn(value.shape, generator=generator)
@@ -58,13 +57,7 @@ def test_onnx(tmp_path, own, theirs):
 
 def test_registers_are_between_class_token_and_patches(theirs):
     """The class token has a position in Hugging Face's model only."""
-    model = timm.create_model(
-        'vit_small_patch14_reg4_dinov2',
-        embed_dim=32,
-        depth=2,
-        num_heads=2,
-        img_size=70,
-        num_classes=0)
+    model = build('vit_small_patch14_reg4_dinov2')
     registers, patches = torch.randn(1, 4, 32), torch.randn(1, 25, 32)
     weights = {**theirs, 'embeddings.register_tokens': registers}
     converted, _ = convert_dinov2(weights)
