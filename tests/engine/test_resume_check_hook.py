@@ -70,7 +70,7 @@ def train(folder,
                     type=kind,
                     end=end,
                     by_epoch=True,
-                    **dict(factor=0.5) if kind == 'ConstantLR' else dict())
+                    **dict(factor=0.5) if 'ConstantLR' in kind else dict())
                 for kind in schedules
             ],
             custom_hooks=[*hooks, dict(type='ResumeCheckHook')],
@@ -137,6 +137,17 @@ def test_other_kinds_are_refused(tmp_path, settings, message):
     train(tmp_path)
     with pytest.raises(ValueError, match=f'{message}.*`load_from`'):
         train(tmp_path, epochs=3, resume=True, **settings)
+
+
+def test_other_names_of_the_same_kinds_are_accepted(tmp_path):
+    train(tmp_path)
+    train(
+        tmp_path,
+        epochs=2,
+        resume=True,
+        optimizer='torch.optim.SGD',
+        schedules=['mmengine.ConstantLR'])
+    assert (tmp_path / 'epoch_2.pth').exists()
 
 
 @pytest.mark.parametrize('part', ['optimizer', 'param_schedulers'])

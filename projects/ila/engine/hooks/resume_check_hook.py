@@ -8,6 +8,7 @@ from mmengine.runner import Runner
 
 from mmaction.registry import HOOKS
 from ...utils import is_sharded_model, unwrap_model
+from ...utils.config_arguments import find_class
 from ..resumed_progress import has_other_epochs
 
 # Parts of the config that determine a training.
@@ -76,7 +77,8 @@ class ResumeCheckHook(Hook):
                     f'cannot be resumed with {counts[1]}; give '
                     f'`model.cls_head` those of the former, or {BEGIN}')
         for name in filter(KINDS.fullmatch, dict.fromkeys([*old, *new])):
-            if old.get(name) != new.get(name):
+            kinds = find_class(old.get(name)), find_class(new.get(name))
+            if None in kinds or kinds[0] is not kinds[1]:
                 raise ValueError(
                     f'`{name}` was {_show(old, name)} and is '
                     f'{_show(new, name)}, which cannot take over its state; '
