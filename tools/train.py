@@ -69,8 +69,7 @@ def main() -> None:
                  'the learning rate is for. Please add auto_scale_lr = '
                  'dict(enable=False, base_batch_size=...)')
     optim_wrapper = cfg.get('optim_wrapper') or dict()
-    kind = optim_wrapper.get('type')
-    if kind and find_name(kind) == 'OptionalAmpOptimWrapper':
+    if find_name(optim_wrapper.get('type')) == 'OptionalAmpOptimWrapper':
         args.amp = False  # Already on, and MMAction2 would refuse it.
     if args.amp and get_device() == 'cpu':
         sys.exit('--amp needs a GPU, and there is none. Please leave it out')

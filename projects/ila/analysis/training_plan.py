@@ -141,8 +141,7 @@ def clip_memory(cfg: Config, batch: int) -> int:
         batch (int): Number of clips in the batch of one GPU.
     """
     model = build_for_training(cfg)
-    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
-    amp = find_name(kind) in AMP_WRAPPERS
+    amp = find_name(cfg.optim_wrapper.get('type')) in AMP_WRAPPERS
     head = model.cls_head
     splits = 'train', 'test'
     size = find_frame_size(cfg, model.backbone.image.img_size, splits)
